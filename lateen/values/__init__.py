@@ -1,0 +1,1 @@
+"""Small frozen value types that every other room speaks in."""
