@@ -1,0 +1,21 @@
+"""Settings: every option of the mesh, as one frozen value that is passed down.
+
+Nothing else in the package reads the environment; the command line builds this once.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """Mesh-wide options that the pure stages need. Durations are in seconds."""
+
+    trust_domain: str = "cluster.local"
+    domain: str = "cluster.local"
+    root_namespace: str = "istio-system"
+    connect_timeout: float = 10.0
+    default_mtls: str = "STRICT"
+    outbound_policy: str = "ALLOW_ANY"
+    service_network: str = "240.240.0.0/16"
+    pod_network: str = "240.241.0.0/16"
