@@ -1,0 +1,1 @@
+"""What each proxy does, in meaning rather than in Envoy's terms (pure)."""
