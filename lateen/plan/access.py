@@ -86,7 +86,7 @@ class AccessRule(msgspec.Struct, frozen=True):
 
 
 class AccessPolicy(msgspec.Struct, frozen=True):
-    """What one chain enforces: any matching ``deny`` denies; then, unless ``allow`` is None, one of ``allow`` must match."""
+    """What one chain enforces: a matching ``deny`` denies; then, unless ``allow`` is None, one of it must match."""
 
     deny: tuple[AccessRule, ...] = ()
     allow: tuple[AccessRule, ...] | None = None
