@@ -1,0 +1,50 @@
+# Everything here sets itself up: on a fresh Linux machine with Python 3.11 or newer `make demo` and `make test` just work.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+JOBS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check format golden conformance bench clean
+
+help:  ## Show this help
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Lateen needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --prefer-binary --only-binary :all: -c constraints.txt -e '.[dev]'
+	@touch $(STAMP)
+
+install: $(STAMP)  ## Install Lateen and its tools into .venv
+
+demo: $(STAMP)  ## Run the example application in the mesh and say what to open
+	$(BIN)/lateen up examples/bookinfo
+
+test: $(STAMP)  ## Run every test, on real Envoys
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+
+check: $(STAMP)  ## Check format, lint, types and import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP)  ## Format the code and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+golden: $(STAMP)  ## Rewrite the golden files; read the diff afterwards
+	$(BIN)/python -m tests.golden.rewrite
+
+conformance: $(STAMP)  ## Judge `lateen validate` by the outside cases, where they are at hand
+	$(BIN)/python ../shared/conformance/check.py --root ../shared/conformance --floor 0 validation
+
+bench: $(STAMP)  ## Run the benchmarks (minutes)
+	$(BIN)/python benchmarks/control_plane_xds.py
+	$(BIN)/python benchmarks/data_path.py
+	$(BIN)/python benchmarks/start.py
+
+clean:  ## Remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""The indexed mesh and every rule of merging and precedence (pure)."""

@@ -1,0 +1,127 @@
+"""The snapshot: everything that the mesh is at one moment, indexed for planning.
+
+Comes in: typed resources and running workloads, through ``build.build_snapshot``. Goes out: frozen values; a change
+makes a new snapshot. Lookups that hold a rule of precedence live beside this file, one file per rule set.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+
+import msgspec
+
+from lateen.findings import Finding
+from lateen.resources.resource import Resource
+from lateen.settings import Settings
+from lateen.values.names import Origin, ResourceKey
+from lateen.values.protocol import Protocol
+
+Labels = tuple[tuple[str, str], ...]
+
+
+class Resolution(enum.Enum):
+    """How a service's endpoints are found."""
+
+    STATIC = "STATIC"
+    DNS = "DNS"
+    DNS_ROUND_ROBIN = "DNS_ROUND_ROBIN"
+
+
+class ServicePort(msgspec.Struct, frozen=True):
+    """One port of a service; ``target`` is a workload's port number, or the name of one."""
+
+    name: str
+    number: int
+    protocol: Protocol
+    target: int | str
+
+
+class Member(msgspec.Struct, frozen=True):
+    """One endpoint of a service before ports are chosen.
+
+    ``ports`` maps port names to numbers that replace the service's target. ``mesh_tls``: a sidecar answers there.
+    ``workload`` names what runs there, for telemetry.
+    """
+
+    address: str
+    ports: tuple[tuple[str, int], ...] = ()
+    labels: Labels = ()
+    locality: str = ""
+    weight: int = 1
+    service_account: str = ""
+    namespace: str = ""
+    mesh_tls: bool = False
+    healthy: bool = True
+    workload: str = ""
+
+    def label(self, name: str) -> str:
+        return dict(self.labels).get(name, "")
+
+
+class Service(msgspec.Struct, frozen=True):
+    """A name that workloads call. ``address`` is its stable virtual address; ``addresses`` those that the user gave."""
+
+    hostname: str
+    namespace: str
+    name: str
+    ports: tuple[ServicePort, ...]
+    origin: Origin
+    address: str = ""
+    addresses: tuple[str, ...] = ()
+    selector: Labels = ()
+    resolution: Resolution = Resolution.STATIC
+    external: bool = False
+    export_to: tuple[str, ...] = ("*",)
+    creation: str = ""
+    sans: tuple[str, ...] = ()
+
+    def port(self, number: int) -> ServicePort | None:
+        return next((port for port in self.ports if port.number == number), None)
+
+
+class WorkloadPort(msgspec.Struct, frozen=True):
+    """A port of a running workload: the service port, its name, and where the application listens."""
+
+    name: str
+    number: int
+    target: int
+    protocol: Protocol
+
+
+class Workload(msgspec.Struct, frozen=True):
+    """One running replica with a proxy beside it, or one gateway (``is_gateway``)."""
+
+    id: str
+    namespace: str
+    name: str
+    labels: Labels
+    service_account: str
+    address: str
+    is_gateway: bool = False
+    ports: tuple[WorkloadPort, ...] = ()
+    ready: bool = False
+    network: str = "pod"
+    prefix: int = 0
+    workload_netns: str = ""
+    mesh_netns: str = ""
+
+
+class MeshSnapshot(msgspec.Struct, frozen=True):
+    """The whole mesh.
+
+    ``services`` by hostname, ``members`` (endpoints) by hostname, ``workloads`` by id. Resource tuples stand in order
+    of precedence: oldest first, then by name, then by namespace.
+    """
+
+    settings: Settings
+    services: Mapping[str, Service]
+    members: Mapping[str, tuple[Member, ...]]
+    workloads: Mapping[str, Workload]
+    virtual_services: tuple[Resource, ...]
+    destination_rules: Mapping[str, tuple[Resource, ...]]
+    gateways: tuple[Resource, ...]
+    peer_authentications: tuple[Resource, ...]
+    authorization_policies: tuple[Resource, ...]
+    secrets: Mapping[ResourceKey, Resource]
+    findings: tuple[Finding, ...] = ()
