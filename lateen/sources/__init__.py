@@ -1,0 +1,1 @@
+"""Where configuration comes from: files, and what runs on this machine."""
