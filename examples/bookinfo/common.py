@@ -129,7 +129,7 @@ def call(service: str, path: str, headers: Mapping[str, str]) -> Answer:
     except TimeoutError:
         status, error = 504, f"no answer within {CALL_TIMEOUT_S:g} s"
     except (OSError, http.client.HTTPException, ValueError) as problem:
-        status, error = 503, str(problem) or type(problem).__name__
+        status, error = 503, getattr(problem, "strerror", None) or str(problem) or type(problem).__name__
     finally:
         connection.close()
     return Answer(status, data, error, time.monotonic() - started)

@@ -72,10 +72,10 @@ SIGN_OUT = """<form class="account" method="post" action="/logout">
 
 def render(product: Mapping[str, Any], user: str, pod: str, details: Answer, reviews: Answer) -> str:
     """The whole page for ``product``; a peer that failed leaves a notice in its own section only."""
-    hops = [_hop("productpage", pod, ""), _hop_of("details", details), _hop_of("reviews", reviews)]
+    hops = [_hop("productpage", pod, "made this page"), _hop_of("details", details), _hop_of("reviews", reviews)]
     rating = next((entry["rating"] for entry in _entries(reviews) if "rating" in entry), None)
     if rating is not None:
-        hops.append(_hop("ratings", rating.get("pod", ""), "" if "pod" in rating else rating["error"]))
+        hops.append(_hop("ratings", rating.get("pod", ""), "asked by reviews" if "pod" in rating else "failed"))
     return PAGE.format(
         title=escape(product["title"]),
         description=escape(product["description"]),
