@@ -40,12 +40,14 @@ class ServicePort(msgspec.Struct, frozen=True):
 class Member(msgspec.Struct, frozen=True):
     """One endpoint of a service before ports are chosen.
 
-    ``ports`` maps port names to numbers that replace the service's target. ``mesh_tls``: a sidecar answers there.
-    ``workload`` names what runs there, for telemetry.
+    ``ports`` maps port names to numbers that replace the service's target; ``named_ports`` is what a target that is
+    a name means there. ``mesh_tls``: a sidecar answers there. ``workload`` names what runs there, for telemetry;
+    ``instance`` is the id of a replica that runs here.
     """
 
     address: str
     ports: tuple[tuple[str, int], ...] = ()
+    named_ports: tuple[tuple[str, int], ...] = ()
     labels: Labels = ()
     locality: str = ""
     weight: int = 1
@@ -54,6 +56,7 @@ class Member(msgspec.Struct, frozen=True):
     mesh_tls: bool = False
     healthy: bool = True
     workload: str = ""
+    instance: str = ""
 
     def label(self, name: str) -> str:
         return dict(self.labels).get(name, "")

@@ -1,0 +1,50 @@
+"""Builds the snapshot: typed resources and running workloads in, one indexed frozen value out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from lateen.mesh.model import MeshSnapshot, Workload
+from lateen.mesh.services import define_services, members_of_services
+from lateen.resources.resource import Resource
+from lateen.resources.service_entry import ServiceEntrySpec
+from lateen.settings import Settings
+
+
+def build_snapshot(settings: Settings, resources: Iterable[Resource], workloads: Iterable[Workload]) -> MeshSnapshot:
+    """Index everything. The order in which the inputs arrive does not matter."""
+    by_kind: dict[str, list[Resource]] = {}
+    for resource in sorted(resources, key=_precedence):
+        by_kind.setdefault(resource.key.kind, []).append(resource)
+    running = {workload.id: workload for workload in sorted(workloads, key=lambda workload: workload.id)}
+    entries = by_kind.get("ServiceEntry", [])
+    services, findings = define_services(by_kind.get("Service", []), entries, settings)
+    defining = {host.lower(): entry for entry in reversed(entries) for host in _hosts(entry)}
+    defining = {host: entry for host, entry in defining.items() if services[host].origin == entry.origin}
+    members = members_of_services(services, defining, by_kind.get("WorkloadEntry", []), running.values())
+    rules: dict[str, list[Resource]] = {}
+    for rule in by_kind.get("DestinationRule", []):
+        rules.setdefault(rule.key.namespace, []).append(rule)
+    return MeshSnapshot(
+        settings=settings,
+        services=services,
+        members=members,
+        workloads=running,
+        virtual_services=tuple(by_kind.get("VirtualService", ())),
+        destination_rules={namespace: tuple(found) for namespace, found in rules.items()},
+        gateways=tuple(by_kind.get("Gateway", ())),
+        peer_authentications=tuple(by_kind.get("PeerAuthentication", ())),
+        authorization_policies=tuple(by_kind.get("AuthorizationPolicy", ())),
+        secrets={secret.key: secret for secret in by_kind.get("Secret", ())},
+        findings=tuple(findings),
+    )
+
+
+def _precedence(resource: Resource) -> tuple[bool, str, str, str]:
+    """Oldest first; resources without a time of creation come after those with one, by name, then by namespace."""
+    return (not resource.creation, resource.creation, resource.key.name, resource.key.namespace)
+
+
+def _hosts(entry: Resource) -> tuple[str, ...]:
+    spec: ServiceEntrySpec = entry.spec
+    return tuple(spec.hosts)

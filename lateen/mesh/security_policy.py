@@ -1,0 +1,91 @@
+"""Which security policy holds for a workload.
+
+PeerAuthentication: the workload's own policy, then its namespace's, then the mesh's (root namespace, no selector); in
+each level the oldest stands and UNSET asks the next one; what nobody says is the mesh's default. Ports are set by the
+winning workload policy alone. A policy with a selector in the root namespace is ignored.
+AuthorizationPolicy: those of the root namespace and of the workload's own that select it, together.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from lateen.mesh.model import Labels, MeshSnapshot
+from lateen.mesh.visibility import selects
+from lateen.resources.resource import Resource
+from lateen.resources.security import AuthorizationPolicySpec, PeerAuthenticationSpec
+from lateen.values.names import BUILT_IN, Origin
+
+
+class MtlsMode(enum.Enum):
+    """What a workload's port accepts: mesh TLS only, both, or plain text only."""
+
+    STRICT = "STRICT"
+    PERMISSIVE = "PERMISSIVE"
+    DISABLE = "DISABLE"
+
+
+class PeerPolicy(msgspec.Struct, frozen=True):
+    """The mode of a workload and of those of its ports (the workload's port numbers) that differ."""
+
+    mode: MtlsMode
+    origin: Origin
+    ports: tuple[tuple[int, MtlsMode], ...] = ()
+
+    def on(self, port: int) -> MtlsMode:
+        return dict(self.ports).get(port, self.mode)
+
+
+def peer_policy(snapshot: MeshSnapshot, namespace: str, labels: Labels) -> PeerPolicy:
+    """The PeerAuthentication that holds for a workload."""
+    root = snapshot.settings.root_namespace
+    own: Resource | None = None
+    in_namespace: Resource | None = None
+    in_mesh: Resource | None = None
+    for resource in snapshot.peer_authentications:
+        spec: PeerAuthenticationSpec = resource.spec
+        has_selector = bool(spec.selector and spec.selector.match_labels)
+        where = resource.key.namespace
+        if where == namespace and has_selector and where != root:
+            if own is None and selects(spec.selector.match_labels if spec.selector else {}, labels):
+                own = resource
+        elif where == root and not has_selector:
+            in_mesh = in_mesh or resource
+        elif where == namespace and not has_selector:
+            in_namespace = in_namespace or resource
+    mode, origin = MtlsMode(snapshot.settings.default_mtls), BUILT_IN
+    for resource_at_level in (in_mesh, in_namespace, own):
+        said = _mode(resource_at_level)
+        if resource_at_level is not None and said is not None:
+            mode, origin = said, resource_at_level.origin_at("spec.mtls.mode")
+    return PeerPolicy(mode, origin, _port_modes(own, mode))
+
+
+def _mode(resource: Resource | None) -> MtlsMode | None:
+    spec: PeerAuthenticationSpec | None = resource.spec if resource is not None else None
+    text = spec.mtls.mode if spec is not None and spec.mtls is not None else "UNSET"
+    return None if text in (None, "", "UNSET") else MtlsMode(text)
+
+
+def _port_modes(resource: Resource | None, mode: MtlsMode) -> tuple[tuple[int, MtlsMode], ...]:
+    if resource is None:
+        return ()
+    spec: PeerAuthenticationSpec = resource.spec
+    return tuple(
+        (int(port), mode if setting.mode in (None, "", "UNSET") else MtlsMode(setting.mode))
+        for port, setting in sorted(spec.port_level_mtls.items(), key=lambda item: int(item[0]))
+    )
+
+
+def authorization_policies(snapshot: MeshSnapshot, namespace: str, labels: Labels) -> tuple[Resource, ...]:
+    """Every AuthorizationPolicy that holds for a workload, oldest first."""
+    places = (snapshot.settings.root_namespace, namespace)
+    found = []
+    for resource in snapshot.authorization_policies:
+        spec: AuthorizationPolicySpec = resource.spec
+        selector = spec.selector.match_labels if spec.selector else {}
+        if resource.key.namespace in places and selects(selector, labels):
+            found.append(resource)
+    return tuple(found)

@@ -1,0 +1,195 @@
+"""Services and their members: from Kubernetes Services, ServiceEntries, WorkloadEntries and what runs here.
+
+Rules: a Service's members are the workloads and WorkloadEntries of its namespace that its selector selects; a
+ServiceEntry's are its inline endpoints, or what its workloadSelector selects in its namespace. Of several definitions
+of one host name the oldest stands; the others are findings. Gateways are members of nothing but what selects them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from msgspec.structs import replace
+
+from lateen.findings import Finding, warning
+from lateen.mesh.addresses import allocate, in_loopback_view
+from lateen.mesh.model import Labels, Member, Resolution, Service, ServicePort, Workload
+from lateen.mesh.visibility import selects
+from lateen.resources.kubernetes import KubernetesServiceSpec
+from lateen.resources.resource import Resource
+from lateen.resources.service_entry import ServiceEntrySpec
+from lateen.resources.workload_entry import WorkloadEntrySpec
+from lateen.settings import Settings
+from lateen.values.protocol import Protocol, parse_protocol, protocol_of_port
+
+MESH_TLS_LABEL = "security.istio.io/tlsMode"
+LOOPBACK_INBOUND = "255.2"
+
+
+def define_services(
+    kubernetes: Sequence[Resource], entries: Sequence[Resource], settings: Settings
+) -> tuple[dict[str, Service], list[Finding]]:
+    """Every service by host name, with its virtual address, and a finding for each host that is defined twice."""
+    services: dict[str, Service] = {}
+    findings: list[Finding] = []
+    candidates = [_kubernetes_service(resource, settings) for resource in kubernetes]
+    for resource in entries:
+        candidates.extend(_entry_services(resource))
+    for service in candidates:
+        first = services.setdefault(service.hostname, service)
+        if first is not service:
+            findings.append(
+                warning(
+                    "duplicate-host",
+                    f"{service.hostname} is already defined by {first.origin}; this definition is not used",
+                    service.origin,
+                    "give it another host name, or remove one of the two",
+                )
+            )
+    addresses = allocate((host for host in services if not host.startswith("*")), settings.service_network)
+    placed = {host: replace(service, address=addresses.get(host, "")) for host, service in services.items()}
+    return placed, findings
+
+
+def _kubernetes_service(resource: Resource, settings: Settings) -> Service:
+    spec: KubernetesServiceSpec = resource.spec
+    name, namespace = resource.key.name, resource.key.namespace
+    ports = tuple(
+        ServicePort(
+            name=port.name,
+            number=port.port,
+            protocol=protocol_of_port(port.name, port.app_protocol or "", port.protocol or "TCP"),
+            target=port.target_port if port.target_port is not None else port.port,
+        )
+        for port in spec.ports
+    )
+    given = spec.cluster_ip if spec.cluster_ip not in (None, "", "None") else ""
+    return Service(
+        hostname=f"{name}.{namespace}.svc.{settings.domain}",
+        namespace=namespace,
+        name=name,
+        ports=ports,
+        origin=resource.origin,
+        addresses=(given,) if given else (),
+        selector=tuple(sorted(spec.selector.items())),
+        export_to=_annotated_export(resource),
+        creation=resource.creation,
+    )
+
+
+def _annotated_export(resource: Resource) -> tuple[str, ...]:
+    text = resource.annotations.get("networking.istio.io/exportTo", "")
+    return tuple(part.strip() for part in text.split(",") if part.strip()) or ("*",)
+
+
+def _entry_services(resource: Resource) -> list[Service]:
+    spec: ServiceEntrySpec = resource.spec
+    ports = tuple(
+        ServicePort(
+            name=port.name,
+            number=port.number,
+            protocol=parse_protocol(port.protocol or "") or Protocol.UNSPECIFIED,
+            target=port.target_port or port.number,
+        )
+        for port in spec.ports
+    )
+    return [
+        Service(
+            hostname=host.lower(),
+            namespace=resource.key.namespace,
+            name=resource.key.name,
+            ports=ports,
+            origin=resource.origin,
+            addresses=tuple(spec.addresses),
+            resolution=Resolution(spec.resolution),
+            external=spec.location != "MESH_INTERNAL",
+            export_to=tuple(spec.export_to) or ("*",),
+            creation=resource.creation,
+            sans=tuple(spec.subject_alt_names),
+        )
+        for host in spec.hosts
+    ]
+
+
+# --- members -----------------------------------------------------------------------------------------------------
+
+
+def workload_address(workload: Workload) -> str:
+    """Where other proxies reach this workload's sidecar."""
+    if workload.network == "loopback":
+        return in_loopback_view(f"0.0.{LOOPBACK_INBOUND}", workload.prefix)
+    return workload.address
+
+
+def members_of_services(
+    services: Mapping[str, Service],
+    entries: Mapping[str, Resource],
+    workload_entries: Sequence[Resource],
+    workloads: Iterable[Workload],
+) -> dict[str, tuple[Member, ...]]:
+    """The members of every service by host name. ``entries`` holds, by host, the ServiceEntry that defines it."""
+    candidates: dict[str, list[Member]] = {}
+    for workload in workloads:
+        candidates.setdefault(workload.namespace, []).append(_workload_member(workload))
+    for resource in workload_entries:
+        member = _entry_member(resource.spec, resource.key.namespace, resource.key.name)
+        candidates.setdefault(resource.key.namespace, []).append(member)
+    result: dict[str, tuple[Member, ...]] = {}
+    for host, service in services.items():
+        entry = entries.get(host)
+        selector: Mapping[str, str] | Labels | None = service.selector or None
+        if entry is not None:
+            spec: ServiceEntrySpec = entry.spec
+            selector = spec.workload_selector.labels if spec.workload_selector else None
+            if selector is None:
+                result[host] = _inline_members(service, spec)
+                continue
+        pool = candidates.get(service.namespace, ()) if selector else ()
+        result[host] = tuple(member for member in pool if selects(selector or (), member.labels))
+    return result
+
+
+def _inline_members(service: Service, spec: ServiceEntrySpec) -> tuple[Member, ...]:
+    if spec.endpoints:
+        return tuple(_entry_member(endpoint, service.namespace, "") for endpoint in spec.endpoints)
+    if service.resolution is Resolution.STATIC:
+        return ()
+    return (Member(address=service.hostname, namespace=service.namespace),)
+
+
+def _workload_member(workload: Workload) -> Member:
+    return Member(
+        address=workload_address(workload),
+        named_ports=tuple((port.name, port.target) for port in workload.ports),
+        labels=workload.labels,
+        service_account=workload.service_account,
+        namespace=workload.namespace,
+        mesh_tls=not workload.is_gateway,
+        healthy=workload.ready,
+        workload=workload.name,
+        instance=workload.id,
+    )
+
+
+def _entry_member(spec: WorkloadEntrySpec, namespace: str, name: str) -> Member:
+    return Member(
+        address=spec.address,
+        ports=tuple(sorted(spec.ports.items())),
+        labels=tuple(sorted(spec.labels.items())),
+        locality=spec.locality or "",
+        weight=spec.weight or 1,
+        service_account=spec.service_account or "",
+        namespace=namespace,
+        mesh_tls=spec.labels.get(MESH_TLS_LABEL) == "istio",
+        workload=name,
+    )
+
+
+def member_port(port: ServicePort, member: Member) -> int | None:
+    """The number at which a member serves a service port; None where it has no such port."""
+    replaced = dict(member.ports).get(port.name)
+    if replaced is not None:
+        return replaced
+    if isinstance(port.target, int):
+        return port.target
+    return dict(member.named_ports).get(port.target)

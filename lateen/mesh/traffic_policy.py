@@ -1,0 +1,133 @@
+"""Which DestinationRule, and which of its blocks, hold for a call.
+
+Lookup: the client's namespace (unless it is the root namespace), then the service's namespace, then the root
+namespace. The first of these that holds a visible rule with a matching host decides alone: the most specific host,
+then the oldest. Rules of one namespace for the same host are joined: subsets with new names are added, the first
+top-level policy stands.
+Blocks: the top level; then the port's settings in place of all four blocks; then the subset's, block by block; then
+the subset's port settings in place of all four.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from lateen.mesh.model import Labels, MeshSnapshot, Service
+from lateen.mesh.visibility import exported, full_host, host_matches, specificity
+from lateen.resources.destination_rule import (
+    ClientTlsSettings,
+    ConnectionPoolSettings,
+    DestinationRuleSpec,
+    LoadBalancerSettings,
+    OutlierDetection,
+    PortTrafficPolicy,
+    TrafficPolicy,
+)
+from lateen.resources.resource import Resource
+from lateen.values.names import Origin
+
+
+class Subset(msgspec.Struct, frozen=True):
+    """A named part of a service's members."""
+
+    name: str
+    labels: Labels
+    policy: TrafficPolicy | None
+    origin: Origin
+    resource: Resource
+
+
+class DestinationPolicy(msgspec.Struct, frozen=True):
+    """What holds for calls to one host: the joined rules of one namespace."""
+
+    host: str
+    policy: TrafficPolicy | None
+    subsets: tuple[Subset, ...]
+    origin: Origin
+
+    def subset(self, name: str) -> Subset | None:
+        return next((subset for subset in self.subsets if subset.name == name), None)
+
+
+class PolicyBlocks(msgspec.Struct, frozen=True):
+    """The four blocks that hold for one cluster; None: the defaults."""
+
+    load_balancer: LoadBalancerSettings | None = None
+    connection_pool: ConnectionPoolSettings | None = None
+    outlier_detection: OutlierDetection | None = None
+    tls: ClientTlsSettings | None = None
+
+
+def destination_policy(
+    snapshot: MeshSnapshot, client_namespace: str, client_labels: Labels, service: Service
+) -> DestinationPolicy | None:
+    """The DestinationRules that hold when a client in a namespace calls a service."""
+    root = snapshot.settings.root_namespace
+    levels = [client_namespace] if client_namespace != root else []
+    for namespace in (*levels, service.namespace, root):
+        visible = [
+            resource
+            for resource in snapshot.destination_rules.get(namespace, ())
+            if _holds(resource, service.hostname, client_namespace, snapshot.settings.domain)
+        ]
+        if visible:
+            return _joined(visible, snapshot.settings.domain)
+    return None
+
+
+def rule_host(resource: Resource, domain: str) -> str:
+    """The host of a DestinationRule in its full form."""
+
+    spec: DestinationRuleSpec = resource.spec
+    return full_host(spec.host, resource.key.namespace, domain)
+
+
+def _holds(resource: Resource, hostname: str, client_namespace: str, domain: str) -> bool:
+    spec: DestinationRuleSpec = resource.spec
+    visible = exported(spec.export_to, resource.key.namespace, client_namespace)
+    return visible and host_matches(rule_host(resource, domain), hostname)
+
+
+def _joined(resources: list[Resource], domain: str) -> DestinationPolicy:
+    best = min((rule_host(resource, domain) for resource in resources), key=specificity)
+    policy: TrafficPolicy | None = None
+    subsets: dict[str, Subset] = {}
+    same_host = [resource for resource in resources if rule_host(resource, domain) == best]
+    for resource in same_host:
+        spec: DestinationRuleSpec = resource.spec
+        policy = policy or spec.traffic_policy
+        for index, subset in enumerate(spec.subsets):
+            labels = tuple(sorted(subset.labels.items()))
+            origin = resource.origin_at(f"spec.subsets[{index}]")
+            subsets.setdefault(subset.name, Subset(subset.name, labels, subset.traffic_policy, origin, resource))
+    return DestinationPolicy(best, policy, tuple(subsets.values()), same_host[0].origin)
+
+
+def blocks_for(policy: DestinationPolicy | None, port: int, subset_name: str = "") -> PolicyBlocks:
+    """The blocks that hold for a service port and subset."""
+    if policy is None:
+        return PolicyBlocks()
+    blocks = _with_port(_of(policy.policy), policy.policy, port)
+    subset = policy.subset(subset_name) if subset_name else None
+    if subset is None or subset.policy is None:
+        return blocks
+    own = _of(subset.policy)
+    merged = PolicyBlocks(
+        load_balancer=own.load_balancer or blocks.load_balancer,
+        connection_pool=own.connection_pool or blocks.connection_pool,
+        outlier_detection=own.outlier_detection or blocks.outlier_detection,
+        tls=own.tls or blocks.tls,
+    )
+    return _with_port(merged, subset.policy, port)
+
+
+def _of(policy: TrafficPolicy | PortTrafficPolicy | None) -> PolicyBlocks:
+    if policy is None:
+        return PolicyBlocks()
+    return PolicyBlocks(policy.load_balancer, policy.connection_pool, policy.outlier_detection, policy.tls)
+
+
+def _with_port(blocks: PolicyBlocks, policy: TrafficPolicy | None, port: int) -> PolicyBlocks:
+    settings = policy.port_level_settings if policy is not None else ()
+    found = next((entry for entry in settings if entry.port is not None and entry.port.number == port), None)
+    return _of(found) if found is not None else blocks

@@ -1,0 +1,290 @@
+"""Clusters and their endpoints: what a client does towards each service, port and subset.
+
+Comes in: the snapshot and the client's view of it. Goes out: ``Cluster`` and ``EndpointSet`` values, equal for all
+clients with the same view, so that their bytes are made and held once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from lateen.mesh.model import Labels, Member, MeshSnapshot, Resolution, Service, ServicePort
+from lateen.mesh.security_policy import MtlsMode, peer_policy
+from lateen.mesh.services import member_port
+from lateen.mesh.traffic_policy import DestinationPolicy, PolicyBlocks, Subset, blocks_for
+from lateen.mesh.visibility import selects
+from lateen.plan.model import (
+    MESH_ROOTS,
+    WORKLOAD_CERTIFICATE,
+    Bind,
+    ClientTls,
+    Cluster,
+    ConnectionPool,
+    Discovery,
+    Endpoint,
+    EndpointSet,
+    LoadBalancing,
+    LocalityEndpoints,
+    OutlierDetection,
+    SecretRef,
+    TcpKeepalive,
+)
+from lateen.plan.names import mesh_sni, outbound_cluster
+from lateen.resources.destination_rule import (
+    ClientTlsSettings,
+    ConnectionPoolSettings,
+    LoadBalancerSettings,
+)
+from lateen.resources.destination_rule import OutlierDetection as OutlierSettings
+from lateen.values.names import BUILT_IN, Origin, ResourceKey, SpiffeId
+from lateen.values.protocol import Protocol
+
+OUTSIDE = Bind("0.0.0.0")  # noqa: S104 - any source address of the machine, not a listener
+MESH_ALPN_HTTP1 = ("istio-http/1.1", "istio")
+MESH_ALPN_HTTP2 = ("istio-h2", "istio")
+MESH_ALPN_TCP = ("istio",)
+_BALANCERS = {
+    "ROUND_ROBIN": LoadBalancing.ROUND_ROBIN,
+    "LEAST_REQUEST": LoadBalancing.LEAST_REQUEST,
+    "LEAST_CONN": LoadBalancing.LEAST_REQUEST,
+    "RANDOM": LoadBalancing.RANDOM,
+    "PASSTHROUGH": LoadBalancing.PROVIDED,
+}
+_DISCOVERY = {
+    Resolution.STATIC: Discovery.EDS,
+    Resolution.DNS: Discovery.STRICT_DNS,
+    Resolution.DNS_ROUND_ROBIN: Discovery.LOGICAL_DNS,
+}
+
+
+def plan_destinations(
+    snapshot: MeshSnapshot, service: Service, policy: DestinationPolicy | None, client_namespace: str
+) -> tuple[list[Cluster], list[EndpointSet]]:
+    """The clusters of one service: one for each port, and one more for each subset of it."""
+    clusters: list[Cluster] = []
+    endpoints: list[EndpointSet] = []
+    members = snapshot.members.get(service.hostname, ())
+    for port in service.ports:
+        if port.protocol is Protocol.UDP:
+            continue
+        for subset in (None, *(policy.subsets if policy else ())):
+            blocks = blocks_for(policy, port.number, subset.name if subset else "")
+            cluster = _cluster(snapshot, service, port, subset, policy, blocks, client_namespace)
+            clusters.append(cluster)
+            if cluster.discovery is not Discovery.ORIGINAL_DST:
+                endpoints.append(_endpoint_set(snapshot, cluster.name, port, subset, members))
+    return clusters, endpoints
+
+
+def _cluster(
+    snapshot: MeshSnapshot,
+    service: Service,
+    port: ServicePort,
+    subset: Subset | None,
+    policy: DestinationPolicy | None,
+    blocks: PolicyBlocks,
+    client_namespace: str,
+) -> Cluster:
+    subset_name = subset.name if subset else ""
+    protocol = _upstream_protocol(port, blocks.connection_pool)
+    balancing = _balancing(blocks.load_balancer)
+    discovery = Discovery.ORIGINAL_DST if balancing is LoadBalancing.PROVIDED else _DISCOVERY[service.resolution]
+    origin = subset.origin if subset else (policy.origin if policy else service.origin)
+    pool = blocks.connection_pool
+    timeout = pool.tcp.connect_timeout if pool and pool.tcp and pool.tcp.connect_timeout else None
+    hostname = service.hostname
+    return Cluster(
+        name=outbound_cluster(port.number, subset_name, hostname),
+        discovery=discovery,
+        origin=origin,
+        protocol=protocol,
+        connect_timeout=timeout or snapshot.settings.connect_timeout,
+        load_balancing=balancing,
+        pool=connection_pool(pool),
+        outlier=outlier_detection(blocks.outlier_detection),
+        tls=_client_tls(snapshot, service, port, subset_name, blocks.tls, origin, protocol, client_namespace),
+        source=OUTSIDE if service.external else None,
+        tags=(
+            ("service", hostname),
+            ("service_name", service.name if not service.external else hostname),
+            ("service_namespace", service.namespace),
+        ),
+    )
+
+
+def _upstream_protocol(port: ServicePort, pool: ConnectionPoolSettings | None) -> str:
+    http = pool.http if pool else None
+    if not port.protocol.is_http:
+        return "tcp"
+    if http is not None and http.use_client_protocol:
+        return "client"
+    upgraded = http is not None and http.h2_upgrade_policy == "UPGRADE"
+    return "http2" if port.protocol.is_http2 or upgraded else "http1"
+
+
+def _balancing(settings: LoadBalancerSettings | None) -> LoadBalancing:
+    return _BALANCERS.get((settings.simple if settings else None) or "", LoadBalancing.LEAST_REQUEST)
+
+
+def connection_pool(settings: ConnectionPoolSettings | None) -> ConnectionPool:
+    """The limits of a pool; 0 means what it means to Istio: not set."""
+    if settings is None:
+        return ConnectionPool()
+    tcp, http = settings.tcp, settings.http
+    alive = tcp.tcp_keepalive if tcp else None
+    ping = http.http2_keep_alive if http else None
+    return ConnectionPool(
+        max_connections=(tcp.max_connections or None) if tcp else None,
+        max_connection_duration=tcp.max_connection_duration if tcp else None,
+        tcp_idle_timeout=tcp.idle_timeout if tcp else None,
+        keepalive=TcpKeepalive(alive.probes, alive.time, alive.interval) if alive else None,
+        max_pending_requests=(http.http1_max_pending_requests or None) if http else None,
+        max_requests=(http.http2_max_requests or None) if http else None,
+        max_retries=(http.max_retries or None) if http else None,
+        max_requests_per_connection=(http.max_requests_per_connection or None) if http else None,
+        http_idle_timeout=(http.idle_timeout if http and http.idle_timeout is not None else None)
+        if http
+        else (tcp.idle_timeout if tcp else None),
+        max_concurrent_streams=(http.max_concurrent_streams or None) if http else None,
+        http2_keepalive=(ping.interval, ping.timeout) if ping and ping.interval and ping.timeout else None,
+    )
+
+
+def outlier_detection(settings: OutlierSettings | None) -> OutlierDetection | None:
+    if settings is None:
+        return None
+    gateway_errors = settings.consecutive_gateway_errors
+    return OutlierDetection(
+        consecutive_5xx=settings.consecutive_5xx_errors,
+        consecutive_gateway_errors=gateway_errors if gateway_errors is not None else settings.consecutive_errors,
+        split_local_origin=bool(settings.split_external_local_origin_errors),
+        consecutive_local_origin_failures=settings.consecutive_local_origin_failures,
+        interval=settings.interval,
+        base_ejection_time=settings.base_ejection_time,
+        max_ejection_percent=settings.max_ejection_percent,
+        min_health_percent=settings.min_health_percent,
+        http_error_codes=tuple(settings.outlier_detection_http_error_codes),
+    )
+
+
+# --- TLS towards a service -----------------------------------------------------------------------------------------
+
+
+def _client_tls(
+    snapshot: MeshSnapshot,
+    service: Service,
+    port: ServicePort,
+    subset: str,
+    settings: ClientTlsSettings | None,
+    origin: Origin,
+    protocol: str,
+    client_namespace: str,
+) -> ClientTls | None:
+    if settings is None:
+        if service.external:
+            return None
+        return _mesh_tls(snapshot, service, port, subset, BUILT_IN, protocol, automatic=True, sans=())
+    mode = settings.mode or "DISABLE"
+    if mode == "DISABLE":
+        return None
+    if mode == "ISTIO_MUTUAL":
+        sans = tuple(settings.subject_alt_names)
+        return _mesh_tls(snapshot, service, port, subset, origin, protocol, automatic=False, sans=sans)
+    own = _own_certificate(settings, client_namespace)
+    roots = SecretRef(f"file-root:{settings.ca_certificates}", ca_file=settings.ca_certificates or "")
+    has_roots = bool(settings.ca_certificates) and settings.ca_certificates != "system"
+    return ClientTls(
+        origin=origin,
+        certificate=own if mode == "MUTUAL" else None,
+        roots=roots if has_roots else None,
+        system_roots=not has_roots,
+        verify=not settings.insecure_skip_verify,
+        sans=tuple(settings.subject_alt_names) or service.sans,
+        sni=settings.sni or "",
+        auto_sni=not settings.sni,
+        alpn=("h2",) if protocol == "http2" else (("http/1.1",) if protocol == "http1" else ()),
+    )
+
+
+def _own_certificate(settings: ClientTlsSettings, namespace: str) -> SecretRef:
+    if settings.credential_name:
+        key = ResourceKey("Secret", namespace, settings.credential_name)
+        return SecretRef(f"kubernetes://{settings.credential_name}", source=key)
+    certificate, key_file = settings.client_certificate or "", settings.private_key or ""
+    return SecretRef(f"file-cert:{certificate}~{key_file}", certificate_file=certificate, key_file=key_file)
+
+
+def _mesh_tls(
+    snapshot: MeshSnapshot,
+    service: Service,
+    port: ServicePort,
+    subset: str,
+    origin: Origin,
+    protocol: str,
+    *,
+    automatic: bool,
+    sans: tuple[str, ...],
+) -> ClientTls:
+    """Mesh TLS: the server has to be one of the identities that the service's members run as."""
+    members = snapshot.members.get(service.hostname, ())
+    identities = {
+        str(SpiffeId(snapshot.settings.trust_domain, member.namespace, member.service_account))
+        for member in members
+        if member.service_account
+    }
+    alpn = {"http1": MESH_ALPN_HTTP1, "http2": MESH_ALPN_HTTP2}.get(protocol, MESH_ALPN_TCP)
+    return ClientTls(
+        origin=origin,
+        certificate=WORKLOAD_CERTIFICATE,
+        roots=MESH_ROOTS,
+        sans=sans or tuple(sorted(identities | set(service.sans))),
+        sni=mesh_sni(port.number, subset, service.hostname),
+        alpn=alpn,
+        automatic=automatic,
+    )
+
+
+# --- endpoints -----------------------------------------------------------------------------------------------------
+
+
+def _endpoint_set(
+    snapshot: MeshSnapshot, cluster: str, port: ServicePort, subset: Subset | None, members: Iterable[Member]
+) -> EndpointSet:
+    by_locality: dict[str, list[Endpoint]] = {}
+    for member in members:
+        number = member_port(port, member)
+        chosen = subset is None or selects(subset.labels, member.labels)
+        if number is None or not chosen or not member.healthy:
+            continue
+        by_locality.setdefault(member.locality, []).append(_endpoint(snapshot, member, number))
+    return EndpointSet(
+        cluster=cluster,
+        localities=tuple(
+            LocalityEndpoints(locality=locality, endpoints=tuple(found))
+            for locality, found in sorted(by_locality.items())
+        ),
+    )
+
+
+def _endpoint(snapshot: MeshSnapshot, member: Member, number: int) -> Endpoint:
+    mode = peer_policy(snapshot, member.namespace, member.labels).on(number)
+    return Endpoint(
+        address=member.address,
+        port=0 if member.address.startswith("unix://") else number,
+        weight=member.weight,
+        mesh_tls=member.mesh_tls and mode is not MtlsMode.DISABLE,
+        workload=member.workload,
+        tags=workload_tags(member.namespace, member.workload, member.labels, member.service_account),
+    )
+
+
+def workload_tags(namespace: str, workload: str, labels: Labels, service_account: str) -> tuple[tuple[str, str], ...]:
+    """What telemetry calls one workload: workload, namespace, app, version, service_account."""
+    named = dict(labels)
+    return (
+        ("workload", workload),
+        ("namespace", namespace),
+        ("app", named.get("app", "")),
+        ("version", named.get("version", "")),
+        ("service_account", service_account),
+    )

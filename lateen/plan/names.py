@@ -1,0 +1,25 @@
+"""The names that clusters, listeners, route tables and virtual hosts bear: Istio's own, so that what people know holds."""
+
+from __future__ import annotations
+
+PASSTHROUGH = "PassthroughCluster"
+MESH_PASSTHROUGH = "PassthroughCluster-mesh"
+BLACK_HOLE = "BlackHoleCluster"
+INBOUND_PASSTHROUGH = "InboundPassthroughCluster"
+VIRTUAL_OUTBOUND = "virtualOutbound"
+VIRTUAL_INBOUND = "virtualInbound"
+OUTBOUND_PORT = 15001
+INBOUND_PORT = 15006
+
+
+def outbound_cluster(port: int, subset: str, hostname: str) -> str:
+    return f"outbound|{port}|{subset}|{hostname}"
+
+
+def inbound_cluster(port: int) -> str:
+    return f"inbound|{port}||"
+
+
+def mesh_sni(port: int, subset: str, hostname: str) -> str:
+    """The server name that a mesh client asks for, from which a gateway could choose the cluster."""
+    return f"outbound_.{port}_.{subset}_.{hostname}"
