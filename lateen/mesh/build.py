@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+
+import msgspec
 
 from lateen.mesh.model import MeshSnapshot, Workload
 from lateen.mesh.services import define_services, members_of_services
@@ -48,3 +50,21 @@ def _precedence(resource: Resource) -> tuple[bool, str, str, str]:
 def _hosts(entry: Resource) -> tuple[str, ...]:
     spec: ServiceEntrySpec = entry.spec
     return tuple(spec.hosts)
+
+
+def with_workloads(snapshot: MeshSnapshot, workloads: Mapping[str, Workload]) -> MeshSnapshot:
+    """The same mesh with other members: for workloads that differ in readiness alone."""
+    running = dict(sorted(workloads.items()))
+    changed = {name for name, workload in running.items() if workload != snapshot.workloads.get(name)}
+    members = {
+        host: tuple(
+            msgspec.structs.replace(member, healthy=running[member.instance].ready)
+            if member.instance in changed
+            else member
+            for member in found
+        )
+        if any(member.instance in changed for member in found)
+        else found
+        for host, found in snapshot.members.items()
+    }
+    return msgspec.structs.replace(snapshot, workloads=running, members=members)

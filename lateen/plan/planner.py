@@ -64,6 +64,7 @@ class Planner:
     def __init__(self, snapshot: MeshSnapshot) -> None:
         self.snapshot = snapshot
         self._views: dict[tuple[str, Labels, bool, int], ClientView] = {}
+        self._changed: dict[tuple[str, Labels, bool, int], tuple[EndpointSet, ...]] = {}
 
     def plan(self, proxy: Proxy, *, gateway_address: str = "127.0.0.1", access_log: str = "") -> Planned:
         """The plan of one proxy. ``gateway_address`` is where a gateway's servers listen unless they say."""
@@ -71,15 +72,34 @@ class Planner:
             return self._gateway(proxy, gateway_address, access_log)
         return Planned(self._sidecar(proxy, access_log))
 
-    def endpoints(self, proxy: Proxy) -> tuple[EndpointSet, ...]:
-        """Only the endpoints that a proxy sees: all that changes when workloads come and go."""
-        return self._view(proxy).endpoints
+    def move_to(self, snapshot: MeshSnapshot) -> None:
+        """Go on with a snapshot that differs in the members of services alone: everything but endpoints stays."""
+        self.snapshot = snapshot
+        self._changed = {}
+
+    def endpoints_of(self, proxy: Proxy, hosts: frozenset[str]) -> tuple[EndpointSet, ...]:
+        """The endpoints of some services as a proxy sees them, from the snapshot that ``move_to`` brought.
+
+        Proxies with the same view are given the same object.
+        """
+        key = self._key(proxy)
+        if key not in self._changed:
+            services = [service for service in self._view(proxy).services if service.hostname in hosts]
+            found: list[EndpointSet] = []
+            for service in services:
+                policy = destination_policy(self.snapshot, proxy.namespace, proxy.labels, service)
+                found.extend(plan_destinations(self.snapshot, service, policy, proxy.namespace)[1])
+            self._changed[key] = tuple(found)
+        return self._changed[key]
+
+    def _key(self, proxy: Proxy) -> tuple[str, Labels, bool, int]:
+        prefix = proxy.network.prefix if isinstance(proxy.network, LoopbackNetwork) else 0
+        return (proxy.namespace, proxy.labels, proxy.type is ProxyType.SIDECAR, prefix)
 
     def _view(self, proxy: Proxy) -> ClientView:
-        is_sidecar = proxy.type is ProxyType.SIDECAR
-        prefix = proxy.network.prefix if isinstance(proxy.network, LoopbackNetwork) else 0
-        key = (proxy.namespace, proxy.labels, is_sidecar, prefix)
+        key = self._key(proxy)
         if key not in self._views:
+            _, _, is_sidecar, prefix = key
             reading = Reading(MESH_GATEWAY, 0, proxy.namespace, proxy.labels, loopback_prefix=prefix)
             self._views[key] = client_view(self.snapshot, reading, with_routes=is_sidecar)
         return self._views[key]

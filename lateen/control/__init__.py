@@ -1,0 +1,1 @@
+"""The coordinator: from sources to snapshot to what each proxy gets."""

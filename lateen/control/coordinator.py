@@ -1,0 +1,150 @@
+"""The coordinator: owns the current snapshot, and gives every proxy what it should have.
+
+Comes in: resources and running workloads, as they hold now. Goes out: ``EnvoyResources`` into the cache, one put for
+each proxy whose configuration differs, and the findings. A change of nothing but readiness takes a short path: only
+the endpoints of the services concerned are made anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import msgspec
+
+from lateen.envoy.endpoints import translate_endpoints
+from lateen.envoy.resources import ENDPOINT, EnvoyResource, EnvoyResources
+from lateen.envoy.secrets import translate_secret
+from lateen.envoy.translate import translate, with_secrets
+from lateen.findings import Finding, error
+from lateen.mesh.build import build_snapshot, with_workloads
+from lateen.mesh.model import MeshSnapshot, Workload
+from lateen.plan.model import Proxy, SecretRef
+from lateen.plan.planner import Planner, proxy_of
+from lateen.resources.kubernetes import SecretSpec
+from lateen.resources.resource import Resource
+from lateen.settings import Settings
+from lateen.values.names import BUILT_IN, ResourceKey
+
+Publish = Callable[[str, EnvoyResources | None], None]
+
+
+class ProxyOptions(msgspec.Struct, frozen=True):
+    """What a proxy needs beside the snapshot: where its servers listen, and where its access log goes."""
+
+    gateway_address: str = "127.0.0.1"
+    access_log: str = ""
+
+
+class Coordinator:
+    """Holds the mesh as it is. ``publish`` takes a proxy's resources, or None once the proxy is gone."""
+
+    def __init__(
+        self, settings: Settings, publish: Publish, options: Callable[[Workload], ProxyOptions] | None = None
+    ) -> None:
+        self._settings = settings
+        self._publish = publish
+        self._options = options or (lambda _: ProxyOptions())
+        self._resources: tuple[Resource, ...] = ()
+        self._planner: Planner | None = None
+        self._published: dict[str, EnvoyResources] = {}
+        self.findings: tuple[Finding, ...] = ()
+
+    @property
+    def snapshot(self) -> MeshSnapshot | None:
+        return self._planner.snapshot if self._planner is not None else None
+
+    def published(self, proxy_id: str) -> EnvoyResources | None:
+        """What a proxy was given last."""
+        return self._published.get(proxy_id)
+
+    def update(self, resources: tuple[Resource, ...], workloads: Iterable[Workload]) -> None:
+        """Bring every proxy up to what holds now."""
+        running = {workload.id: workload for workload in workloads}
+        planner = self._planner
+        if planner is not None and resources == self._resources and _only_readiness(planner.snapshot, running):
+            self._update_endpoints(planner, running)
+            return
+        self._resources = resources
+        self._planner = Planner(build_snapshot(self._settings, resources, running.values()))
+        self._plan_all(self._planner)
+
+    def _plan_all(self, planner: Planner) -> None:
+        findings = list(planner.snapshot.findings)
+        for workload in planner.snapshot.workloads.values():
+            proxy = proxy_of(workload)
+            options = self._options(workload)
+            planned = planner.plan(proxy, gateway_address=options.gateway_address, access_log=options.access_log)
+            findings.extend(planned.findings)
+            secrets, problems = self._secrets(planner.snapshot, planned.plan.secrets, proxy)
+            findings.extend(problems)
+            self._put(proxy.id, with_secrets(translate(planned.plan), secrets))
+        for gone in self._published.keys() - planner.snapshot.workloads.keys():
+            del self._published[gone]
+            self._publish(gone, None)
+        self.findings = tuple(dict.fromkeys(findings))
+
+    def _update_endpoints(self, planner: Planner, running: Mapping[str, Workload]) -> None:
+        before = planner.snapshot
+        snapshot = with_workloads(before, running)
+        changed = frozenset(host for host in snapshot.services if snapshot.members[host] != before.members[host])
+        planner.move_to(snapshot)
+        made: dict[int, dict[str, EnvoyResource]] = {}
+        for workload in snapshot.workloads.values():
+            proxy = proxy_of(workload)
+            sets = planner.endpoints_of(proxy, changed)
+            if id(sets) not in made:
+                made[id(sets)] = {entry.cluster: translate_endpoints(entry) for entry in sets}
+            present = self._published[proxy.id]
+            endpoints = {
+                **present.by_type.get(ENDPOINT, {}),
+                **{
+                    name: resource
+                    for name, resource in made[id(sets)].items()
+                    if name in present.by_type.get(ENDPOINT, {})
+                },
+            }
+            self._put(proxy.id, EnvoyResources({**present.by_type, ENDPOINT: endpoints}))
+
+    def _put(self, proxy_id: str, resources: EnvoyResources) -> None:
+        self._published[proxy_id] = resources
+        self._publish(proxy_id, resources)
+
+    def _secrets(
+        self, snapshot: MeshSnapshot, wanted: Iterable[SecretRef], proxy: Proxy
+    ) -> tuple[list[EnvoyResource], list[Finding]]:
+        """The certificates that a gateway asks for; a missing one is a finding, and its listener waits for it."""
+        found, findings = [], []
+        for ref in wanted:
+            if ref.source is None:
+                continue
+            resource = snapshot.secrets.get(ref.source)
+            if resource is None:
+                findings.append(_missing_secret(ref.source, proxy))
+                continue
+            spec: SecretSpec = resource.spec
+            try:
+                certificate, key, roots = (spec.value(name) for name in ("tls.crt", "tls.key", "ca.crt"))
+                found.append(translate_secret(ref, certificate, key, roots))
+            except ValueError as problem:
+                findings.append(error("unusable-secret", str(problem), resource.origin, "give tls.crt and tls.key"))
+        return found, findings
+
+
+def _missing_secret(source: ResourceKey, proxy: Proxy) -> Finding:
+    return error(
+        "missing-secret",
+        f"gateway {proxy.workload} asks for {source}, which does not exist; its listener waits for it",
+        BUILT_IN,
+        f"add a Secret {source.name} of type kubernetes.io/tls in namespace {source.namespace}",
+    )
+
+
+def _only_readiness(snapshot: MeshSnapshot, running: Mapping[str, Workload]) -> bool:
+    """Whether the same workloads run as before, but for their readiness."""
+    before = snapshot.workloads
+    if before.keys() != running.keys():
+        return False
+    return all(
+        workload == before[name] or msgspec.structs.replace(workload, ready=before[name].ready) == before[name]
+        for name, workload in running.items()
+    )
