@@ -1,0 +1,131 @@
+"""The project: what ``lateen.yaml`` comes to, defaults filled in and every workload spelled out.
+
+Comes in: the file's fields (``lateen.local.fields``), already of the right shape. Goes out: a ``Project``, the value
+that the supervisor compares with the running mesh. Rules kept here: a service without versions is one workload of the
+service's name; a version ``v1`` of ``reviews`` is the workload ``reviews-v1`` with the labels ``app`` and ``version``;
+a workload that says nothing on its readiness is ready once its first port accepts connections.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from lateen.values.protocol import Protocol
+
+
+class Port(msgspec.Struct, frozen=True):
+    """One port of a service; ``target`` is the port that the application itself listens on."""
+
+    name: str
+    number: int
+    target: int
+    protocol: Protocol
+
+
+class ProbeKind(enum.Enum):
+    """How an application is asked whether it is ready."""
+
+    NONE = "none"
+    HTTP = "http"
+    TCP = "tcp"
+    EXEC = "exec"
+
+
+class Probe(msgspec.Struct, frozen=True):
+    """A readiness probe. Times in seconds; ``path`` is for HTTP, ``command`` for EXEC, ``port`` for HTTP and TCP."""
+
+    kind: ProbeKind
+    port: int = 0
+    path: str = ""
+    command: tuple[str, ...] = ()
+    interval: float = 5.0
+    timeout: float = 1.0
+    initial_delay: float = 0.0
+    success_threshold: int = 1
+    failure_threshold: int = 3
+
+
+NO_PROBE = Probe(ProbeKind.NONE)
+
+
+class Application(msgspec.Struct, frozen=True):
+    """How the process of a workload is run: what can change without a new proxy or identity."""
+
+    command: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...]
+    working_dir: str
+    probe: Probe
+
+
+class Workload(msgspec.Struct, frozen=True):
+    """One version of one service, or one gateway (``application`` None), and how many of it run.
+
+    ``name`` is unique in the mesh; replica i is the instance ``<name>-<i>``. ``bind`` is the machine's address that a
+    gateway listens on.
+    """
+
+    name: str
+    service: str
+    version: str
+    namespace: str
+    service_account: str
+    labels: tuple[tuple[str, str], ...]
+    ports: tuple[Port, ...]
+    replicas: int = 1
+    application: Application | None = None
+    bind: str = ""
+
+    @property
+    def is_gateway(self) -> bool:
+        return self.application is None
+
+    def instance_id(self, index: int) -> str:
+        return f"{self.name}-{index}"
+
+
+class Service(msgspec.Struct, frozen=True):
+    """One service as clients know it; ``selector`` picks its workloads by their labels."""
+
+    name: str
+    namespace: str
+    ports: tuple[Port, ...]
+    selector: tuple[tuple[str, str], ...]
+
+
+class CaptureMode(enum.Enum):
+    """How traffic comes to pass through the sidecars."""
+
+    AUTO = "auto"
+    NAMESPACES = "namespaces"
+    LOOPBACK = "loopback"
+
+
+class MeshOptions(msgspec.Struct, frozen=True):
+    """Options of the whole mesh. ``resources`` None: the files beside ``lateen.yaml`` and the folder ``mesh`` there."""
+
+    capture: CaptureMode = CaptureMode.AUTO
+    resources: tuple[str, ...] | None = None
+    root_namespace: str = "istio-system"
+    trust_domain: str = "cluster.local"
+    outbound_policy: str = "ALLOW_ANY"
+
+
+class Project(msgspec.Struct, frozen=True):
+    """Everything that a ``lateen.yaml`` says. ``folder`` is absolute; relative paths in the file are relative to it."""
+
+    name: str
+    namespace: str
+    folder: str
+    file: str
+    services: tuple[Service, ...] = ()
+    workloads: tuple[Workload, ...] = ()
+    options: MeshOptions = MeshOptions()
+
+    def workload(self, name: str) -> Workload | None:
+        return next((workload for workload in self.workloads if workload.name == name), None)
+
+    @property
+    def gateways(self) -> tuple[Workload, ...]:
+        return tuple(workload for workload in self.workloads if workload.is_gateway)
