@@ -303,6 +303,11 @@ def run(load: Load, processes: int = 1) -> Result:
     start = time.perf_counter() + 1.0
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         parts = pool.starmap(_run_share, [(load, start, share, processes) for share in range(processes)])
+    return merge(parts)._replace(seconds=max(part.seconds for part in parts))
+
+
+def merge(parts: Sequence[Result]) -> Result:
+    """Several results, one after the other, as one."""
     latencies, lags = array("d"), array("d")
     errors: collections.Counter[str] = collections.Counter()
     for part in parts:
@@ -310,8 +315,8 @@ def run(load: Load, processes: int = 1) -> Result:
         lags.extend(part.lags)
         errors.update(part.errors)
     examples = sorted(example for part in parts for example in part.examples)[:MAX_EXAMPLES]
-    answered = sum(part.answered for part in parts)
-    return Result(latencies, lags, dict(errors), examples, max(part.seconds for part in parts), answered)
+    seconds, answered = sum(part.seconds for part in parts), sum(part.answered for part in parts)
+    return Result(latencies, lags, dict(errors), examples, seconds, answered)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
