@@ -173,9 +173,9 @@ class HttpHandler(http.server.BaseHTTPRequestHandler):
         with self.server.in_flight:
             started = time.monotonic()
             request, response = self._exchange()
-            self._send(response)
             if request is not None:
                 self._log(request, response.status, time.monotonic() - started)
+            self._send(response)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = answer
 

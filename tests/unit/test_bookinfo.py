@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -327,6 +328,21 @@ def test_a_stop_finishes_what_has_begun(shop: Shop) -> None:
     assert headers["connection"] == "close"
     assert json.loads(body)["reviews"][0]["rating"]["stars"] == 1
     assert reviews.process.wait(10) == 0
+
+
+def test_a_request_whose_client_has_gone_is_logged(shop: Shop) -> None:
+    """As after a timeout in the mesh: the work is done all the same, and the log says so."""
+    release = threading.Event()
+    with closing(socket.create_server(("127.0.0.1", 0))) as peer:
+        reviews = shop.start("reviews", "v2", ratings=peer.getsockname()[1])
+        threading.Thread(target=_answer_once, args=(peer, release), daemon=True).start()
+        with closing(socket.create_connection(("127.0.0.1", reviews.port), timeout=10)) as client:
+            client.sendall(b"GET /reviews/0 HTTP/1.1\r\nHost: shop\r\nX-Request-Id: gone-1\r\n\r\n")
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            time.sleep(0.3)
+        release.set()
+        reviews.wait_for_line("/reviews/0 200 .* request=gone-1")
+    assert reviews.get("/reviews/0")[0] == 200
 
 
 def test_health_checks_are_not_logged(details: App) -> None:
