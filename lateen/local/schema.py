@@ -1,4 +1,4 @@
-"""The JSON schema of ``lateen.yaml``, made from the same structs that decode it, for editors to complete and check by."""
+"""The JSON schema of ``lateen.yaml``, for editors to complete and check by: made from the structs that decode it."""
 
 from __future__ import annotations
 

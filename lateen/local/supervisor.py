@@ -74,6 +74,7 @@ class Instance:
         self._app = _Process()
         self._backoff = Backoff()
         self._streak = 0
+        self._probes = 0
         self._stopping = False
         self._renewing = False
         self._out: list[Command] = []
@@ -143,6 +144,7 @@ class Instance:
             return
         ready = self._app.ready
         self._streak = 0 if event.ok is ready else self._streak + 1
+        self._probes += 1
         needed = self._probe.success_threshold if event.ok else self._probe.failure_threshold
         if event.ok is not ready and self._streak >= needed:
             self._app.ready, self._streak = event.ok, 0
@@ -153,8 +155,10 @@ class Instance:
         self._judge()
 
     def _probe_delay(self) -> float:
-        """Until it is ready it is asked often: every wait there is a wait of the user's."""
-        return self._probe.interval if self._app.ready and not self._streak else min(0.05, self._probe.interval)
+        """Until it is ready it is asked often, as every wait is the user's, and less often the longer it takes."""
+        if self._app.ready:
+            return self._probe.interval
+        return min(1.0, 0.05 * 1.2 ** min(self._probes, 100), self._probe.interval)
 
     # Ends and restarts
 
@@ -300,7 +304,7 @@ class Instance:
         process.alive, process.ready, process.started_at = True, False, now
         self._send(Start(part))
         if part is Part.APP:
-            self._streak = 0
+            self._streak = self._probes = 0
             if self._probe.kind is ProbeKind.NONE:
                 process.ready = True
                 self._judge()

@@ -1,0 +1,90 @@
+"""What the supervisor asks of its neighbours: a network and an identity for each instance, and a control plane.
+
+The rooms that answer (``lateen.local.network``, ``lateen.identity``) are put in by the command line, so that the
+supervisor knows neither namespaces nor certificates.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+
+class LinkRequest(msgspec.Struct, frozen=True):
+    """One instance that needs a network; ``address`` is its own."""
+
+    instance_id: str
+    namespace: str
+    address: str
+    is_gateway: bool
+
+
+class Link(msgspec.Struct, frozen=True):
+    """The network of one instance.
+
+    ``registry`` is the entry's ``network`` field; the prefixes go before the words of a command so that it runs in the
+    right place; ``app_environment`` is added to the application's environment; ``probe_address`` is where the
+    application's ports are reached on sockets of ``Network.probe_socket``.
+    """
+
+    address: str
+    registry: Mapping[str, object]
+    app_prefix: tuple[str, ...] = ()
+    envoy_prefix: tuple[str, ...] = ()
+    app_environment: Mapping[str, str] = {}
+    probe_address: str = "127.0.0.1"
+
+
+class Network(Protocol):
+    """How traffic is captured on this machine."""
+
+    @property
+    def mode(self) -> str:
+        """``namespaces`` or ``loopback``."""
+
+    @property
+    def reason(self) -> str:
+        """One sentence: why this mode, and what it cannot do."""
+
+    async def start(self) -> None:
+        """Set up what all instances share. Raises OSError or RuntimeError with a sentence if it cannot."""
+
+    async def add(self, request: LinkRequest) -> Link:
+        """Make the network of one instance. Raises like ``start``."""
+
+    async def remove(self, instance_id: str) -> None:
+        """Take it away again; nothing happens if it is not there."""
+
+    def probe_socket(self, instance_id: str) -> socket.socket:
+        """A TCP socket that stands in the application's place."""
+
+    async def close(self) -> None:
+        """Take everything away."""
+
+
+class IdentityRequest(msgspec.Struct, frozen=True):
+    """One instance that needs a certificate, served over SDS on ``sds_socket``."""
+
+    instance_id: str
+    namespace: str
+    service_account: str
+    token: str
+    ca_socket: Path
+    sds_socket: Path
+
+
+class Identities(Protocol):
+    """The node agent's certificates."""
+
+    async def add(self, request: IdentityRequest) -> None:
+        """Return once a certificate is there and SDS answers. Raises OSError or RuntimeError with a sentence."""
+
+    async def remove(self, instance_id: str) -> None:
+        """Stop serving and forget the key."""
+
+    async def close(self) -> None:
+        """Stop all."""
