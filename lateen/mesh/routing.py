@@ -51,8 +51,8 @@ def mesh_hosts(snapshot: MeshSnapshot, client_namespace: str) -> tuple[BoundHost
             continue
         if not exported(spec.export_to, resource.key.namespace, client_namespace):
             continue
-        for host in spec.hosts:
-            found.append(BoundHost(full_host(host, resource.key.namespace, snapshot.settings.domain), resource))
+        where, domain = resource.key.namespace, snapshot.settings.domain
+        found.extend(BoundHost(full_host(host, where, domain), resource) for host in spec.hosts)
     return tuple(
         sorted(found, key=lambda bound: (*specificity(bound.host), bound.resource.key.namespace != client_namespace))
     )

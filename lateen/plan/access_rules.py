@@ -48,8 +48,8 @@ def access_policy(snapshot: MeshSnapshot, namespace: str, labels: Labels) -> Acc
 
 
 def _rule(resource: Resource, index: int, rule: Rule) -> AccessRule:
-    sources = tuple(_source(entry.source) for entry in rule.from_ if entry.source is not None)
-    operations = tuple(_operation(entry.operation) for entry in rule.to if entry.operation is not None)
+    sources = tuple(_source(entry.source) for entry in rule.from_ or () if entry.source is not None)
+    operations = tuple(_operation(entry.operation) for entry in rule.to or () if entry.operation is not None)
     return AccessRule(
         name=f"ns[{resource.key.namespace}]-policy[{resource.key.name}]-rule[{index}]",
         principal=AnyOf(sources) if sources else All(),

@@ -1,4 +1,4 @@
-"""The names that clusters, listeners, route tables and virtual hosts bear: Istio's own, so that what people know holds."""
+"""The names that clusters, listeners, route tables and virtual hosts bear: Istio's own."""
 
 from __future__ import annotations
 

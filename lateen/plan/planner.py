@@ -178,7 +178,7 @@ def _service_tags(snapshot: MeshSnapshot, proxy: Proxy) -> tuple[tuple[str, str]
 
 
 def client_view(snapshot: MeshSnapshot, reading: Reading, *, with_routes: bool) -> ClientView:
-    """Clusters, endpoints and route tables towards every service that a namespace sees; ``reading.port`` is not read."""
+    """Clusters, endpoints and route tables towards every service that a namespace sees. ``reading.port`` is unused."""
     namespace = reading.client_namespace
     services = tuple(
         service

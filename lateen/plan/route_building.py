@@ -7,6 +7,8 @@ Goes out: ``Route`` values in order. What depends on the client alone (``sourceL
 
 from __future__ import annotations
 
+import base64
+
 import msgspec
 
 from lateen.mesh.model import Labels, MeshSnapshot
@@ -31,6 +33,7 @@ from lateen.plan.routes import (
     RouteAction,
     WeightedCluster,
 )
+from lateen.resources.base import StringMatch
 from lateen.resources.resource import Resource
 from lateen.resources.virtual_service import (
     CorsPolicy as CorsSettings,
@@ -38,13 +41,13 @@ from lateen.resources.virtual_service import (
 from lateen.resources.virtual_service import (
     Destination,
     Headers,
+    HttpBody,
     HttpFaultInjection,
     HttpMatchRequest,
     HttpRedirect,
     HttpRetry,
     HttpRoute,
     HttpRouteDestination,
-    StringMatch,
     VirtualServiceSpec,
 )
 from lateen.values.names import Origin
@@ -53,10 +56,24 @@ DEFAULT_RETRY_ON = ("connect-failure", "refused-stream", "unavailable", "cancell
 DEFAULT_RETRY = RetryPolicy(attempts=2, retry_on=DEFAULT_RETRY_ON)
 _AUTHORITY_HEADERS = frozenset({"host", ":authority"})
 _GRPC_CODES = (
-    "OK CANCELLED UNKNOWN INVALID_ARGUMENT DEADLINE_EXCEEDED NOT_FOUND ALREADY_EXISTS PERMISSION_DENIED "
-    "RESOURCE_EXHAUSTED FAILED_PRECONDITION ABORTED OUT_OF_RANGE UNIMPLEMENTED INTERNAL UNAVAILABLE DATA_LOSS "
-    "UNAUTHENTICATED"
-).split()
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+)
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -85,8 +102,10 @@ def build_routes(snapshot: MeshSnapshot, resource: Resource, reading: Reading) -
         if not http.match and reading.gateway not in gateway_names(resource):
             continue
         action = _action(snapshot, resource, http, field, reading)
-        for number, match in matches or [(-1, None)]:
-            place = f"{field}.match[{number}]" if match is not None else field
+        places: list[tuple[str, HttpMatchRequest | None]] = [
+            (f"{field}.match[{number}]", match) for number, match in matches
+        ]
+        for place, match in places or [(field, None)]:
             route = _route(http, match, action, resource.origin_at(place))
             routes.append(route)
             if route.match.catches_all:
@@ -137,8 +156,10 @@ def _route(http: HttpRoute, match: HttpMatchRequest | None, action: RouteAction,
 # --- matching --------------------------------------------------------------------------------------------------------
 
 
-def string_matcher(match: StringMatch, *, ignore_case: bool = False) -> StringMatcher:
+def string_matcher(match: StringMatch | None, *, ignore_case: bool = False) -> StringMatcher:
     """A StringMatch; one that says nothing asks only that the value is there."""
+    if match is None:
+        return StringMatcher(MatchKind.PRESENT)
     if match.exact is not None:
         return StringMatcher(MatchKind.EXACT, match.exact, ignore_case)
     if match.prefix is not None:
@@ -173,10 +194,7 @@ def _action(snapshot: MeshSnapshot, resource: Resource, http: HttpRoute, field: 
     if http.redirect is not None:
         return _redirect(http.redirect, reading)
     if http.direct_response is not None:
-        body = http.direct_response.body
-        text = (body.string or "").encode() if body is not None and body.string is not None else b""
-        data = body.bytes if body is not None and body.bytes is not None else text
-        return DirectResponse(http.direct_response.status, data)
+        return DirectResponse(http.direct_response.status, _body(http.direct_response.body))
     _, authority = _header_ops(http.headers, "request")
     rewrite = http.rewrite
     weighted = [_weighted(snapshot, resource, entry, reading) for entry in http.route]
@@ -192,6 +210,13 @@ def _action(snapshot: MeshSnapshot, resource: Resource, http: HttpRoute, field: 
         host_rewrite=(rewrite.authority or "") if rewrite is not None and rewrite.authority else authority,
         mirrors=_mirrors(snapshot, resource, http, reading),
     )
+
+
+def _body(body: HttpBody | None) -> bytes:
+    """A body given as text, or as base64 (checked before)."""
+    if body is None:
+        return b""
+    return base64.b64decode(body.bytes) if body.bytes is not None else (body.string or "").encode()
 
 
 def _path_rewrite(http: HttpRoute) -> PrefixRewrite | RegexRewrite | None:

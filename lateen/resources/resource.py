@@ -1,0 +1,33 @@
+"""One decoded resource: its key, where it came from, and its typed content."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from lateen.values.names import Origin, ResourceKey
+
+
+class Resource(msgspec.Struct, frozen=True):
+    """A resource of any kind. ``spec`` is the struct of its kind; ``lines`` maps field paths to 1-based lines.
+
+    ``creation`` is the RFC 3339 time of creation, empty where none is given: the key of "oldest wins".
+    """
+
+    key: ResourceKey
+    origin: Origin
+    spec: Any
+    labels: Mapping[str, str] = {}
+    annotations: Mapping[str, str] = {}
+    creation: str = ""
+    lines: Mapping[str, int] = {}
+
+    def origin_at(self, field: str) -> Origin:
+        """The origin of one field (``spec.http[0].timeout``), at its line or at that of the nearest field above it."""
+        path = field
+        while path and path not in self.lines:
+            cut = max(path.rfind("."), path.rfind("["))
+            path = path[:cut] if cut > 0 else ""
+        return self.origin.at(field, self.lines.get(path, 0))
