@@ -1,0 +1,80 @@
+"""Filter chains: which connections, with which TLS, into which filters.
+
+Comes in: ``Chain``. Goes out: Envoy's ``FilterChain``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from envoy.config.listener.v3 import listener_components_pb2
+from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
+
+from lateen.envoy import tls, wire
+from lateen.envoy.http_connection import HttpContext, http_manager
+from lateen.envoy.mesh_headers import SourceFields
+from lateen.envoy.profile import EnvoyProfile
+from lateen.envoy.rbac import network_filters
+from lateen.envoy.telemetry import ChainFacts, tcp_loggers
+from lateen.plan.model import Chain, ChainMatch, HttpChain, TcpChain
+from lateen.plan.routes import RouteTable
+
+TCP_PROXY = "envoy.filters.network.tcp_proxy"
+TLS_HANDSHAKE_LIMIT = 15.0
+NOWHERE = "BlackHoleCluster"
+
+
+class ChainContext(msgspec.Struct, frozen=True):
+    """What chains need beside themselves. ``embedded``: chain name -> the route table to write into the listener."""
+
+    source: SourceFields
+    profile: EnvoyProfile
+    embedded: tuple[tuple[str, RouteTable], ...] = ()
+
+
+def filter_chain(chain: Chain, context: ChainContext) -> Any:
+    """The message of one chain. A TLS handshake that takes longer than 15 s is given up."""
+    message = listener_components_pb2.FilterChain(
+        name=chain.name, filter_chain_match=_match(chain.match), filters=_filters(chain, context)
+    )
+    if chain.tls is not None:
+        message.transport_socket.CopyFrom(tls.server_socket(chain.tls))
+        message.transport_socket_connect_timeout.CopyFrom(wire.duration(TLS_HANDSHAKE_LIMIT))
+    return message
+
+
+def _match(match: ChainMatch) -> Any:
+    message = listener_components_pb2.FilterChainMatch(
+        prefix_ranges=[wire.cidr_range(block) for block in match.prefix_ranges],
+        server_names=match.server_names,
+        transport_protocol=match.transport_protocol,
+        application_protocols=match.application_protocols,
+    )
+    if match.destination_port is not None:
+        message.destination_port.value = match.destination_port
+    return message
+
+
+def _filters(chain: Chain, context: ChainContext) -> list[Any]:
+    facts = ChainFacts(mutual_tls=chain.tls is not None and chain.tls.roots is not None and chain.tls.require_client)
+    if isinstance(chain.action, HttpChain):
+        embedded = dict(context.embedded).get(chain.name)
+        return [http_manager(chain.action, HttpContext(context.source, facts, context.profile, embedded))]
+    return [*network_filters(chain.action.access), _tcp_proxy(chain.action, facts)]
+
+
+def _tcp_proxy(chain: TcpChain, facts: ChainFacts) -> Any:
+    message = tcp_proxy_pb2.TcpProxy(stat_prefix=chain.stat_prefix, access_log=tcp_loggers(chain.telemetry, facts))
+    if len(chain.targets) > 1:
+        message.weighted_clusters.clusters.extend(
+            tcp_proxy_pb2.TcpProxy.WeightedCluster.ClusterWeight(name=target.cluster, weight=target.weight)
+            for target in chain.targets
+        )
+    else:
+        message.cluster = chain.targets[0].cluster if chain.targets else NOWHERE
+    if chain.idle_timeout is not None:
+        message.idle_timeout.CopyFrom(wire.duration(chain.idle_timeout))
+    if chain.telemetry is not None:
+        message.access_log_options.flush_access_log_on_connected = True
+    return listener_components_pb2.Filter(name=TCP_PROXY, typed_config=wire.pack(message))

@@ -1,0 +1,188 @@
+"""The HTTP connection manager of a chain, with its filters in order.
+
+Comes in: ``HttpChain``. Goes out: the network filter. ``HTTP_FILTERS`` is the one place that says which filters there
+are, in which order, and why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from envoy.config.core.v3 import protocol_pb2
+from envoy.config.listener.v3 import listener_components_pb2
+from envoy.extensions.filters.http.cors.v3 import cors_pb2
+from envoy.extensions.filters.http.fault.v3 import fault_pb2
+from envoy.extensions.filters.http.rbac.v3 import rbac_pb2
+from envoy.extensions.filters.http.router.v3 import router_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
+
+from lateen.envoy import mesh_headers, wire
+from lateen.envoy.fault import FAULT_FILTER
+from lateen.envoy.profile import EnvoyProfile
+from lateen.envoy.routes import ALLOW_FILTER, CORS_FILTER, DENY_FILTER, route_configuration
+from lateen.envoy.telemetry import ChainFacts, http_loggers
+from lateen.plan.model import HttpChain
+from lateen.plan.routes import RouteTable
+
+HTTP_MANAGER = "envoy.filters.network.http_connection_manager"
+ROUTER_FILTER = "envoy.filters.http.router"
+EDGE_HEADERS_TIMEOUT = 60.0
+EDGE_MAX_STREAMS = 100
+EDGE_STREAM_WINDOW = 65_536
+EDGE_CONNECTION_WINDOW = 1_048_576
+
+_Manager = http_connection_manager_pb2.HttpConnectionManager
+_Filter = http_connection_manager_pb2.HttpFilter
+_CLIENT_CERTIFICATE = {
+    "sanitize": _Manager.SANITIZE,
+    "append_forward": _Manager.APPEND_FORWARD,
+    "sanitize_set": _Manager.SANITIZE_SET,
+}
+
+
+class HttpContext(msgspec.Struct, frozen=True):
+    """What a connection manager needs beside its chain.
+
+    ``source``: what this proxy tells servers of itself. ``embedded``: the route table to write into the listener
+    instead of fetching it.
+    """
+
+    source: mesh_headers.SourceFields
+    facts: ChainFacts
+    profile: EnvoyProfile
+    embedded: RouteTable | None = None
+
+
+class FilterRow(msgspec.Struct, frozen=True):
+    """One row of the table: a name, a reason for being just there, and what makes the filter (None: not here)."""
+
+    name: str
+    reason: str
+    build: Callable[[HttpChain, HttpContext], Any]
+
+
+def _record(chain: HttpChain, context: HttpContext) -> Any:
+    return mesh_headers.recording_filter() if chain.mesh_headers == "take" else None
+
+
+def _announce(chain: HttpChain, context: HttpContext) -> Any:
+    if chain.mesh_headers == "add":
+        return mesh_headers.announcing_filter(context.source)
+    return mesh_headers.removal_filter()
+
+
+def _waiting(name: str, config: Any) -> Any:
+    """A filter that does nothing until a route table or a route configures it, at no cost until then."""
+    return _Filter(name=name, typed_config=wire.pack(config), disabled=True)
+
+
+def _deny(chain: HttpChain, context: HttpContext) -> Any:
+    return _waiting(DENY_FILTER, rbac_pb2.RBAC())
+
+
+def _allow(chain: HttpChain, context: HttpContext) -> Any:
+    return _waiting(ALLOW_FILTER, rbac_pb2.RBAC())
+
+
+def _fault(chain: HttpChain, context: HttpContext) -> Any:
+    return _waiting(FAULT_FILTER, fault_pb2.HTTPFault())
+
+
+def _cors(chain: HttpChain, context: HttpContext) -> Any:
+    return _waiting(CORS_FILTER, cors_pb2.Cors())
+
+
+def _router(chain: HttpChain, context: HttpContext) -> Any:
+    return _Filter(name=ROUTER_FILTER, typed_config=wire.pack(router_pb2.Router()))
+
+
+HTTP_FILTERS: tuple[FilterRow, ...] = (
+    FilterRow(
+        mesh_headers.STATE_FILTER,
+        "Keeps what the client's proxy told of itself; first, so that requests that are denied are attributed too.",
+        _record,
+    ),
+    FilterRow(
+        mesh_headers.MUTATION_FILTER,
+        "Sets or removes those headers before anything can read them as facts, and before the application sees them.",
+        _announce,
+    ),
+    FilterRow(DENY_FILTER, "A denial beats every permission, so it is looked for first.", _deny),
+    FilterRow(ALLOW_FILTER, "Then somebody has to have allowed it; before faults, which nobody else may feel.", _allow),
+    FilterRow(FAULT_FILTER, "Injected faults stand for the server, so they come after all that guards it.", _fault),
+    FilterRow(CORS_FILTER, "Answers preflights in the server's place; a fault may hit them as any request.", _cors),
+    FilterRow(ROUTER_FILTER, "Sends the request on; Envoy wants it last.", _router),
+)
+
+
+def http_manager(chain: HttpChain, context: HttpContext) -> Any:
+    """The network filter that speaks HTTP for this chain."""
+    manager = _Manager(
+        codec_type=_Manager.AUTO,
+        stat_prefix=chain.stat_prefix,
+        http_filters=[built for row in HTTP_FILTERS if (built := row.build(chain, context)) is not None],
+        access_log=http_loggers(chain.telemetry, context.facts),
+        use_remote_address=wire.boolean(chain.trust_edge),
+        stream_idle_timeout=wire.duration(0),
+        delayed_close_timeout=wire.duration(1),
+        normalize_path=wire.boolean(True),
+        merge_slashes=context.profile.merge_slashes,
+        path_with_escaped_slashes_action=_Manager.PathWithEscapedSlashesAction.Value(context.profile.escaped_slashes),
+        strip_trailing_host_dot=True,
+        proxy_100_continue=True,
+        http2_protocol_options=_http2(chain),
+    )
+    _add_routes(manager, chain, context)
+    _add_server_name(manager, chain)
+    _add_client_certificate(manager, chain)
+    if chain.idle_timeout is not None:
+        manager.common_http_protocol_options.idle_timeout.CopyFrom(wire.duration(chain.idle_timeout))
+    if chain.websocket:
+        manager.upgrade_configs.add(upgrade_type="websocket")
+    if chain.trust_edge:
+        _harden_edge(manager)
+    return listener_components_pb2.Filter(name=HTTP_MANAGER, typed_config=wire.pack(manager))
+
+
+def _add_routes(manager: Any, chain: HttpChain, context: HttpContext) -> None:
+    if context.embedded is not None:
+        manager.route_config.CopyFrom(route_configuration(context.embedded, chain.access))
+    else:
+        manager.rds.config_source.CopyFrom(wire.over_ads())
+        manager.rds.route_config_name = chain.route_table or (chain.inline.name if chain.inline else "")
+
+
+def _add_server_name(manager: Any, chain: HttpChain) -> None:
+    if chain.server_name:
+        manager.server_name = chain.server_name
+    else:
+        manager.server_header_transformation = _Manager.PASS_THROUGH
+
+
+def _add_client_certificate(manager: Any, chain: HttpChain) -> None:
+    """X-Forwarded-Client-Cert: what callers wrote there counts for nothing unless they are in the mesh."""
+    manager.forward_client_cert_details = _CLIENT_CERTIFICATE[chain.forwarded_client_cert]
+    if chain.forwarded_client_cert != "sanitize":
+        details = manager.set_current_client_cert_details
+        details.subject.value = True
+        details.dns = True
+        details.uri = True
+
+
+def _http2(chain: HttpChain) -> Any:
+    """Upgrades arrive over HTTP/2 as extended CONNECT. Outside clients get smaller windows and fewer streams."""
+    options = protocol_pb2.Http2ProtocolOptions(allow_connect=True)
+    if chain.trust_edge:
+        options.max_concurrent_streams.value = EDGE_MAX_STREAMS
+        options.initial_stream_window_size.value = EDGE_STREAM_WINDOW
+        options.initial_connection_window_size.value = EDGE_CONNECTION_WINDOW
+    return options
+
+
+def _harden_edge(manager: Any) -> None:
+    """Outside clients: none of them is internal, whatever its address, and headers have to arrive in time."""
+    manager.request_headers_timeout.CopyFrom(wire.duration(EDGE_HEADERS_TIMEOUT))
+    nobody = wire.cidr_range("255.255.255.255/32")
+    manager.internal_address_config.CopyFrom(_Manager.InternalAddressConfig(unix_sockets=False, cidr_ranges=[nobody]))

@@ -1,0 +1,72 @@
+"""Listeners: where sockets stand, what is read before a chain is chosen, and the chains.
+
+Comes in: ``Listener``. Goes out: Envoy's ``Listener``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from envoy.config.core.v3 import base_pb2
+from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
+from envoy.extensions.filters.listener.http_inspector.v3 import http_inspector_pb2
+from envoy.extensions.filters.listener.original_dst.v3 import original_dst_pb2
+from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
+
+from lateen.envoy import wire
+from lateen.envoy.filter_chains import ChainContext, filter_chain
+from lateen.envoy.telemetry import listener_logger
+from lateen.plan.model import HttpChain, Listener
+
+ORIGINAL_DST = "envoy.filters.listener.original_dst"
+TLS_INSPECTOR = "envoy.filters.listener.tls_inspector"
+HTTP_INSPECTOR = "envoy.filters.listener.http_inspector"
+EDGE_SNIFFING_LIMIT = 15.0
+
+
+def listener_message(listener: Listener, context: ChainContext) -> Any:
+    """The message of one listener.
+
+    Sockets are not shared by SO_REUSEPORT: two proxies that want one address must clash, and not take turns.
+    """
+    outbound = listener.direction == "outbound"
+    message = listener_pb2.Listener(
+        name=listener.name,
+        address=wire.socket_address(listener.bind.address, listener.bind.port, listener.bind.netns),
+        filter_chains=[filter_chain(chain, context) for chain in listener.chains],
+        listener_filters=_listener_filters(listener),
+        listener_filters_timeout=wire.duration(EDGE_SNIFFING_LIMIT if _at_edge(listener) else 0),
+        traffic_direction=base_pb2.OUTBOUND if outbound else base_pb2.INBOUND,
+        drain_type=listener_pb2.Listener.MODIFY_ONLY if outbound else listener_pb2.Listener.DEFAULT,
+    )
+    if listener.default_chain is not None:
+        message.default_filter_chain.CopyFrom(filter_chain(listener.default_chain, context))
+    if listener.use_original_dst:
+        message.use_original_dst.value = True
+    if listener.bind_to_port:
+        message.enable_reuse_port.value = False
+        message.connection_balance_config.exact_balance.SetInParent()
+    else:
+        message.bind_to_port.value = False
+    if listener.access_log:
+        message.access_log.append(listener_logger(listener.access_log))
+    return message
+
+
+def _at_edge(listener: Listener) -> bool:
+    chains = (*listener.chains, *((listener.default_chain,) if listener.default_chain else ()))
+    return any(isinstance(chain.action, HttpChain) and chain.action.trust_edge for chain in chains)
+
+
+def _listener_filters(listener: Listener) -> list[Any]:
+    """First where the connection was meant to go, then its first bytes: TLS before HTTP."""
+    wanted = (
+        (listener.original_dst or listener.use_original_dst, ORIGINAL_DST, original_dst_pb2.OriginalDst()),
+        (listener.inspect_tls, TLS_INSPECTOR, tls_inspector_pb2.TlsInspector()),
+        (listener.inspect_http, HTTP_INSPECTOR, http_inspector_pb2.HttpInspector()),
+    )
+    return [
+        listener_components_pb2.ListenerFilter(name=name, typed_config=wire.pack(config))
+        for present, name, config in wanted
+        if present
+    ]

@@ -1,0 +1,80 @@
+"""The headers by which a client's proxy tells the server's who calls, so that the server's metrics can say it.
+
+Comes in: what the plan says of a chain. Goes out: HTTP filters. The headers only inform; what a caller may do is
+decided by its certificate. They are taken from callers that came over mesh TLS and from nobody else, and they neither
+reach an application nor leave the mesh.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from envoy.config.common.mutation_rules.v3 import mutation_rules_pb2
+from envoy.config.core.v3 import base_pb2, substitution_format_string_pb2
+from envoy.extensions.filters.common.set_filter_state.v3 import value_pb2
+from envoy.extensions.filters.http.header_mutation.v3 import header_mutation_pb2
+from envoy.extensions.filters.http.set_filter_state.v3 import set_filter_state_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
+
+from lateen.envoy import wire
+
+PREFIX = "x-lateen-src-"
+FIELDS = ("workload", "namespace", "app", "version")
+MUTATION_FILTER = "envoy.filters.http.header_mutation"
+STATE_FILTER = "envoy.filters.http.set_filter_state"
+
+SourceFields = tuple[tuple[str, str], ...]
+"""What a client tells of itself: values of FIELDS, in their order; an empty one is not told."""
+
+
+def state_key(field: str) -> str:
+    """The filter state under which a server keeps what its client told."""
+    return f"lateen.src_{field}"
+
+
+def announcing_filter(source: SourceFields) -> Any:
+    """Client side: set what there is to tell, remove the rest, so that nothing forged passes."""
+    mutations = [_set(PREFIX + name, value) if value else _remove(PREFIX + name) for name, value in source]
+    return _mutating(mutations)
+
+
+def removal_filter() -> Any:
+    """Drops the headers: at the edge, from plain-text callers, before the application, and towards the outside."""
+    return _mutating([_remove(PREFIX + field) for field in FIELDS])
+
+
+def recording_filter() -> Any:
+    """Server side: keep what the client told, for the metrics; ``removal_filter`` follows."""
+    values = [
+        value_pb2.FilterStateValue(
+            object_key=state_key(field),
+            factory_key="envoy.string",
+            format_string=substitution_format_string_pb2.SubstitutionFormatString(
+                text_format_source=base_pb2.DataSource(inline_string=f"%REQ({PREFIX}{field})%"),
+                omit_empty_values=True,
+            ),
+            skip_if_empty=True,
+        )
+        for field in FIELDS
+    ]
+    config = set_filter_state_pb2.Config(on_request_headers=values)
+    return http_connection_manager_pb2.HttpFilter(name=STATE_FILTER, typed_config=wire.pack(config))
+
+
+def _mutating(mutations: list[Any]) -> Any:
+    config = header_mutation_pb2.HeaderMutation(
+        mutations=header_mutation_pb2.Mutations(request_mutations=mutations),
+    )
+    return http_connection_manager_pb2.HttpFilter(name=MUTATION_FILTER, typed_config=wire.pack(config))
+
+
+def _set(name: str, value: str) -> Any:
+    option = base_pb2.HeaderValueOption(
+        header=base_pb2.HeaderValue(key=name, value=value.replace("%", "%%")),
+        append_action=base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
+    )
+    return mutation_rules_pb2.HeaderMutation(append=option)
+
+
+def _remove(name: str) -> Any:
+    return mutation_rules_pb2.HeaderMutation(remove=name)

@@ -1,0 +1,163 @@
+"""Access policies as Envoy's RBAC: one filter that denies, then one that allows.
+
+Comes in: ``AccessPolicy``. Goes out: rule sets for the HTTP filter, and network filters for chains of plain bytes.
+
+The conditions are carried over as they are written. In particular ``Not(PeerIdentity(...))`` holds for a caller
+without a certificate, as in Istio: right in a deny rule ("whoever is not X"), dangerous in an allow rule on a port
+that takes plain text, which is why the planner has to add the identity's presence there if it wants it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from envoy.config.listener.v3 import listener_components_pb2
+from envoy.config.rbac.v3 import rbac_pb2
+from envoy.extensions.filters.network.rbac.v3 import rbac_pb2 as network_rbac_pb2
+from envoy.type.matcher.v3 import path_pb2
+
+from lateen.envoy import wire
+from lateen.envoy.matching import header_condition
+from lateen.plan.access import (
+    AccessPolicy,
+    AccessRule,
+    All,
+    AnyOf,
+    Condition,
+    DestinationPort,
+    DirectAddress,
+    Header,
+    Not,
+    PeerIdentity,
+    RemoteAddress,
+    ServerName,
+    UrlPath,
+)
+
+NETWORK_FILTER = "envoy.filters.network.rbac"
+ALLOW = rbac_pb2.RBAC.ALLOW
+DENY = rbac_pb2.RBAC.DENY
+
+_EVERYTHING = All()
+
+
+def rule_set(action: Any, rules: Sequence[AccessRule]) -> Any:
+    """Envoy's rules for one action. Rules that share a name are kept apart: none may replace another."""
+    policies: dict[str, Any] = {}
+    for rule in rules:
+        name = rule.name
+        while name in policies:
+            name += "'"
+        policies[name] = rbac_pb2.Policy(
+            permissions=[_permission(rule.permission)], principals=[_principal(rule.principal)]
+        )
+    return rbac_pb2.RBAC(action=action, policies=policies)
+
+
+def network_filters(access: AccessPolicy) -> list[Any]:
+    """The filters that guard a chain of plain bytes: what only HTTP can tell is decided by ``for_bytes`` before."""
+    access = for_bytes(access)
+    sets = []
+    if access.deny:
+        sets.append(rule_set(DENY, access.deny))
+    if access.allow is not None:
+        sets.append(rule_set(ALLOW, access.allow))
+    return [
+        listener_components_pb2.Filter(
+            name=NETWORK_FILTER, typed_config=wire.pack(network_rbac_pb2.RBAC(rules=rules, stat_prefix="tcp."))
+        )
+        for rules in sets
+    ]
+
+
+# --- conditions on HTTP where there is none --------------------------------------------------------------------------
+
+
+def for_bytes(access: AccessPolicy) -> AccessPolicy:
+    """The policy as it holds for plain bytes, never looser than it was written.
+
+    A deny rule loses its conditions on HTTP and so denies more; an allow rule that has one allows nothing.
+    """
+    deny = tuple(
+        AccessRule(rule.name, _widened(rule.principal), _widened(rule.permission), rule.origin) for rule in access.deny
+    )
+    if access.allow is None:
+        return AccessPolicy(deny, None)
+    plain = (rule for rule in access.allow if not (_needs_http(rule.principal) or _needs_http(rule.permission)))
+    return AccessPolicy(deny, tuple(plain))
+
+
+def _widened(condition: Condition) -> Condition:
+    """The condition without its parts on HTTP; it holds wherever the original might."""
+    if not _needs_http(condition):
+        return condition
+    if isinstance(condition, All):
+        return All(tuple(_widened(term) for term in condition.terms))
+    if isinstance(condition, AnyOf):
+        terms = tuple(_widened(term) for term in condition.terms)
+        return _EVERYTHING if _EVERYTHING in terms else AnyOf(terms)
+    return _EVERYTHING
+
+
+def _needs_http(condition: Condition) -> bool:
+    if isinstance(condition, All | AnyOf):
+        return any(_needs_http(term) for term in condition.terms)
+    if isinstance(condition, Not):
+        return _needs_http(condition.term)
+    return isinstance(condition, Header | UrlPath)
+
+
+# --- conditions ------------------------------------------------------------------------------------------------------
+
+
+def _permission(condition: Condition) -> Any:
+    message = rbac_pb2.Permission
+    if isinstance(condition, All):
+        if not condition.terms:
+            return message(any=True)
+        return message(and_rules=message.Set(rules=[_permission(term) for term in condition.terms]))
+    if isinstance(condition, AnyOf):
+        if not condition.terms:
+            return message(not_rule=message(any=True))
+        return message(or_rules=message.Set(rules=[_permission(term) for term in condition.terms]))
+    if isinstance(condition, Not):
+        return message(not_rule=_permission(condition.term))
+    if isinstance(condition, DestinationPort):
+        return message(destination_port=condition.port)
+    if isinstance(condition, Header):
+        return message(header=header_condition(condition.name, condition.match))
+    if isinstance(condition, UrlPath):
+        return message(url_path=_path(condition))
+    if isinstance(condition, ServerName):
+        return message(requested_server_name=wire.string_matcher(condition.match))
+    raise TypeError(f"{type(condition).__name__} says who calls, not what is asked for")
+
+
+def _principal(condition: Condition) -> Any:
+    message = rbac_pb2.Principal
+    if isinstance(condition, All):
+        if not condition.terms:
+            return message(any=True)
+        return message(and_ids=message.Set(ids=[_principal(term) for term in condition.terms]))
+    if isinstance(condition, AnyOf):
+        if not condition.terms:
+            return message(not_id=message(any=True))
+        return message(or_ids=message.Set(ids=[_principal(term) for term in condition.terms]))
+    if isinstance(condition, Not):
+        return message(not_id=_principal(condition.term))
+    if isinstance(condition, PeerIdentity):
+        return message(authenticated=message.Authenticated(principal_name=wire.string_matcher(condition.match)))
+    if isinstance(condition, DirectAddress):
+        return message(direct_remote_ip=wire.cidr_range(condition.cidr))
+    if isinstance(condition, RemoteAddress):
+        return message(remote_ip=wire.cidr_range(condition.cidr))
+    if isinstance(condition, Header):
+        return message(header=header_condition(condition.name, condition.match))
+    if isinstance(condition, UrlPath):
+        return message(url_path=_path(condition))
+    raise TypeError(f"{type(condition).__name__} says what is asked for, not who calls")
+
+
+def _path(condition: UrlPath) -> Any:
+    return path_pb2.PathMatcher(path=wire.string_matcher(condition.match))

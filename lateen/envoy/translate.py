@@ -1,0 +1,185 @@
+"""The whole translation: one proxy's plan into the serialised Envoy resources that it gets.
+
+Comes in: ``ProxyPlan``. Goes out: ``EnvoyResources``. What several proxies share (a cluster, its endpoints, a route
+table) is made once: the makers remember their results by the frozen inputs themselves.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+
+from lateen.envoy import wire
+from lateen.envoy.clusters import EMBEDDED, cluster_message
+from lateen.envoy.endpoints import load_assignment
+from lateen.envoy.filter_chains import ChainContext
+from lateen.envoy.listeners import listener_message
+from lateen.envoy.mesh_headers import SourceFields
+from lateen.envoy.profile import DEFAULT_PROFILE, EnvoyProfile
+from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, EnvoyResource, EnvoyResources
+from lateen.envoy.routes import clusters_of, route_configuration
+from lateen.envoy.tls import secret_references
+from lateen.plan.access import AccessPolicy
+from lateen.plan.model import (
+    Chain,
+    Cluster,
+    Discovery,
+    EndpointSet,
+    HttpChain,
+    Listener,
+    Proxy,
+    ProxyPlan,
+)
+from lateen.plan.routes import RouteTable
+from lateen.values.names import Origin
+
+OPEN = AccessPolicy()
+GuardedTable = tuple[RouteTable, AccessPolicy]
+
+
+def translate(plan: ProxyPlan, profile: EnvoyProfile = DEFAULT_PROFILE) -> EnvoyResources:
+    """Everything that this proxy gets, but for the secrets: ``secrets.translate_secret`` makes those from keys.
+
+    Raises ValueError or TypeError for a plan that Envoy has no words for, which is a bug of the planner.
+    """
+    endpoints = {found.cluster: found for found in plan.endpoints}
+    clusters, assignments = [], []
+    for cluster in plan.clusters:
+        known = endpoints.get(cluster.name, EndpointSet(cluster.name, ()))
+        embedded = known if cluster.discovery in EMBEDDED else None
+        clusters.append(translate_cluster(cluster, embedded, _is_weighted(known), profile))
+        if cluster.discovery is Discovery.EDS:
+            assignments.append(translate_endpoints(known))
+    delivered, embedded_tables = _tables(plan)
+    context = ChainContext(source_fields(plan.proxy), profile, ())
+    listeners = [translate_listener(found, context, embedded_tables[found.name]) for found in plan.listeners]
+    return EnvoyResources(
+        {
+            CLUSTER: _by_name(clusters),
+            ENDPOINT: _by_name(assignments),
+            LISTENER: _by_name(listeners),
+            ROUTE: _by_name(translate_route_table(table, access) for table, access in delivered),
+            SECRET: {},
+        }
+    )
+
+
+def source_fields(proxy: Proxy) -> SourceFields:
+    """What this proxy tells the servers that it calls."""
+    labels = dict(proxy.labels)
+    return (
+        ("workload", proxy.workload),
+        ("namespace", proxy.namespace),
+        ("app", labels.get("app", "")),
+        ("version", labels.get("version", "")),
+    )
+
+
+@lru_cache(maxsize=32768)
+def translate_cluster(
+    cluster: Cluster, embedded: EndpointSet | None, weighted: bool, profile: EnvoyProfile = DEFAULT_PROFILE
+) -> EnvoyResource:
+    """One cluster; ``embedded`` holds the endpoints of a STATIC or DNS cluster."""
+    references = [(ENDPOINT, cluster.name)] if cluster.discovery is Discovery.EDS else []
+    if cluster.tls is not None:
+        references.extend(secret_references(cluster.tls.certificate, cluster.tls.roots))
+    message = cluster_message(cluster, embedded, weighted, profile)
+    return _resource(cluster.name, wire.serialise(message), cluster.origin, references)
+
+
+@lru_cache(maxsize=32768)
+def translate_endpoints(endpoints: EndpointSet) -> EnvoyResource:
+    """The endpoints of one EDS cluster."""
+    return _resource(endpoints.cluster, wire.serialise(load_assignment(endpoints)), None, ())
+
+
+@lru_cache(maxsize=4096)
+def translate_route_table(table: RouteTable, access: AccessPolicy = OPEN) -> EnvoyResource:
+    """One route table, with the access policy of the chains that use it."""
+    body = wire.serialise(route_configuration(table, access))
+    return _resource(table.name, body, _common_origin(table, access), [(CLUSTER, name) for name in clusters_of(table)])
+
+
+@lru_cache(maxsize=4096)
+def translate_listener(
+    listener: Listener, context: ChainContext, embedded: tuple[tuple[str, RouteTable], ...] = ()
+) -> EnvoyResource:
+    """One listener; ``embedded`` are the route tables, by chain, that are written into it."""
+    context = ChainContext(context.source, context.profile, embedded)
+    body = wire.serialise(listener_message(listener, context))
+    return _resource(listener.name, body, listener.origin, _listener_references(listener, dict(embedded)))
+
+
+# --- route tables ----------------------------------------------------------------------------------------------------
+
+
+def _tables(plan: ProxyPlan) -> tuple[list[GuardedTable], dict[str, tuple[tuple[str, RouteTable], ...]]]:
+    """Which tables come by RDS, and, by listener, which are written into chains.
+
+    All come by RDS, also those that the plan has inline, unless two chains want different things under one name.
+    """
+    planned = {table.name: table for table in plan.route_tables}
+    wanted: dict[str, list[GuardedTable]] = defaultdict(list)
+    users: list[tuple[Listener, Chain, str, GuardedTable]] = []
+    for listener in plan.listeners:
+        for chain in _chains(listener):
+            if not isinstance(chain.action, HttpChain):
+                continue
+            table = chain.action.inline or planned.get(chain.action.route_table)
+            if table is None:
+                table = RouteTable(chain.action.route_table, ())
+            guarded = (table, chain.action.access)
+            users.append((listener, chain, table.name, guarded))
+            if guarded not in wanted[table.name]:
+                wanted[table.name].append(guarded)
+    for name, table in planned.items():
+        if not wanted[name]:
+            wanted[name].append((table, OPEN))
+    delivered = [tables[0] for name, tables in wanted.items() if name and len(tables) == 1]
+    embedded: dict[str, tuple[tuple[str, RouteTable], ...]] = {listener.name: () for listener in plan.listeners}
+    for listener, chain, name, guarded in users:
+        if guarded not in delivered or not name:
+            embedded[listener.name] += ((chain.name, guarded[0]),)
+    return delivered, embedded
+
+
+def _chains(listener: Listener) -> Iterator[Chain]:
+    yield from listener.chains
+    if listener.default_chain is not None:
+        yield listener.default_chain
+
+
+def _common_origin(table: RouteTable, access: AccessPolicy) -> Origin | None:
+    """The resource behind the whole table, where it is one."""
+    origins = {route.origin for host in table.virtual_hosts for route in host.routes}
+    origins.update(rule.origin for rule in (*access.deny, *(access.allow or ())))
+    return origins.pop() if len(origins) == 1 else None
+
+
+# --- resources -------------------------------------------------------------------------------------------------------
+
+
+def _listener_references(listener: Listener, embedded: dict[str, RouteTable]) -> Iterator[tuple[str, str]]:
+    for chain in _chains(listener):
+        if chain.tls is not None:
+            yield from secret_references(chain.tls.certificate, chain.tls.roots)
+        action = chain.action
+        if not isinstance(action, HttpChain):
+            yield from ((CLUSTER, target.cluster) for target in action.targets)
+        elif chain.name in embedded:
+            yield from ((CLUSTER, name) for name in clusters_of(embedded[chain.name]))
+        else:
+            yield (ROUTE, action.inline.name if action.inline else action.route_table)
+
+
+def _resource(name: str, body: bytes, origin: Origin | None, references: Iterable[tuple[str, str]]) -> EnvoyResource:
+    return EnvoyResource(name, wire.version_of(body), body, origin, tuple(dict.fromkeys(references)))
+
+
+def _by_name(resources: Iterable[EnvoyResource]) -> dict[str, EnvoyResource]:
+    return {resource.name: resource for resource in resources}
+
+
+def _is_weighted(endpoints: EndpointSet) -> bool:
+    return any(group.weight is not None for group in endpoints.localities)
