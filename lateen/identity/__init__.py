@@ -1,0 +1,1 @@
+"""Citadel: who a workload is, and the certificates that prove it."""

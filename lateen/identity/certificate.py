@@ -1,0 +1,146 @@
+"""Certificates, built purely: keys, names and times come in, X.509 goes out. No clock, no files.
+
+Workload certificates carry one SPIFFE URI as their only, critical name. Nothing that a certificate request asks for
+beyond its public key is taken over.
+"""
+
+from __future__ import annotations
+
+import datetime
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from lateen.values.names import SpiffeId
+from lateen.values.secret import SecretBytes
+
+ROOT_LIFE = datetime.timedelta(days=3650)
+CLOCK_SKEW = datetime.timedelta(minutes=2)
+MAX_REQUEST_BYTES = 16 * 1024
+_CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
+_RSA_BITS = range(2048, 4097)
+
+PrivateKey = ec.EllipticCurvePrivateKey
+PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
+
+
+class RequestRefused(Exception):
+    """A certificate request that will not be signed; ``reason`` says why."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def new_key() -> PrivateKey:
+    """A fresh EC P-256 key."""
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def key_pem(key: PrivateKey) -> SecretBytes:
+    """The key as unencrypted PKCS#8 PEM."""
+    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    return SecretBytes(key.private_bytes(encoding, form, serialization.NoEncryption()))
+
+
+def certificate_pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def build_root(key: PrivateKey, trust_domain: str, now: datetime.datetime) -> x509.Certificate:
+    """A self-signed root that may sign workloads and nothing below that."""
+    name = x509.Name(
+        [x509.NameAttribute(NameOID.ORGANIZATION_NAME, trust_domain), x509.NameAttribute(NameOID.COMMON_NAME, "Lateen")]
+    )
+    public = key.public_key()
+    return (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(public)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - CLOCK_SKEW)
+        .not_valid_after(now + ROOT_LIFE)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(signs_certificates=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+
+
+def build_request(key: PrivateKey, identity: SpiffeId) -> bytes:
+    """A certificate request (PEM) for a workload; the name in it is a courtesy, the signer decides."""
+    name = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(str(identity))])
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+    return (
+        builder.add_extension(name, critical=True).sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    )
+
+
+def read_request(pem: bytes) -> PublicKey:
+    """The public key of a request, the only thing that is taken from it. Raises RequestRefused."""
+    if len(pem) > MAX_REQUEST_BYTES:
+        raise RequestRefused("the request is too large")
+    try:
+        request = x509.load_pem_x509_csr(pem)
+        signed = request.is_signature_valid
+        public = request.public_key()
+    except (ValueError, TypeError, UnsupportedAlgorithm) as problem:
+        raise RequestRefused("this is no certificate request in PEM") from problem
+    if not signed:
+        raise RequestRefused("the request is not signed by its own key")
+    if isinstance(public, ec.EllipticCurvePublicKey):
+        if not isinstance(public.curve, _CURVES):
+            raise RequestRefused(f"keys on {public.curve.name} are not signed; use P-256, P-384 or P-521")
+        return public
+    if isinstance(public, rsa.RSAPublicKey):
+        if public.key_size not in _RSA_BITS:
+            raise RequestRefused(f"RSA keys of {public.key_size} bits are not signed; use 2048 to 4096")
+        return public
+    raise RequestRefused("only EC and RSA keys are signed")
+
+
+def build_workload(
+    public: PublicKey,
+    identity: SpiffeId,
+    issuer: x509.Certificate,
+    issuer_key: PrivateKey,
+    now: datetime.datetime,
+    life: datetime.timedelta,
+) -> x509.Certificate:
+    """A workload's certificate: its identity as critical URI, for both ends of TLS, no longer than its issuer lives."""
+    own = x509.SubjectKeyIdentifier.from_public_key(issuer.public_key())
+    return (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([]))
+        .issuer_name(issuer.subject)
+        .public_key(public)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - CLOCK_SKEW)
+        .not_valid_after(min(now + life, issuer.not_valid_after_utc))
+        .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(str(identity))]), critical=True)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(signs_certificates=False), critical=True)
+        .add_extension(
+            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False
+        )
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own), critical=False)
+        .sign(issuer_key, hashes.SHA256())
+    )
+
+
+def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        content_commitment=False,
+        key_encipherment=not signs_certificates,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )

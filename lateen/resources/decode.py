@@ -1,0 +1,143 @@
+"""Documents to typed resources, strictly.
+
+Comes in: a ``Document``. Goes out: a ``Resource``, or findings that name every field that is wrong. A good document
+takes one pass of msgspec; only one that it refuses is walked field by field, to find all that is wrong and not just
+the first.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import Any
+
+import msgspec
+
+from lateen.findings import Finding, Severity, error
+from lateen.resources.base import Duration
+from lateen.resources.documents import Document
+from lateen.resources.registry import BY_GROUP_AND_NAME, ISTIO_GROUPS, Kind
+from lateen.resources.resource import Resource
+from lateen.resources.shape import Problem, walk
+from lateen.values.names import Origin, ResourceKey
+
+_DURATION = re.compile(
+    r"^-?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:ns|us|ms|s|m|h)(?:(?:[0-9]+(?:\.[0-9]*)?)(?:ns|us|ms|s|m|h))*$"
+)
+_DURATION_PART = re.compile(r"([0-9.]+)(ns|us|ms|s|m|h)")
+_SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def parse_duration(text: str) -> Duration:
+    """Read ``10s``, ``0.5s``, ``1m30s``. Raises ValueError where it is not a length of time with units."""
+    if not _DURATION.match(text) or len(text) > 64:
+        raise ValueError(f"{text!r} is not a duration")
+    total = sum(float(number) * _SECONDS[unit] for number, unit in _DURATION_PART.findall(text))
+    return Duration(-total if text.startswith("-") else total)
+
+
+def read_scalar(wanted: type, value: Any) -> Any:
+    """The hook by which msgspec reads our own scalar types."""
+    if wanted is Duration and isinstance(value, str):
+        return parse_duration(value)
+    if wanted is Duration:
+        raise ValueError("a duration is text with a unit, such as 10s")
+    raise NotImplementedError(wanted)
+
+
+def identify(document: Document, default_namespace: str = "default") -> ResourceKey | None:
+    """Which resource a document means to be, however wrong the rest of it is."""
+    value = document.value
+    if not isinstance(value, dict):
+        return None
+    metadata = value.get("metadata")
+    kind, name = value.get("kind"), metadata.get("name") if isinstance(metadata, dict) else None
+    if not isinstance(kind, str) or not isinstance(name, str):
+        return None
+    namespace = metadata.get("namespace") if isinstance(metadata, dict) else None
+    return ResourceKey(kind, namespace if isinstance(namespace, str) and namespace else default_namespace, name)
+
+
+def decode(document: Document, default_namespace: str = "default") -> tuple[Resource | None, tuple[Finding, ...]]:
+    """Read one document. Gives a resource, or None with findings (errors, or a note that the kind is not ours)."""
+    value = document.value
+    if not isinstance(value, dict):
+        return None, (error("not-a-resource", "a resource is a mapping with apiVersion and kind", document.origin()),)
+    kind, problem = _kind(document, value)
+    if kind is None:
+        return None, (problem,) if problem is not None else ()
+    key = identify(document, default_namespace)
+    metadata = value.get("metadata")
+    if key is None or not isinstance(metadata, dict):
+        origin = document.origin(kind.name).at("metadata.name", document.lines.get("metadata", document.line))
+        return None, (error("missing-name", "the resource has no name", origin, "give metadata.name"),)
+    origin = Origin(kind.name, key.namespace, key.name, document.path, document.line)
+    spec, findings = _spec(document, kind, origin)
+    if findings:
+        return None, findings
+    return (
+        Resource(
+            key=key,
+            origin=origin,
+            spec=spec,
+            labels=_texts(metadata.get("labels")),
+            annotations=_texts(metadata.get("annotations")),
+            creation=str(metadata.get("creationTimestamp") or ""),
+            lines=document.lines,
+        ),
+        (),
+    )
+
+
+def _texts(value: Any) -> dict[str, str]:
+    return {str(name): str(text) for name, text in value.items()} if isinstance(value, dict) else {}
+
+
+def _kind(document: Document, value: dict[str, Any]) -> tuple[Kind | None, Finding | None]:
+    api_version, name = value.get("apiVersion"), value.get("kind")
+    origin = document.origin(str(name or "Document"))
+    if not isinstance(api_version, str) or not isinstance(name, str):
+        message = "a resource needs apiVersion and kind"
+        return None, error("missing-kind", message, origin, "for example apiVersion: networking.istio.io/v1")
+    group, _, version = api_version.rpartition("/")
+    kind = BY_GROUP_AND_NAME.get((group, name))
+    place = origin.at("apiVersion", document.lines.get("apiVersion", 0))
+    if kind is not None and version in kind.versions:
+        return kind, None
+    if kind is not None:
+        versions = " or ".join(f"{group}/{known}" if group else known for known in kind.versions)
+        return None, error("unknown-version", f"{name} has no version {version}", place, f"write {versions}")
+    if group in ISTIO_GROUPS:
+        names = [known for known_group, known in BY_GROUP_AND_NAME if known_group == group]
+        close = difflib.get_close_matches(name, names, 1)
+        remedy = f"did you mean {close[0]}?" if close else ""
+        return None, error("unsupported-kind", f"Lateen does not support {api_version} {name} yet", place, remedy)
+    note = f"{api_version} {name} means nothing to Lateen and is left alone"
+    return None, Finding("ignored-kind", Severity.INFO, note, place)
+
+
+def _spec(document: Document, kind: Kind, origin: Origin) -> tuple[Any, tuple[Finding, ...]]:
+    value = document.value
+    prefix = "" if kind.flat else "spec"
+    content = value if kind.flat else value.get("spec")
+    content = {} if content is None else content
+    try:
+        return msgspec.convert(content, kind.struct, dec_hook=read_scalar, str_keys=True), ()
+    except (msgspec.ValidationError, ValueError):
+        pass
+    cleaned, problems = walk(content, kind.struct, prefix)
+    if problems:
+        return None, tuple(_finding(problem, document, origin) for problem in problems)
+    try:
+        return msgspec.convert(cleaned, kind.struct, dec_hook=read_scalar, str_keys=True), ()
+    except (msgspec.ValidationError, ValueError) as problem:
+        return None, (error("invalid-value", str(problem), origin.at(prefix)),)
+
+
+def _finding(problem: Problem, document: Document, origin: Origin) -> Finding:
+    lines = document.lines
+    field = problem.field
+    while field and field not in lines:
+        cut = max(field.rfind("."), field.rfind("["))
+        field = field[:cut] if cut > 0 else ""
+    return error(problem.code, problem.message, origin.at(problem.field, lines.get(field, 0)), problem.remedy)

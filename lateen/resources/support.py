@@ -1,0 +1,158 @@
+"""What Lateen does not do yet: fields that are understood and refused, so that none is accepted and ignored.
+
+Comes in: a decoded resource. Goes out: an error for each field in it that has no effect yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+
+from lateen.findings import Finding, error
+from lateen.resources.fields import set_fields
+from lateen.resources.resource import Resource
+
+_TRAFFIC_POLICY = (
+    "loadBalancer.consistentHash",
+    "loadBalancer.localityLbSetting",
+    "loadBalancer.zoneAwareLbSetting",
+    "loadBalancer.warmup",
+    "loadBalancer.warmupDurationSecs",
+    "tls.caCrl",
+    "tls.credentialName",
+)
+_TOP_POLICY = ("tunnel", "proxyProtocol", "retryBudget")
+
+UNSUPPORTED: dict[str, frozenset[str]] = {
+    "VirtualService": frozenset(
+        {"tls", "tcp", "http[].delegate", "http[].fault.abort.http2Error", "http[].fault.delay.exponentialDelay"}
+    ),
+    "DestinationRule": frozenset(
+        {"workloadSelector"}
+        | {
+            f"{place}.{field}"
+            for place in ("trafficPolicy", "subsets[].trafficPolicy")
+            for field in (
+                *_TRAFFIC_POLICY,
+                *_TOP_POLICY,
+                *(f"portLevelSettings[].{policy}" for policy in _TRAFFIC_POLICY),
+            )
+        }
+    ),
+    "Gateway": frozenset(
+        f"servers[].{field}"
+        for field in (
+            "port.targetPort",
+            "defaultEndpoint",
+            "tls.caCertificates",
+            "tls.caCrl",
+            "tls.credentialNames",
+            "tls.caCertCredentialName",
+            "tls.tlsCertificates",
+            "tls.subjectAltNames",
+            "tls.verifyCertificateSpki",
+            "tls.verifyCertificateHash",
+            "tls.insecureSkipVerify",
+        )
+    ),
+    "ServiceEntry": frozenset({"endpoints[].network"}),
+    "WorkloadEntry": frozenset({"network"}),
+    "PeerAuthentication": frozenset(),
+    "AuthorizationPolicy": frozenset(
+        {
+            "targetRef",
+            "targetRefs",
+            "provider",
+            "rules[].when",
+            *(
+                f"rules[].from[].source.{field}"
+                for field in (
+                    "requestPrincipals",
+                    "notRequestPrincipals",
+                    "serviceAccounts",
+                    "notServiceAccounts",
+                    "trustDomains",
+                    "notTrustDomains",
+                )
+            ),
+        }
+    ),
+}
+
+_GATEWAY_PROTOCOLS = frozenset({"HTTP", "HTTP2", "GRPC", "GRPC-WEB", "HTTPS"})
+
+
+def check_support(resource: Resource) -> tuple[Finding, ...]:
+    """An error for each field of a resource that Lateen does not do yet."""
+    refused = UNSUPPORTED.get(resource.key.kind, frozenset())
+    found = [
+        _refusal(resource, path, path.removeprefix("spec."))
+        for path, shape, _ in set_fields(resource.spec)
+        if shape in refused
+    ]
+    extra = _VALUES.get(resource.key.kind)
+    return (*found, *(extra(resource) if extra else ()))
+
+
+def _refusal(resource: Resource, path: str, what: str, remedy: str = "leave it out") -> Finding:
+    message = f"Lateen does not support {what} yet, so the resource is not used"
+    return error("unsupported-field", message, resource.origin_at(path), remedy)
+
+
+def _gateway(resource: Resource) -> list[Finding]:
+    found = []
+    for index, server in enumerate(resource.spec.servers):
+        place = f"spec.servers[{index}]"
+        protocol = server.port.protocol.upper()
+        if protocol not in _GATEWAY_PROTOCOLS:
+            found.append(_refusal(resource, f"{place}.port.protocol", f"protocol {protocol} at gateways", "use HTTP"))
+        mode = server.tls.mode if server.tls else None
+        if mode is not None and mode != "SIMPLE":
+            found.append(_refusal(resource, f"{place}.tls.mode", f"TLS mode {mode} at gateways", "use SIMPLE"))
+        if server.bind is not None and server.bind.startswith("unix://"):
+            found.append(_refusal(resource, f"{place}.bind", "Unix sockets at gateways"))
+    return found
+
+
+def _service_entry(resource: Resource) -> list[Finding]:
+    found = []
+    if resource.spec.resolution in ("NONE", "DYNAMIC_DNS"):
+        what = f"resolution {resource.spec.resolution}"
+        found.append(_refusal(resource, "spec.resolution", what, "use STATIC or DNS"))
+    for index, host in enumerate(resource.spec.hosts):
+        if host.startswith("*"):
+            found.append(_refusal(resource, f"spec.hosts[{index}]", "wildcard hosts in ServiceEntry", "name the host"))
+    for index, address in enumerate(resource.spec.addresses):
+        if "/" in address:
+            found.append(_refusal(resource, f"spec.addresses[{index}]", "address ranges", "give single addresses"))
+    return found
+
+
+def _authorization(resource: Resource) -> list[Finding]:
+    action = resource.spec.action
+    if action in ("CUSTOM", "AUDIT"):
+        return [_refusal(resource, "spec.action", f"action {action}", "use ALLOW or DENY")]
+    return []
+
+
+def _service(resource: Resource) -> list[Finding]:
+    if resource.spec.type == "ExternalName":
+        return [_refusal(resource, "spec.type", "Services of type ExternalName", "write a ServiceEntry with DNS")]
+    return []
+
+
+def _virtual_service(resource: Resource) -> list[Finding]:
+    found = []
+    for path, shape, value in set_fields(resource.spec):
+        if shape == "http[].match[].headers" and any(name.startswith("@request.auth") for name in value):
+            found.append(_refusal(resource, path, "matching on JWT claims"))
+    return found
+
+
+_VALUES: dict[str, Callable[[Resource], list[Finding]]] = {
+    "Gateway": _gateway,
+    "ServiceEntry": _service_entry,
+    "AuthorizationPolicy": _authorization,
+    "Service": _service,
+    "VirtualService": _virtual_service,
+}
