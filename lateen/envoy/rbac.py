@@ -34,12 +34,15 @@ from lateen.plan.access import (
     ServerName,
     UrlPath,
 )
+from lateen.plan.matching import MatchKind, StringMatcher
 
 NETWORK_FILTER = "envoy.filters.network.rbac"
 ALLOW = rbac_pb2.RBAC.ALLOW
 DENY = rbac_pb2.RBAC.DENY
 
 _EVERYTHING = All()
+_EMPTY = StringMatcher(MatchKind.EXACT, "")
+"""Presence is "not empty": a pattern would not match bytes that are no UTF-8, and a deny rule would let them pass."""
 
 
 def rule_set(action: Any, rules: Sequence[AccessRule]) -> Any:
@@ -127,9 +130,11 @@ def _permission(condition: Condition) -> Any:
         return message(destination_port=condition.port)
     if isinstance(condition, Header):
         return message(header=header_condition(condition.name, condition.match))
-    if isinstance(condition, UrlPath):
-        return message(url_path=_path(condition))
-    if isinstance(condition, ServerName):
+    if isinstance(condition, UrlPath | ServerName):
+        if condition.match.kind is MatchKind.PRESENT:
+            return message(not_rule=_permission(type(condition)(_EMPTY)))
+        if isinstance(condition, UrlPath):
+            return message(url_path=_path(condition))
         return message(requested_server_name=wire.string_matcher(condition.match))
     raise TypeError(f"{type(condition).__name__} says who calls, not what is asked for")
 
@@ -155,6 +160,8 @@ def _principal(condition: Condition) -> Any:
     if isinstance(condition, Header):
         return message(header=header_condition(condition.name, condition.match))
     if isinstance(condition, UrlPath):
+        if condition.match.kind is MatchKind.PRESENT:
+            return message(not_id=_principal(UrlPath(_EMPTY)))
         return message(url_path=_path(condition))
     raise TypeError(f"{type(condition).__name__} says what is asked for, not who calls")
 

@@ -37,7 +37,6 @@ def translate_secret(ref: SecretRef, cert_pem: bytes, key_pem: bytes, ca_pem: by
         )
     else:
         raise ValueError(f"secret {ref.name!r} holds neither a certificate with its key nor a trust bundle")
-    body = wire.serialise(secret)
     source = ref.source
     origin = Origin(source.kind, source.namespace, source.name) if source else None
-    return EnvoyResource(name=ref.name, version=wire.version_of(body), body=body, origin=origin)
+    return wire.resource(ref.name, secret, origin)

@@ -39,7 +39,7 @@ GuardedTable = tuple[RouteTable, AccessPolicy]
 
 
 def translate(plan: ProxyPlan, profile: EnvoyProfile = DEFAULT_PROFILE) -> EnvoyResources:
-    """Everything that this proxy gets, but for the secrets: ``secrets.translate_secret`` makes those from keys.
+    """Everything that this proxy gets, but for the secrets, which ``with_secrets`` adds.
 
     Raises ValueError or TypeError for a plan that Envoy has no words for, which is a bug of the planner.
     """
@@ -65,6 +65,11 @@ def translate(plan: ProxyPlan, profile: EnvoyProfile = DEFAULT_PROFILE) -> Envoy
     )
 
 
+def with_secrets(resources: EnvoyResources, secrets: Iterable[EnvoyResource]) -> EnvoyResources:
+    """The same with these secrets (made by ``secrets.translate_secret``) in place of all that it had."""
+    return EnvoyResources({**resources.by_type, SECRET: _by_name(secrets)})
+
+
 def source_fields(proxy: Proxy) -> SourceFields:
     """What this proxy tells the servers that it calls."""
     labels = dict(proxy.labels)
@@ -85,20 +90,20 @@ def translate_cluster(
     if cluster.tls is not None:
         references.extend(secret_references(cluster.tls.certificate, cluster.tls.roots))
     message = cluster_message(cluster, embedded, weighted, profile)
-    return _resource(cluster.name, wire.serialise(message), cluster.origin, references)
+    return wire.resource(cluster.name, message, cluster.origin, references)
 
 
 @lru_cache(maxsize=32768)
 def translate_endpoints(endpoints: EndpointSet) -> EnvoyResource:
-    """The endpoints of one EDS cluster."""
-    return _resource(endpoints.cluster, wire.serialise(load_assignment(endpoints)), None, ())
+    """The endpoints of one EDS cluster, made once for all proxies with the same view of them."""
+    return wire.resource(endpoints.cluster, load_assignment(endpoints))
 
 
 @lru_cache(maxsize=4096)
 def translate_route_table(table: RouteTable, access: AccessPolicy = OPEN) -> EnvoyResource:
     """One route table, with the access policy of the chains that use it."""
-    body = wire.serialise(route_configuration(table, access))
-    return _resource(table.name, body, _common_origin(table, access), [(CLUSTER, name) for name in clusters_of(table)])
+    references = [(CLUSTER, name) for name in clusters_of(table)]
+    return wire.resource(table.name, route_configuration(table, access), _common_origin(table, access), references)
 
 
 @lru_cache(maxsize=4096)
@@ -107,8 +112,8 @@ def translate_listener(
 ) -> EnvoyResource:
     """One listener; ``embedded`` are the route tables, by chain, that are written into it."""
     context = ChainContext(context.source, context.profile, embedded)
-    body = wire.serialise(listener_message(listener, context))
-    return _resource(listener.name, body, listener.origin, _listener_references(listener, dict(embedded)))
+    references = _listener_references(listener, dict(embedded))
+    return wire.resource(listener.name, listener_message(listener, context), listener.origin, references)
 
 
 # --- route tables ----------------------------------------------------------------------------------------------------
@@ -171,10 +176,6 @@ def _listener_references(listener: Listener, embedded: dict[str, RouteTable]) ->
             yield from ((CLUSTER, name) for name in clusters_of(embedded[chain.name]))
         else:
             yield (ROUTE, action.inline.name if action.inline else action.route_table)
-
-
-def _resource(name: str, body: bytes, origin: Origin | None, references: Iterable[tuple[str, str]]) -> EnvoyResource:
-    return EnvoyResource(name, wire.version_of(body), body, origin, tuple(dict.fromkeys(references)))
 
 
 def _by_name(resources: Iterable[EnvoyResource]) -> dict[str, EnvoyResource]:

@@ -15,8 +15,10 @@ from envoy.type.matcher.v3 import regex_pb2, string_pb2
 from envoy.type.v3 import percent_pb2
 from google.protobuf import any_pb2, duration_pb2, struct_pb2, wrappers_pb2
 
+from lateen.envoy.resources import EnvoyResource
 from lateen.plan.matching import MatchKind, StringMatcher
 from lateen.plan.model import Bind
+from lateen.values.names import Origin
 
 NANOSECONDS = 1_000_000_000
 MILLION = 1_000_000
@@ -33,6 +35,14 @@ def serialise(message: Any) -> bytes:
 def version_of(body: bytes) -> str:
     """The version of a resource: a hash of what it says, so that equal content is never sent twice."""
     return blake2b(body, digest_size=16).hexdigest()
+
+
+def resource(
+    name: str, message: Any, origin: Origin | None = None, references: Iterable[tuple[str, str]] = ()
+) -> EnvoyResource:
+    """The message as it is sent, with its version; repeated references are kept once."""
+    body = serialise(message)
+    return EnvoyResource(name, version_of(body), body, origin, tuple(dict.fromkeys(references)))
 
 
 def pack(message: Any) -> any_pb2.Any:
