@@ -111,7 +111,9 @@ class Renew(Event, frozen=True):
 
 
 class Stop(Event, frozen=True):
-    """Take it down in order."""
+    """Take it down in order. ``settle``: others go on, so clients are given time to let go of it first."""
+
+    settle: bool = True
 
 
 class Released(Event, frozen=True):

@@ -217,7 +217,7 @@ class Instance:
 
     # The way down
 
-    def _on_stop(self, _: Event, now: float) -> None:
+    def _on_stop(self, event: Stop, now: float) -> None:
         if self._stopping:
             return
         self._stopping = True
@@ -228,6 +228,8 @@ class Instance:
         elif self.stage is Stage.NETWORK:
             self.stage = Stage.RELEASING
             self._send(Release())
+        elif was_ready and not event.settle:
+            self._drain()
         elif was_ready:
             self.stage = Stage.SETTLING
             self._send(Publish(ready=False), Schedule(Timer.SETTLE, SETTLE_S))

@@ -1,0 +1,67 @@
+"""How an Envoy of the mesh is started: its bootstrap file and its command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lateen.envoy.bootstrap import bootstrap
+from lateen.local.links import Link
+from lateen.local.project import Workload
+from lateen.local.rundir import RunDir, write_atomically
+from lateen.plan.model import Bind
+
+LOG_FORMAT = "%Y-%m-%dT%T.%e %l %n %v"
+DRAIN_TIME_S = 45
+ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - a source address, not a listener
+SIDECAR_CONCURRENCY = 1
+GATEWAY_CONCURRENCY = 2
+
+
+def write_bootstrap(run: RunDir, instance_id: str, workload: Workload, link: Link, token: str) -> Path:
+    """Write ``proxies/<id>/bootstrap.json``, which holds the token: readable for the user alone."""
+    folder = run.proxy(instance_id)
+    data = bootstrap(
+        instance_id,
+        node_cluster=f"{workload.service}.{workload.namespace}",
+        xds_socket=str(run.xds_socket),
+        sds_socket=str(folder / "sds.sock"),
+        admin_socket=str(folder / "admin.sock"),
+        token=token,
+        node_metadata={
+            "NAMESPACE": workload.namespace,
+            "SERVICE_ACCOUNT": workload.service_account,
+            "WORKLOAD_NAME": workload.name,
+        },
+        upstream_source=_upstream_source(workload, link),
+    )
+    path = folder / "bootstrap.json"
+    write_atomically(path, data)
+    return path
+
+
+def _upstream_source(workload: Workload, link: Link) -> Bind | None:
+    """Where connections into the mesh leave from: with namespaces the mesh's own, as the workload's address there."""
+    mesh_netns = str(link.registry.get("mesh_netns", ""))
+    if not mesh_netns:
+        return None
+    return Bind(ANY_ADDRESS if workload.is_gateway else link.address, 0, mesh_netns)
+
+
+def envoy_argv(envoy: Path, folder: Path, workload: Workload) -> list[str]:
+    """The command line. Connections of a listener that was replaced are given 45 seconds to end."""
+    return [
+        str(envoy),
+        "-c",
+        str(folder / "bootstrap.json"),
+        "--concurrency",
+        str(GATEWAY_CONCURRENCY if workload.is_gateway else SIDECAR_CONCURRENCY),
+        "--disable-hot-restart",
+        "--drain-time-s",
+        str(DRAIN_TIME_S),
+        "--drain-strategy",
+        "immediate",
+        "-l",
+        "warn",
+        "--log-format",
+        LOG_FORMAT,
+    ]

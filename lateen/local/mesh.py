@@ -1,0 +1,285 @@
+"""One running mesh: brings up what a project asks for, follows its changes, takes it all down again.
+
+Comes in: a ``Project``, the run directory, and the rooms that make networks and identities. Goes out: processes, the
+registry that the control plane reads, events and a status. The order within an instance is the state machine's; here
+stands the order between them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from lateen.findings import Finding
+from lateen.local.addresses import AddressPool
+from lateen.local.changes import compare, find_workloads, keep_scale, rescale, wanted_instances
+from lateen.local.control_child import ControlChild
+from lateen.local.events import EventLog
+from lateen.local.links import Identities, Network
+from lateen.local.processes import LogCap
+from lateen.local.procfs import ProcessRef
+from lateen.local.project import Project, Workload
+from lateen.local.registry import Registry
+from lateen.local.rundir import RunDir, RunRecord
+from lateen.local.runner import Runner, Surroundings
+from lateen.local.status import CaptureStatus, MeshStatus, gateway_urls
+
+STEP_BOUND_S = 30.0
+
+
+class Mesh:
+    """The supervisor of one mesh. ``start`` returns at once; ``ready`` is set once everything was ready."""
+
+    def __init__(
+        self,
+        project: Project,
+        run: RunDir,
+        record: RunRecord,
+        *,
+        network: Network,
+        identities: Identities,
+        control: ControlChild,
+        registry: Registry,
+        events: EventLog,
+        envoy: Path,
+        environment: Mapping[str, str],
+    ) -> None:
+        self.project = project
+        self.run = run
+        self.events = events
+        self.control = control
+        self.ready = asyncio.Event()
+        self.stop_asked = asyncio.Event()
+        self.findings: tuple[Finding, ...] = ()
+        self._file_project = project
+        self._record = record
+        self._record_due = False
+        self._network = network
+        self._identities = identities
+        self._registry = registry
+        self._network_ready = asyncio.Event()
+        self._addresses = AddressPool()
+        self._runners: dict[str, Runner] = {}
+        self._change = asyncio.Lock()
+        self._newer = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = False
+        self._around = Surroundings(
+            run=run,
+            run_id=record.run_id,
+            network=network,
+            identities=identities,
+            registry=registry,
+            events=events,
+            control_ready=control.ready,
+            network_ready=self._network_ready,
+            envoy=envoy,
+            environment=environment,
+            services=lambda: self.project.services,
+            record=self.record,
+        )
+
+    # Up
+
+    def start(self) -> None:
+        """Begin to bring everything up."""
+        self._keep(self._start_network())
+        self._keep(LogCap(self.run.path).run())
+        self._keep(self._tell_when_ready())
+        self._launch(wanted_instances(self.project))
+
+    async def _start_network(self) -> None:
+        try:
+            await self._network.start()
+        except (OSError, RuntimeError) as problem:
+            self.events.emit("network-failed", f"the network cannot be set up: {problem}")
+            self.stop_asked.set()
+            return
+        self.events.emit("capture", f"{self._network.mode}: {self._network.reason}")
+        self._record = msgspec.structs.replace(self._record, mode=self._network.mode)
+        self._write_record()
+        self._network_ready.set()
+
+    def _launch(self, instances: Mapping[str, Workload]) -> list[Runner]:
+        tokens = self._registry.issue_tokens(instances)
+        runners = []
+        for instance_id, workload in instances.items():
+            address = self._addresses.take(instance_id)
+            runner = Runner(self._around, instance_id, workload, address=address, token=tokens[instance_id])
+            self._runners[instance_id] = runner
+            self._keep(self._forget_when_stopped(runner))
+            runner.begin()
+            runners.append(runner)
+        return runners
+
+    async def _forget_when_stopped(self, runner: Runner) -> None:
+        await runner.stopped.wait()
+        if self._runners.get(runner.id) is runner:
+            del self._runners[runner.id]
+            self._addresses.give_back(runner.id)
+
+    async def _tell_when_ready(self) -> None:
+        for runner in list(self._runners.values()):
+            await runner.wait_ready()
+        self.ready.set()
+        self.events.emit("mesh-ready", "everything is ready")
+
+    # Changes
+
+    async def apply(self, project: Project) -> None:
+        """Follow another version of the project's file: start, stop, renew and replace what differs."""
+        self._newer.set()
+        async with self._change:
+            self._newer.clear()
+            merged = keep_scale(self._file_project, self.project, project)
+            self._file_project = project
+            await self._move_to(merged)
+
+    async def scale(self, name: str, replicas: int) -> str:
+        """Run so many of a workload (``reviews-v1``, ``reviews/v1``, or ``reviews`` where it has one version).
+
+        Returns the workload's name, once the new ones are ready or half a minute has gone by. Raises LookupError with
+        a sentence where the name means none or several.
+        """
+        async with self._change:
+            found = find_workloads(self.project, name)
+            if len(found) != 1:
+                known = ", ".join(one.name for one in found or self.project.workloads if not one.is_gateway)
+                raise LookupError(f"{name} means {'several workloads' if found else 'no workload'}: {known}")
+            started = await self._move_to(rescale(self.project, found[0].name, replicas))
+        await asyncio.gather(*(self._await_ready(runner) for runner in started))
+        return found[0].name
+
+    async def restart(self, name: str) -> list[str]:
+        """Restart the applications of a service or workload, one after the other. Raises LookupError if none."""
+        async with self._change:
+            found = {workload.name for workload in find_workloads(self.project, name)}
+            runners = [one for one in self._runners.values() if one.workload.name in found or one.id == name]
+            if not runners:
+                raise LookupError(f"{name} means no workload")
+            for runner in runners:
+                runner.restart_app()
+                await self._await_ready(runner)
+            return [runner.id for runner in runners]
+
+    async def _move_to(self, project: Project) -> list[Runner]:
+        """Start and stop instances; returns those that were started and may not be ready yet."""
+        if project.services != self.project.services:
+            self._registry.publish_services(project.services)
+        self.project = project
+        wanted = wanted_instances(project)
+        changes = compare({name: runner.workload for name, runner in self._runners.items()}, wanted)
+        stopping = [self._runners[name] for name in (*changes.stop, *changes.replace)]
+        for runner in stopping:
+            runner.stop()
+        started = self._launch(changes.start)
+        for name in self._runners.keys() & wanted.keys() - changes.renew.keys() - changes.replace.keys():
+            self._runners[name].workload = wanted[name]
+        by_workload: dict[str, list[str]] = {}
+        for name, workload in changes.renew.items():
+            by_workload.setdefault(workload.name, []).append(name)
+        await asyncio.gather(*(self._renew_in_turn(names, changes.renew) for names in by_workload.values()))
+        for runner in stopping:
+            await runner.stopped.wait()
+        return started + self._launch(changes.replace)
+
+    async def _renew_in_turn(self, names: list[str], workloads: Mapping[str, Workload]) -> None:
+        """One replica after the other, so that the workload goes on answering."""
+        for name in names:
+            self._runners[name].renew(workloads[name])
+            await self._await_ready(self._runners[name])
+
+    async def _await_ready(self, runner: Runner) -> None:
+        """Until it is ready; not for ever, and not while a newer version of the file waits."""
+        waits = [asyncio.ensure_future(runner.wait_ready()), asyncio.ensure_future(self._newer.wait())]
+        await asyncio.wait(waits, timeout=STEP_BOUND_S, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+
+    # Down
+
+    async def stop(self) -> None:
+        """Drain and end everything, gateways first, then remove the run directory."""
+        self._stopping = True
+        self.events.emit("stopping", "stopping: requests in flight are finished first")
+        for gateways in (True, False):
+            runners = [one for one in self._runners.values() if one.workload.is_gateway is gateways]
+            for runner in runners:
+                runner.stop(settle=False)
+            for runner in runners:
+                await runner.stopped.wait()
+        await self.control.stop()
+        for close in (self._identities.close, self._network.close):
+            try:
+                await close()
+            except (OSError, RuntimeError) as problem:
+                self.events.emit("close-failed", str(problem))
+        for task in self._tasks:
+            task.cancel()
+
+    def kill(self) -> None:
+        """Hurry a stop on: every process ends at once."""
+        for runner in list(self._runners.values()):
+            runner.kill()
+
+    # What others ask
+
+    def status(self) -> MeshStatus:
+        statuses = [runner.status() for _, runner in sorted(self._runners.items())]
+        gateways = {workload.name for workload in self.project.gateways}
+        return MeshStatus(
+            name=self.project.name,
+            run_id=self._record.run_id,
+            run_dir=str(self.run.path),
+            project=self.project.file,
+            pid=self._record.supervisor.pid,
+            started_at=self._record.started_at,
+            ready=bool(statuses) and all(status.ready for status in statuses),
+            stopping=self._stopping,
+            gateways=tuple(status for status in statuses if status.workload in gateways),
+            workloads=tuple(status for status in statuses if status.workload not in gateways),
+            findings=(),
+            capture=CaptureStatus(self._network.mode, self._network.reason),
+            control_plane=self.control.status(),
+        )
+
+    def urls(self) -> list[str]:
+        """What to open, of every gateway."""
+        return [url for workload in self.project.gateways for url in gateway_urls(workload)]
+
+    def runner(self, name: str) -> Runner:
+        """The instance of this id, or the first of this workload or service. Raises LookupError if there is none."""
+        if name in self._runners:
+            return self._runners[name]
+        workloads = {workload.name for workload in find_workloads(self.project, name)} | {name}
+        for _, runner in sorted(self._runners.items()):
+            if runner.workload.name in workloads:
+                return runner
+        raise LookupError(f"there is no workload {name}; there are: {', '.join(sorted(self._runners))}")
+
+    def runners(self) -> list[Runner]:
+        return list(self._runners.values())
+
+    def record(self, name: str, process: ProcessRef | None) -> None:
+        """Note a process in ``run.json``, or that it has ended; several in one turn are written once."""
+        if process is None:
+            self._record.processes.pop(name, None)
+        else:
+            self._record.processes[name] = process
+        if not self._record_due:
+            self._record_due = True
+            asyncio.get_running_loop().call_soon(self._write_record)
+
+    def _write_record(self) -> None:
+        self._record_due = False
+        if self.run.path.is_dir():
+            self.run.write_record(self._record)
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,98 @@
+"""Merge the Prometheus texts of many proxies into one, and read rates from it. Pure.
+
+Comes in: for each proxy its labels and the text of its ``/stats/prometheus``. Goes out: one text in which every family
+stands once, whole; every sample says whose it is; Istio's metrics have the names that Istio gives them, which Envoy
+prefixes with its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+import msgspec
+
+ENVOY_PREFIX = b"envoy_istio_"
+ISTIO_PREFIX = b"istio_"
+_LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"')
+
+
+def merge(parts: Iterable[tuple[Mapping[str, str], bytes]]) -> Iterator[bytes]:
+    """The merged text, one family at a time. A family's type is the one that the first proxy gave it."""
+    types: dict[bytes, bytes] = {}
+    samples: dict[bytes, list[bytes]] = {}
+    for labels, text in parts:
+        mark = ",".join(f'{name}="{_escape(value)}"' for name, value in labels.items()).encode()
+        family = b""
+        for line in text.splitlines():
+            if line.startswith(b"# TYPE "):
+                _, _, name, kind = line.split(b" ", 3)
+                family = _rename(name)
+                types.setdefault(family, kind)
+                samples.setdefault(family, [])
+            elif line and not line.startswith(b"#"):
+                samples.setdefault(family, []).append(_with_labels(_rename(line), mark))
+    for family, lines in samples.items():
+        if not lines:
+            continue
+        head = b"# TYPE " + family + b" " + types[family] + b"\n" if family in types else b""
+        yield head + b"\n".join(lines) + b"\n"
+
+
+def _rename(name: bytes) -> bytes:
+    return ISTIO_PREFIX + name[len(ENVOY_PREFIX) :] if name.startswith(ENVOY_PREFIX) else name
+
+
+def _with_labels(line: bytes, mark: bytes) -> bytes:
+    name, brace, rest = line.partition(b"{")
+    if not brace:
+        name, _, value = line.partition(b" ")
+        return name + b"{" + mark + b"} " + value
+    separator = b"" if rest.startswith(b"}") else b","
+    return name + b"{" + mark + separator + rest
+
+
+def _escape(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+class Traffic(msgspec.Struct, frozen=True):
+    """How many requests an instance answered so far, and how many of them with 5xx or not at all."""
+
+    requests: float = 0.0
+    errors: float = 0.0
+
+    def __add__(self, other: Traffic) -> Traffic:
+        return Traffic(self.requests + other.requests, self.errors + other.errors)
+
+
+class Rate(msgspec.Struct, frozen=True):
+    """Requests and errors per second."""
+
+    requests: float = 0.0
+    errors: float = 0.0
+
+
+def count_traffic(text: bytes, reporter: str) -> Traffic:
+    """Sum ``istio_requests_total`` of one proxy: a sidecar counts as ``destination``, a gateway as ``source``."""
+    total = Traffic()
+    for line in text.splitlines():
+        if not line.startswith((b"envoy_istio_requests_total", b"istio_requests_total")):
+            continue
+        head, _, value = line.decode(errors="replace").rpartition(" ")
+        labels = dict(_LABEL.findall(head))
+        if labels.get("reporter") != reporter:
+            continue
+        code = labels.get("response_code", "")
+        failed = code.startswith("5") or code == "0"
+        number = float(value)
+        total += Traffic(number, number if failed else 0.0)
+    return total
+
+
+def rate(before: Traffic, after: Traffic, seconds: float) -> Rate:
+    """The rates between two counts; a count that fell (the proxy began anew) is counted from nothing."""
+    if seconds <= 0:
+        return Rate()
+    start = before if after.requests >= before.requests and after.errors >= before.errors else Traffic()
+    return Rate((after.requests - start.requests) / seconds, (after.errors - start.errors) / seconds)

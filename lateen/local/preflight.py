@@ -1,0 +1,63 @@
+"""What is looked at before anything is started: whether the gateways' ports are free on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterable
+
+from lateen.findings import Finding, error
+from lateen.local.project import Project, Workload
+from lateen.local.rundir import RunDir
+from lateen.values.names import Origin
+
+
+def taken_ports(project: Project, others: Iterable[RunDir]) -> list[Finding]:
+    """One finding for each port of a gateway that cannot be listened on, saying who has it where that is known."""
+    neighbours = list(others)
+    findings = []
+    for gateway in project.gateways:
+        for port in gateway.ports:
+            problem = _bind_problem(gateway.bind, port.target)
+            if problem:
+                findings.append(_finding(project, gateway, port.target, problem, neighbours))
+    return findings
+
+
+def _bind_problem(address: str, port: int) -> str:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+            probe.listen(1)
+        except PermissionError:
+            return "this user may not listen on it"
+        except OSError as problem:
+            return "it is taken" if problem.errno == 98 else str(problem.strerror or problem)
+    return ""
+
+
+def _finding(project: Project, gateway: Workload, port: int, problem: str, others: Iterable[RunDir]) -> Finding:
+    where = f"{gateway.bind}:{port}"
+    holder = _mesh_with(where, others) or _process_with(port)
+    message = f"the gateway {gateway.name} cannot have {where}: {problem}{' by ' + holder if holder else ''}"
+    origin = Origin("Project", "", project.name, project.file, 0, f"gateways.{gateway.name}.ports")
+    return error("port-taken", message, origin, "give the gateway another port, or stop what has it")
+
+
+def _mesh_with(where: str, others: Iterable[RunDir]) -> str:
+    for run in others:
+        record = run.read_record() if run.is_held() else None
+        if record is not None and any(address == where for _, address in record.gateways):
+            return f"the mesh {record.name} (stop it by: lateen down {record.name})"
+    return ""
+
+
+def _process_with(port: int) -> str:
+    import psutil
+
+    with contextlib.suppress(psutil.Error, OSError):
+        for connection in psutil.net_connections("tcp4"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+                return f"process {connection.pid} ({psutil.Process(connection.pid).name()})"
+    return ""

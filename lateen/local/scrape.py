@@ -1,0 +1,67 @@
+"""Fetch the metrics of every proxy of a running mesh: all of them for Prometheus, request counts for the table."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+from lateen.local.envoy_admin import metrics
+from lateen.local.mesh import Mesh
+from lateen.local.metrics import Rate, Traffic, count_traffic, merge, rate
+from lateen.local.runner import Runner
+
+AT_ONCE = 8
+REQUESTS = "istio_requests_total"
+
+
+async def merged_metrics(mesh: Mesh) -> AsyncIterator[bytes]:
+    """The merged Prometheus text of all proxies, in pieces. A proxy that does not answer is left out."""
+    runners = mesh.runners()
+    texts = await _fetch(mesh, runners, "")
+    parts = (
+        ({"pod": runner.id, "namespace": runner.workload.namespace}, text)
+        for runner, text in zip(runners, texts, strict=True)
+    )
+    for piece in merge(parts):
+        yield piece
+
+
+async def _fetch(mesh: Mesh, runners: list[Runner], pattern: str) -> list[bytes]:
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def one(runner: Runner) -> bytes:
+        async with gate:
+            try:
+                return await metrics(mesh.run.proxy(runner.id) / "admin.sock", pattern)
+            except (OSError, TimeoutError):
+                return b""
+
+    return list(await asyncio.gather(*(one(runner) for runner in runners)))
+
+
+class Rates:
+    """Request rates by instance, as they were between the last two looks."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        self._mesh = mesh
+        self._counts: dict[str, Traffic] = {}
+        self._looked_at = 0.0
+        self.current: dict[str, Rate] = {}
+
+    async def look(self) -> dict[str, Rate]:
+        """Fetch the counts anew; the rates since the last look."""
+        runners = self._mesh.runners()
+        texts = await _fetch(self._mesh, runners, REQUESTS)
+        now = time.monotonic()
+        counts = {
+            runner.id: count_traffic(text, "source" if runner.workload.is_gateway else "destination")
+            for runner, text in zip(runners, texts, strict=True)
+        }
+        elapsed = now - self._looked_at
+        self.current = {
+            name: rate(self._counts[name], count, elapsed) if name in self._counts else Rate()
+            for name, count in counts.items()
+        }
+        self._counts, self._looked_at = counts, now
+        return self.current

@@ -1,0 +1,103 @@
+"""What a running mesh says of itself: the JSON of ``/v1/status`` and of ``lateen status -o json``."""
+
+from __future__ import annotations
+
+import msgspec
+
+from lateen.local.project import Port, Workload
+from lateen.values.protocol import Protocol
+
+
+class InstanceStatus(msgspec.Struct, frozen=True):
+    """One replica or gateway. ``pid`` is the application's, ``proxy_pid`` its Envoy's; 0 where none runs.
+
+    ``stage`` says where it is in its life, ``detail`` why it is not ready, ``last_exit`` how a process of it ended.
+    """
+
+    name: str
+    workload: str
+    service: str
+    version: str
+    namespace: str
+    ready: bool
+    stage: str
+    detail: str
+    restarts: int
+    proxy_restarts: int
+    pid: int
+    proxy_pid: int
+    address: str
+    labels: dict[str, str]
+    urls: tuple[str, ...] = ()
+
+
+class CaptureStatus(msgspec.Struct, frozen=True):
+    """How traffic is captured, and why so."""
+
+    mode: str = ""
+    reason: str = ""
+
+
+class ControlPlaneStatus(msgspec.Struct, frozen=True):
+    """The control plane's process."""
+
+    pid: int = 0
+    ready: bool = False
+    restarts: int = 0
+    detail: str = ""
+
+
+class FindingStatus(msgspec.Struct, frozen=True):
+    """One finding; ``text`` is the line that a terminal shows."""
+
+    code: str
+    severity: str
+    message: str
+    remedy: str
+    path: str
+    line: int
+    field: str
+    resource: str
+    text: str
+
+
+class MeshStatus(msgspec.Struct, frozen=True):
+    """A whole mesh on this machine. ``ready``: every gateway and workload is."""
+
+    name: str
+    run_id: str
+    run_dir: str
+    project: str
+    pid: int
+    started_at: float
+    ready: bool
+    stopping: bool
+    gateways: tuple[InstanceStatus, ...]
+    workloads: tuple[InstanceStatus, ...]
+    findings: tuple[FindingStatus, ...]
+    capture: CaptureStatus
+    control_plane: ControlPlaneStatus
+
+
+_SCHEMES = {
+    Protocol.HTTP: "http",
+    Protocol.HTTP2: "http",
+    Protocol.GRPC: "http",
+    Protocol.GRPC_WEB: "http",
+    Protocol.HTTPS: "https",
+    Protocol.TLS: "tls",
+}
+
+
+def gateway_urls(workload: Workload) -> tuple[str, ...]:
+    """What to open on this machine to reach a gateway; nothing for a workload that is none."""
+    if not workload.is_gateway:
+        return ()
+    host = "127.0.0.1" if workload.bind == "0.0.0.0" else workload.bind  # noqa: S104 - not a bind, a comparison
+    return tuple(_url(host, port) for port in workload.ports)
+
+
+def _url(host: str, port: Port) -> str:
+    scheme = _SCHEMES.get(port.protocol, "tcp")
+    standard = {"http": 80, "https": 443}.get(scheme)
+    return f"{scheme}://{host}" if port.number == standard else f"{scheme}://{host}:{port.number}"
