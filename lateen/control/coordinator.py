@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
-from lateen.envoy.endpoints import translate_endpoints
-from lateen.envoy.resources import ENDPOINT, EnvoyResource, EnvoyResources
+from lateen.envoy.resources import ENDPOINT, SECRET, EnvoyResource, EnvoyResources
 from lateen.envoy.secrets import translate_secret
-from lateen.envoy.translate import translate, with_secrets
+from lateen.envoy.translate import translate, translate_endpoints
 from lateen.findings import Finding, error
 from lateen.mesh.build import build_snapshot, with_workloads
 from lateen.mesh.model import MeshSnapshot, Workload
@@ -77,7 +76,9 @@ class Coordinator:
             findings.extend(planned.findings)
             secrets, problems = self._secrets(planner.snapshot, planned.plan.secrets, proxy)
             findings.extend(problems)
-            self._put(proxy.id, with_secrets(translate(planned.plan), secrets))
+            translated = translate(planned.plan)
+            named = {secret.name: secret for secret in secrets}
+            self._put(proxy.id, EnvoyResources({**translated.by_type, SECRET: named}))
         for gone in self._published.keys() - planner.snapshot.workloads.keys():
             del self._published[gone]
             self._publish(gone, None)
@@ -95,14 +96,9 @@ class Coordinator:
             if id(sets) not in made:
                 made[id(sets)] = {entry.cluster: translate_endpoints(entry) for entry in sets}
             present = self._published[proxy.id]
-            endpoints = {
-                **present.by_type.get(ENDPOINT, {}),
-                **{
-                    name: resource
-                    for name, resource in made[id(sets)].items()
-                    if name in present.by_type.get(ENDPOINT, {})
-                },
-            }
+            known = present.by_type.get(ENDPOINT, {})
+            fresh = {name: resource for name, resource in made[id(sets)].items() if name in known}
+            endpoints = {**known, **fresh}
             self._put(proxy.id, EnvoyResources({**present.by_type, ENDPOINT: endpoints}))
 
     def _put(self, proxy_id: str, resources: EnvoyResources) -> None:

@@ -40,8 +40,8 @@ from lateen.values.names import BUILT_IN, Origin, ResourceKey, SpiffeId
 from lateen.values.protocol import Protocol
 
 OUTSIDE = Bind("0.0.0.0")  # noqa: S104 - any source address of the machine, not a listener
-MESH_ALPN_HTTP1 = ("istio-http/1.1", "istio")
-MESH_ALPN_HTTP2 = ("istio-h2", "istio")
+MESH_ALPN_HTTP1 = ("istio-http/1.1", "istio", "http/1.1")
+MESH_ALPN_HTTP2 = ("istio-h2", "istio", "h2")
 MESH_ALPN_TCP = ("istio",)
 _BALANCERS = {
     "ROUND_ROBIN": LoadBalancing.ROUND_ROBIN,

@@ -50,30 +50,12 @@ from lateen.resources.virtual_service import (
     HttpRouteDestination,
     VirtualServiceSpec,
 )
+from lateen.values.grpc_status import GRPC_CODES
 from lateen.values.names import Origin
 
 DEFAULT_RETRY_ON = ("connect-failure", "refused-stream", "unavailable", "cancelled", "retriable-status-codes")
 DEFAULT_RETRY = RetryPolicy(attempts=2, retry_on=DEFAULT_RETRY_ON)
 _AUTHORITY_HEADERS = frozenset({"host", ":authority"})
-_GRPC_CODES = (
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-)
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -322,7 +304,7 @@ def _fault(settings: HttpFaultInjection | None) -> Fault | None:
     if settings.abort is not None:
         share = settings.abort.percentage.value or 0.0 if settings.abort.percentage else 0.0
         grpc = settings.abort.grpc_status
-        abort = FaultAbort(float(share), settings.abort.http_status, _GRPC_CODES.index(grpc) if grpc else None)
+        abort = FaultAbort(float(share), settings.abort.http_status, GRPC_CODES.index(grpc) if grpc else None)
     return Fault(delay, abort)
 
 

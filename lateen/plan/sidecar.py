@@ -44,6 +44,7 @@ from lateen.values.protocol import Protocol
 
 ANY = "0.0.0.0"  # noqa: S104 - stands inside the workload's own network
 MESH_ALPN = ("istio-http/1.1", "istio-h2", "istio-http/1.0", "istio", "istio-peer-exchange")
+SPOKEN_ALPN = ("h2", "http/1.1")  # chosen by the server: by any other name Envoy takes HTTP/2 for HTTP/1.1
 LOOPBACK_APP = "255.1"
 INBOUND_SOURCE = "127.0.0.6"
 
@@ -295,7 +296,7 @@ def _chains(
         roots=MESH_ROOTS,
         require_client=True,
         client_trust_domains=(snapshot.settings.trust_domain,),
-        alpn=MESH_ALPN,
+        alpn=SPOKEN_ALPN,
     )
     if mode is MtlsMode.STRICT:
         return (Chain(name, ChainMatch(port, transport_protocol="tls"), action, origin, tls),)

@@ -58,8 +58,13 @@ def identify(document: Document, default_namespace: str = "default") -> Resource
     return ResourceKey(kind, namespace if isinstance(namespace, str) and namespace else default_namespace, name)
 
 
-def decode(document: Document, default_namespace: str = "default") -> tuple[Resource | None, tuple[Finding, ...]]:
-    """Read one document. Gives a resource, or None with findings (errors, or a note that the kind is not ours)."""
+def decode(
+    document: Document, default_namespace: str = "default", kind_hint: str = ""
+) -> tuple[Resource | None, tuple[Finding, ...]]:
+    """Read one document. Gives a resource, or None with findings (errors, or a note that the kind is not ours).
+
+    ``kind_hint`` is taken where a document names no kind.
+    """
     value = document.value
     if not isinstance(value, dict):
         return None, (error("not-a-resource", "a resource is a mapping with apiVersion and kind", document.origin()),)

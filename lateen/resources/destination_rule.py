@@ -117,7 +117,7 @@ class ConnectionPoolSettings(Spec, frozen=True):
     http: HttpSettings | None = None
 
 
-class OutlierDetection(Spec, frozen=True, rename={"consecutive_5xx_errors": "consecutive5xxErrors"}):
+class OutlierDetection(Spec, frozen=True):
     consecutive_5xx_errors: Uint32 | None = None
     consecutive_gateway_errors: Uint32 | None = None
     consecutive_errors: Int32 | None = None

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-
 from lateen.findings import Finding, error
 from lateen.resources.fields import set_fields
 from lateen.resources.resource import Resource

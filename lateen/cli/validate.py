@@ -1,0 +1,80 @@
+"""``lateen validate``: judges files by themselves, without a mesh.
+
+Every document is one entry in the output, in order, whatever it is.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command(help="Check resource files: schema and meaning, each document by itself.")
+@click.option("-f", "--file", "files", multiple=True, required=True, help="A file, a folder, or - for standard input.")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--kind", default="", help="The kind of documents that do not say it (MeshConfig, MeshNetworks).")
+@click.option("--namespace", "-n", default="default", show_default=True, help="Namespace of what names none.")
+def validate(files: tuple[str, ...], output: str, kind: str, namespace: str) -> None:
+    from lateen.resources.judge import judge
+
+    verdicts = []
+    for name, data in _inputs(files):
+        verdicts.extend(judge(data, name, namespace, kind))
+    if output == "json":
+        click.echo(json.dumps({"objects": [_entry(verdict) for verdict in verdicts]}, indent=2))
+    else:
+        for verdict in verdicts:
+            for finding in verdict.findings:
+                click.echo(finding.render())
+        errors = sum(finding.is_error for verdict in verdicts for finding in verdict.findings)
+        documents = f"{len(verdicts)} document{'s' if len(verdicts) != 1 else ''}"
+        click.echo(f"{documents}: {errors} error{'s' if errors != 1 else ''}")
+    if any(finding.is_error for verdict in verdicts for finding in verdict.findings):
+        sys.exit(1)
+
+
+def _inputs(files: tuple[str, ...]) -> list[tuple[str, bytes]]:
+    from lateen.sources.files import matching_files, read_file
+
+    found: list[tuple[str, bytes]] = []
+    for name in files:
+        if name == "-":
+            found.append(("<stdin>", sys.stdin.buffer.read()))
+            continue
+        path = Path(name)
+        if not path.exists():
+            raise click.UsageError(f"there is no file or folder {name}")
+        for file in matching_files([path]):
+            event = read_file(file)
+            if event.error:
+                raise click.UsageError(f"{file}: {event.error}")
+            found.append((str(file), event.data or b""))
+    return found
+
+
+def _entry(verdict: Any) -> dict[str, Any]:
+    def listed(severity: str) -> list[dict[str, Any]]:
+        return [
+            {
+                "path": finding.origin.field,
+                "message": finding.message,
+                "code": finding.code,
+                "file": finding.origin.path,
+                "line": finding.origin.line,
+                "remedy": finding.remedy,
+            }
+            for finding in verdict.findings
+            if finding.severity.value == severity
+        ]
+
+    return {
+        "kind": verdict.kind,
+        "namespace": verdict.namespace,
+        "name": verdict.name,
+        "errors": listed("error"),
+        "warnings": listed("warning"),
+    }

@@ -1,0 +1,171 @@
+"""PeerAuthentication and AuthorizationPolicy."""
+
+from __future__ import annotations
+
+import re
+
+from lateen.resources.checks import Report, check_selector, is_cidr
+from lateen.resources.fields import set_fields
+from lateen.resources.security import AuthorizationPolicySpec, Operation, PeerAuthenticationSpec, Rule, Source
+
+MAX_RULES = 512
+PLAIN_KEYS = frozenset(
+    {
+        "source.ip",
+        "remote.ip",
+        "source.namespace",
+        "source.serviceAccount",
+        "source.principal",
+        "source.trustDomain",
+        "request.auth.principal",
+        "request.auth.audiences",
+        "request.auth.presenter",
+        "destination.ip",
+        "destination.port",
+        "connection.sni",
+    }
+)
+_KEYED = re.compile(
+    r"(?:request\.headers\[[^\[\]]+\]|request\.auth\.claims(?:\[[^\[\]]+\])+|experimental\.envoy\.filters\..+)"
+)
+_IP_KEYS = frozenset({"source.ip", "remote.ip", "destination.ip"})
+_CUSTOM_REFUSED = (
+    "namespaces",
+    "not_namespaces",
+    "service_accounts",
+    "not_service_accounts",
+    "trust_domains",
+    "not_trust_domains",
+    "principals",
+    "not_principals",
+    "request_principals",
+    "not_request_principals",
+)
+_CUSTOM_KEYS = ("source.namespace", "source.serviceAccount", "source.trustDomain", "source.principal", "request.auth.")
+
+
+def check_peer_authentication(report: Report) -> None:
+    spec: PeerAuthenticationSpec = report.resource.spec
+    labels = spec.selector.match_labels if spec.selector else {}
+    if spec.selector is not None:
+        check_selector(report, "spec.selector.matchLabels", labels)
+    if spec.port_level_mtls and not labels:
+        report.error("spec.portLevelMtls", "portLevelMtls needs a selector", "add selector.matchLabels")
+    for port in spec.port_level_mtls:
+        if not port.isdigit() or not 1 <= int(port) <= 65535:
+            report.error(f"spec.portLevelMtls.{port}", f"{port!r} is no port of a workload")
+
+
+def check_authorization_policy(report: Report) -> None:
+    spec: AuthorizationPolicySpec = report.resource.spec
+    action = spec.action or "ALLOW"
+    if spec.selector is not None:
+        check_selector(report, "spec.selector.matchLabels", spec.selector.match_labels)
+        if spec.target_refs or spec.target_ref:
+            report.error("spec.selector", "selector and targetRefs exclude each other", "keep one of them")
+    if action == "CUSTOM" and (spec.provider is None or not spec.provider.name):
+        report.error("spec.provider", "CUSTOM needs provider.name", code="missing-field")
+    if action != "CUSTOM" and spec.provider is not None:
+        report.error("spec.provider", f"a provider goes with CUSTOM, not with {action}", "leave it out")
+    if not spec.rules and action in ("CUSTOM", "DENY"):
+        report.error("spec.rules", f"{action} without rules never matches", "add rules, rules: [{}] for all")
+    elif not spec.rules and action == "ALLOW":
+        report.warn("spec", "ALLOW without rules denies every request", "write rules: [{}] to allow everything")
+    if len(spec.rules) > MAX_RULES:
+        report.error("spec.rules", f"there are more than {MAX_RULES} rules")
+    for index, rule in enumerate(spec.rules):
+        _check_rule(report, f"spec.rules[{index}]", rule, action)
+    _check_empty_strings(report)
+
+
+def _check_empty_strings(report: Report) -> None:
+    for path, shape, value in set_fields(report.resource.spec.rules, "spec.rules", "rules"):
+        if isinstance(value, tuple) and "" in value and not shape.endswith("alues"):
+            report.error(path, "an empty text matches nothing", "leave it out")
+
+
+def _check_rule(report: Report, field: str, rule: Rule, action: str) -> None:
+    if rule.from_ == ():
+        report.error(f"{field}.from", "from has no sources", "leave it out to match every source")
+    if rule.to == ():
+        report.error(f"{field}.to", "to has no operations", "leave it out to match every operation")
+    for index, entry in enumerate(rule.from_ or ()):
+        _check_source(report, f"{field}.from[{index}]", entry.source, action)
+    for index, target in enumerate(rule.to or ()):
+        _check_operation(report, f"{field}.to[{index}]", target.operation)
+    for index, condition in enumerate(rule.when):
+        place = f"{field}.when[{index}]"
+        if not condition.key:
+            report.error(place, "a condition needs a key", code="missing-field")
+            continue
+        if condition.key not in PLAIN_KEYS and not _KEYED.fullmatch(condition.key):
+            report.error(f"{place}.key", f"{condition.key!r} is no attribute", "such as request.headers[name]")
+        if not condition.values and not condition.not_values:
+            report.error(place, "a condition needs values or notValues", code="missing-field")
+        if action == "CUSTOM" and condition.key.startswith(_CUSTOM_KEYS):
+            report.error(f"{place}.key", f"{condition.key} does not go with CUSTOM")
+        for name, values in (("values", condition.values), ("notValues", condition.not_values)):
+            for number, value in enumerate(values):
+                if condition.key in _IP_KEYS and not is_cidr(value):
+                    report.error(f"{place}.{name}[{number}]", f"{value!r} is no address or address range")
+                if condition.key == "destination.port" and not _is_port(value):
+                    report.error(f"{place}.{name}[{number}]", f"{value!r} is no port")
+
+
+def _is_port(text: str) -> bool:
+    return text.isdigit() and 0 <= int(text) <= 65535
+
+
+def _check_source(report: Report, field: str, source: Source | None, action: str) -> None:
+    if source is None or source == Source():
+        report.error(field, "the source is empty", "leave from out to match every source")
+        return
+    for name, blocks in (
+        ("ipBlocks", source.ip_blocks),
+        ("notIpBlocks", source.not_ip_blocks),
+        ("remoteIpBlocks", source.remote_ip_blocks),
+        ("notRemoteIpBlocks", source.not_remote_ip_blocks),
+    ):
+        for index, block in enumerate(blocks):
+            if not is_cidr(block):
+                report.error(f"{field}.source.{name}[{index}]", f"{block!r} is no address or address range")
+    accounts = (*source.service_accounts, *source.not_service_accounts)
+    others = (*source.principals, *source.not_principals, *source.namespaces, *source.not_namespaces)
+    if accounts and others:
+        report.error(f"{field}.source", "serviceAccounts do not go with principals or namespaces", "keep one of them")
+    if len(source.service_accounts) > 16 or len(source.not_service_accounts) > 16:
+        report.error(f"{field}.source", "there are more than 16 service accounts")
+    for account in accounts:
+        if "*" in account or account.count("/") > 1 or len(account) > 320 or not all(account.split("/")):
+            report.error(f"{field}.source.serviceAccounts", f"{account!r} is not namespace/account")
+    if action == "CUSTOM":
+        for name in _CUSTOM_REFUSED:
+            if getattr(source, name):
+                report.error(f"{field}.source", f"{name} does not go with CUSTOM")
+
+
+def _check_operation(report: Report, field: str, operation: Operation | None) -> None:
+    if operation is None or operation == Operation():
+        report.error(field, "the operation is empty", "leave to out to match every operation")
+        return
+    for name, ports in (("ports", operation.ports), ("notPorts", operation.not_ports)):
+        for index, port in enumerate(ports):
+            if not _is_port(port):
+                report.error(f"{field}.operation.{name}[{index}]", f"{port!r} is no port")
+    for name, paths in (("paths", operation.paths), ("notPaths", operation.not_paths)):
+        for index, path in enumerate(paths):
+            if "{" in path or "}" in path:
+                _check_template(report, f"{field}.operation.{name}[{index}]", path)
+
+
+def _check_template(report: Report, field: str, path: str) -> None:
+    """Path templates: ``{*}`` is one segment, ``{**}`` the rest and last."""
+    segments = path.split("/")
+    for segment in segments:
+        if "{" in segment or "}" in segment:
+            if segment not in ("{*}", "{**}"):
+                report.error(field, f"{segment!r} is neither {{*}} nor {{**}}")
+        elif "*" in segment:
+            report.error(field, "a template does not mix with *", "use {*} or {**}")
+    if "{**}" in segments[:-1]:
+        report.error(field, "{**} can only be the last part of a path")
