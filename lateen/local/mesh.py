@@ -26,7 +26,7 @@ from lateen.local.project import Project, Workload
 from lateen.local.registry import Registry
 from lateen.local.rundir import RunDir, RunRecord
 from lateen.local.runner import Runner, Surroundings
-from lateen.local.status import CaptureStatus, MeshStatus, gateway_urls
+from lateen.local.status import CaptureStatus, FindingStatus, MeshStatus, finding_status, gateway_urls
 
 STEP_BOUND_S = 30.0
 
@@ -54,7 +54,9 @@ class Mesh:
         self.control = control
         self.ready = asyncio.Event()
         self.stop_asked = asyncio.Event()
+        self.failed = False
         self.findings: tuple[Finding, ...] = ()
+        self.control_findings: tuple[FindingStatus, ...] = ()
         self._file_project = project
         self._record = record
         self._record_due = False
@@ -97,6 +99,7 @@ class Mesh:
             await self._network.start()
         except (OSError, RuntimeError) as problem:
             self.events.emit("network-failed", f"the network cannot be set up: {problem}")
+            self.failed = True
             self.stop_asked.set()
             return
         self.events.emit("capture", f"{self._network.mode}: {self._network.reason}")
@@ -242,7 +245,7 @@ class Mesh:
             stopping=self._stopping,
             gateways=tuple(status for status in statuses if status.workload in gateways),
             workloads=tuple(status for status in statuses if status.workload not in gateways),
-            findings=(),
+            findings=(*(finding_status(finding) for finding in self.findings), *self.control_findings),
             capture=CaptureStatus(self._network.mode, self._network.reason),
             control_plane=self.control.status(),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from lateen.findings import Finding
 from lateen.local.project import Port, Workload
 from lateen.values.protocol import Protocol
 
@@ -59,6 +60,22 @@ class FindingStatus(msgspec.Struct, frozen=True):
     field: str
     resource: str
     text: str
+
+
+def finding_status(finding: Finding) -> FindingStatus:
+    """A finding as the API tells it."""
+    origin = finding.origin
+    return FindingStatus(
+        code=finding.code,
+        severity=finding.severity.value,
+        message=finding.message,
+        remedy=finding.remedy,
+        path=origin.path,
+        line=origin.line,
+        field=origin.field,
+        resource=f"{origin.kind} {origin.namespace + '/' if origin.namespace else ''}{origin.name}",
+        text=finding.render(),
+    )
 
 
 class MeshStatus(msgspec.Struct, frozen=True):

@@ -20,6 +20,7 @@ async def follow_file(mesh: Mesh, stop: asyncio.Event) -> None:
     """Until ``stop`` is set. The folder is watched, so that editors which replace the file by renaming are seen."""
     file = Path(mesh.project.file)
     last = await asyncio.to_thread(_read, file)
+    edits: set[asyncio.Task[None]] = set()
     async for _ in awatch(
         file.parent,
         stop_event=stop,
@@ -33,7 +34,9 @@ async def follow_file(mesh: Mesh, stop: asyncio.Event) -> None:
         data = await asyncio.to_thread(_read, file)
         if data != last and data is not None:
             last = data
-            await take_edit(mesh, data)
+            edit = asyncio.ensure_future(take_edit(mesh, data))
+            edits.add(edit)
+            edit.add_done_callback(edits.discard)
 
 
 async def take_edit(mesh: Mesh, data: bytes) -> None:

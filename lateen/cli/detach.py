@@ -1,0 +1,112 @@
+"""``lateen up --detach``: start the supervisor as a process of its own and wait until it says that all is ready."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from lateen.local.cleanup import clear
+from lateen.local.processes import tail
+from lateen.local.project import Project
+from lateen.local.rundir import RunDir
+from lateen.local.status import gateway_urls
+
+TAIL_LINES = 15
+STOP_S = 20.0
+SHOWN = frozenset({"finding", "capture", "app-exited", "envoy-exited", "prepare-failed", "control-exited"})
+
+
+def start_detached(project: Project, run: RunDir, capture: str, metrics: str, timeout: float) -> int:
+    """Start it and wait. Returns the exit code of the command."""
+    claim_folder(run)
+    reader, writer = os.pipe()
+    argv = [sys.executable, "-m", "lateen", "up", project.file, "--name", project.name, "--run-dir", str(run.path)]
+    options = ["--capture", capture, "--metrics", metrics, "--notify-fd", str(writer)]
+    with run.supervisor_log.open("ab") as log:
+        process = subprocess.Popen(
+            [*argv, *options],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            pass_fds=(writer,),
+        )
+    os.close(writer)
+    ready = _wait(reader, time.monotonic() + timeout)
+    os.close(reader)
+    if ready:
+        for workload in project.gateways:
+            for url in gateway_urls(workload):
+                click.echo(f"{url}  gateway {workload.name}")
+        click.echo(f"mesh {project.name} is ready (pid {process.pid}); stop it by: lateen down {project.name}")
+        return 0
+    return _explain(process, project, run, timeout)
+
+
+def claim_folder(run: RunDir) -> None:
+    """Make the run directory, for the log; the supervisor takes the lock."""
+    try:
+        run.create()
+    except OSError as problem:
+        raise click.ClickException(f"the run directory cannot be made: {problem}") from problem
+
+
+def _wait(reader: int, deadline: float) -> bool:
+    """Read the supervisor's events until all is ready; False if it ends, or the time is over, before that."""
+    rest = b""
+    while (left := deadline - time.monotonic()) > 0:
+        if not select.select([reader], [], [], left)[0]:
+            return False
+        data = os.read(reader, 65536)
+        if not data:
+            return False
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            event = json.loads(line)
+            if event["kind"] == "mesh-ready":
+                return True
+            if event["kind"] in SHOWN:
+                subject = f"{event['subject']}: " if event["subject"] else ""
+                click.echo(f"{subject}{event['text']}", err=True)
+    return False
+
+
+def _explain(process: subprocess.Popen[bytes], project: Project, run: RunDir, timeout: float) -> int:
+    """Say why it is not ready, with the ends of the logs that tell; then take it all down."""
+    ended = process.poll()
+    what = f"the supervisor ended with {ended}" if ended is not None else f"not ready within {timeout:g} s"
+    click.echo(f"mesh {project.name}: {what}", err=True)
+    for name, path in _telling_logs(run):
+        lines = tail(path, TAIL_LINES)
+        if lines:
+            click.echo(f"--- {name}", err=True)
+            for line in lines:
+                click.echo(line, err=True)
+    if ended is None:
+        process.terminate()
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    if run.path.exists():
+        clear(run, run.read_record())
+    return 1
+
+
+def _telling_logs(run: RunDir) -> list[tuple[str, Path]]:
+    """The logs of what is not ready: the registry says which instances are."""
+    found = [("supervisor", run.supervisor_log), ("control plane", run.control_log)]
+    for folder in sorted((run.path / "proxies").glob("*")):
+        entry = run.registry / f"{folder.name}.json"
+        ready = entry.is_file() and json.loads(entry.read_bytes())["ready"]
+        if not ready:
+            found += [(f"{folder.name} {kind}", folder / f"{kind}.log") for kind in ("app", "envoy")]
+    return found

@@ -1,0 +1,66 @@
+"""Which running mesh a command means: the one that was named, the one of this folder, or the only one there is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lateen.local.rundir import RunDir, RunRecord, base_folder, find_runs
+
+PROJECT_FILES = ("lateen.yaml", "lateen.yml")
+
+
+def mesh_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options ``--mesh`` and ``--run-dir`` of every command that speaks to a running mesh."""
+    command = click.option("--mesh", "mesh_name", metavar="NAME", help="The mesh, where several run.")(command)
+    return click.option(
+        "--run-dir", type=click.Path(path_type=Path, file_okay=False), help="Its run directory, where it was set."
+    )(command)
+
+
+def runs_base() -> Path:
+    """Where this user's run directories stand."""
+    return base_folder(os.environ.get("XDG_RUNTIME_DIR"))
+
+
+def project_file(path: Path) -> Path | None:
+    """The project's file that a path means: itself, or the one in that folder."""
+    if path.is_file():
+        return path.resolve()
+    return next(((path / name).resolve() for name in PROJECT_FILES if (path / name).is_file()), None)
+
+
+def find_mesh(name: str | None, run_dir: Path | None, *, need_alive: bool = True) -> tuple[RunDir, RunRecord | None]:
+    """The run that is meant. ``name`` may be a mesh's name or a path of a project. Exits with a sentence if none is."""
+    if run_dir is not None:
+        run = RunDir(run_dir.resolve())
+        if need_alive and not run.is_held():
+            raise click.ClickException(f"no mesh runs with the run directory {run.path}")
+        return run, run.read_record()
+    found = [(run, run.read_record()) for run in find_runs(runs_base())]
+    found = [(run, record) for run, record in found if not need_alive or run.is_held()]
+    if name is not None:
+        file = project_file(Path(name))
+        chosen = [pair for pair in found if pair[0].path.name == name or _is_of(pair[1], file)]
+        if not chosen:
+            raise click.ClickException(f"no mesh {name} runs{_others(found)}")
+        return chosen[0]
+    here = [pair for pair in found if _is_of(pair[1], project_file(Path.cwd()))]
+    candidates = here or found
+    if not candidates:
+        raise click.ClickException("no mesh runs; start one by: lateen up")
+    if len(candidates) > 1:
+        raise click.ClickException(f"several meshes run: name one by --mesh{_others(candidates)}")
+    return candidates[0]
+
+
+def _is_of(record: RunRecord | None, file: Path | None) -> bool:
+    return record is not None and file is not None and record.project == str(file)
+
+
+def _others(found: list[tuple[RunDir, RunRecord | None]]) -> str:
+    return f" (running: {', '.join(run.path.name for run, _ in found)})" if found else ""

@@ -1,0 +1,86 @@
+"""``lateen logs``: read from the files in the run directory, so it works for a mesh that is stuck as well."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from lateen.cli.finding_mesh import find_mesh, mesh_options
+from lateen.local.processes import tail
+from lateen.local.rundir import RunDir
+
+POLL_S = 0.1
+
+
+@click.command()
+@click.argument("name", required=False, metavar="[INSTANCE|WORKLOAD|SERVICE]")
+@click.option("-f", "--follow", is_flag=True, help="Go on with what is written from now on.")
+@click.option("-n", "--lines", type=click.IntRange(0, 100_000), default=100, help="How many of the last lines.")
+@click.option("--envoy", "kind", flag_value="envoy", help="What the proxies wrote.")
+@click.option("--access", "kind", flag_value="access", help="The proxies' access logs: a JSON object a request.")
+@click.option("--control", "kind", flag_value="control", help="What the control plane wrote.")
+@click.option("--supervisor", "kind", flag_value="supervisor", help="What happened in the mesh.")
+@mesh_options
+def logs(
+    name: str | None, follow: bool, lines: int, kind: str | None, mesh_name: str | None, run_dir: Path | None
+) -> None:
+    """Show what applications (or proxies) wrote: of one instance, of all of a service, or of everything."""
+    run, _ = find_mesh(mesh_name, run_dir, need_alive=False)
+    files = log_files(run, name, kind or "app")
+    if not files:
+        known = ", ".join(sorted(path.name for path in (run.path / "proxies").glob("*")))
+        raise click.ClickException(f"there is no log of {name or 'any workload'}; there are: {known}")
+    several = len(files) > 1
+    for label, path in files.items():
+        for line in tail(path, lines):
+            _print(label if several else "", line)
+    if follow:
+        try:
+            for label, line in _follow(files):
+                _print(label if several else "", line)
+        except KeyboardInterrupt:
+            return
+
+
+def log_files(run: RunDir, name: str | None, kind: str) -> dict[str, Path]:
+    """The files that are meant, by instance. A workload or service means all instances whose names begin with it."""
+    if kind in ("control", "supervisor"):
+        return {kind: run.control_log if kind == "control" else run.supervisor_log}
+    folders = sorted((run.path / "proxies").glob("*"))
+    wanted = (name or "").replace("/", "-")
+    if wanted:
+        exact = [folder for folder in folders if folder.name == wanted]
+        folders = exact or [folder for folder in folders if folder.name.startswith(f"{wanted}-")]
+    return {folder.name: folder / f"{kind}.log" for folder in folders if kind != "app" or (folder / "app.log").exists()}
+
+
+def _follow(files: dict[str, Path]) -> Iterator[tuple[str, str]]:
+    """New lines as they come; a file that became shorter was emptied and is read from its start."""
+    places = {label: path.stat().st_size if path.exists() else 0 for label, path in files.items()}
+    rest = dict.fromkeys(files, b"")
+    while True:
+        idle = True
+        for label, path in files.items():
+            size = path.stat().st_size if path.exists() else 0
+            if size < places[label]:
+                places[label] = 0
+            if size == places[label]:
+                continue
+            idle = False
+            with path.open("rb") as file:
+                file.seek(places[label])
+                data = rest[label] + file.read(1 << 20)
+                places[label] = file.tell()
+            *whole, rest[label] = data.split(b"\n")
+            for line in whole:
+                yield label, line.decode(errors="replace")
+        if idle:
+            time.sleep(POLL_S)
+
+
+def _print(label: str, line: str) -> None:
+    text = f"{label}: {line}" if label else line
+    click.echo("".join(c if c.isprintable() or c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in text))

@@ -1,0 +1,118 @@
+"""``lateen up``: from a folder to a running mesh, in the foreground or detached."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import click
+import msgspec
+
+from lateen.cli.finding_mesh import PROJECT_FILES, project_file, runs_base
+from lateen.findings import Finding
+from lateen.local.cleanup import clear
+from lateen.local.events import EventLog
+from lateen.local.preflight import taken_ports
+from lateen.local.project import CaptureMode, Project
+from lateen.local.project_file import read_project
+from lateen.local.rundir import RunDir, find_runs
+
+
+@click.command()
+@click.argument("path", type=click.Path(exists=True, path_type=Path), default=".")
+@click.option("--detach", "-d", is_flag=True, help="Return once everything is ready; the mesh goes on.")
+@click.option(
+    "--capture",
+    type=click.Choice([mode.value for mode in CaptureMode]),
+    help="How traffic comes to pass through the sidecars; the file's mesh.capture, or chosen by itself.",
+)
+@click.option("--name", help="The mesh's name, where the file's is not wanted.")
+@click.option("--run-dir", type=click.Path(path_type=Path, file_okay=False), help="Where sockets, keys and logs stand.")
+@click.option("--timeout", type=click.FloatRange(1, 3600), default=60.0, help="Seconds that --detach waits.")
+@click.option("--metrics", metavar="HOST:PORT", default="", help="Serve the merged metrics over TCP too.")
+@click.option("--notify-fd", type=int, hidden=True)
+def up(
+    path: Path,
+    detach: bool,
+    capture: str | None,
+    name: str | None,
+    run_dir: Path | None,
+    timeout: float,
+    metrics: str,
+    notify_fd: int | None,
+) -> None:
+    """Start the mesh that PATH describes: a folder with a lateen.yaml, or such a file. Ctrl-C stops it."""
+    project, findings = load_project(path, name)
+    run = RunDir(run_dir.resolve() if run_dir is not None else runs_base() / project.name)
+    if notify_fd is None:
+        prepare(project, run)
+    mode = capture or project.options.capture.value
+    if detach:
+        from lateen.cli.detach import start_detached
+
+        raise SystemExit(start_detached(project, run, mode, metrics, timeout))
+    claim(run)
+    raise SystemExit(_foreground(project, findings, run, mode, metrics, notify_fd))
+
+
+def load_project(path: Path, name: str | None) -> tuple[Project, list[Finding]]:
+    """The project, and warnings on it. Exits with 1 after printing what is wrong with it."""
+    file = project_file(path)
+    if file is None:
+        raise click.ClickException(f"there is no {' or '.join(PROJECT_FILES)} in {path}")
+    project, findings = read_project(file.read_bytes(), str(file))
+    if project is None:
+        for finding in findings:
+            click.echo(finding.render(), err=True)
+        raise SystemExit(1)
+    if name is not None:
+        project = msgspec.structs.replace(project, name=name)
+    return project, findings
+
+
+def prepare(project: Project, run: RunDir) -> None:
+    """Make sure that nothing is in the way: the same mesh, leftovers of one, a taken port. Exits with 1 if so."""
+    instances = [workload.instance_id(99) for workload in project.workloads]
+    problem = run.longest_problem(instances)
+    if problem:
+        raise click.ClickException(problem)
+    record = run.read_record()
+    if run.is_held():
+        pid = record.supervisor.pid if record else "?"
+        other = f" for {record.project}" if record and record.project != project.file else ""
+        raise click.ClickException(
+            f"the mesh {project.name} runs already{other} (pid {pid}); see it by: lateen status {project.name}, "
+            f"stop it by: lateen down {project.name}, or start another beside it by: lateen up --name OTHER"
+        )
+    if record is not None:
+        ended, stubborn = clear(run, record)
+        if stubborn:
+            pids = ", ".join(str(process.pid) for process in stubborn)
+            raise click.ClickException(f"an earlier run of {project.name} left processes that cannot be ended: {pids}")
+        click.echo(f"cleared away what an earlier run of {project.name} left ({ended} processes)", err=True)
+    taken = taken_ports(project, find_runs(runs_base()))
+    for finding in taken:
+        click.echo(finding.render(), err=True)
+    if taken:
+        raise SystemExit(1)
+
+
+def claim(run: RunDir) -> None:
+    """Make the run directory and hold it."""
+    try:
+        run.create()
+    except OSError as problem:
+        raise click.ClickException(f"the run directory cannot be made: {problem}") from problem
+    if not run.lock():
+        raise click.ClickException(f"another lateen up has just taken {run.path}")
+
+
+def _foreground(
+    project: Project, findings: list[Finding], run: RunDir, capture: str, metrics: str, notify_fd: int | None
+) -> int:
+    from lateen.cli.running import UpOptions, supervise
+    from lateen.cli.screen import make_screen
+
+    events = EventLog()
+    screen = make_screen(project, events, notify_fd)
+    return asyncio.run(supervise(project, findings, run, UpOptions(capture, metrics), events, screen))
