@@ -64,7 +64,8 @@ class FilterRow(msgspec.Struct, frozen=True):
 
 
 def _record(chain: HttpChain, context: HttpContext) -> Any:
-    return mesh_headers.recording_filter() if chain.mesh_headers == "take" else None
+    believed = chain.mesh_headers == "take" and context.facts.mutual_tls
+    return mesh_headers.recording_filter() if believed else None
 
 
 def _announce(chain: HttpChain, context: HttpContext) -> Any:

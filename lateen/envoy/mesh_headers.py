@@ -1,8 +1,8 @@
 """The headers by which a client's proxy tells the server's who calls, so that the server's metrics can say it.
 
 Comes in: what the plan says of a chain. Goes out: HTTP filters. The headers only inform; what a caller may do is
-decided by its certificate. They are taken from callers that came over mesh TLS and from nobody else, and they neither
-reach an application nor leave the mesh.
+decided by its certificate. They are taken from callers that came over mutual TLS and from nobody else, whatever the
+plan says of a chain; they neither reach an application nor leave the mesh.
 """
 
 from __future__ import annotations

@@ -118,7 +118,7 @@ def _labels(telemetry: Telemetry, facts: ChainFacts, *, http: bool) -> Labels:
     labels[f"{here}_principal"] = first_of((f"{own_side}_URI_SAN", ""))
     labels[f"{there}_principal"] = first_of((f"{peer_side}_URI_SAN", ""))
     for field, label in SERVICE_LABELS:
-        labels[label] = own.get(label) or own.get(field) or _service(field, http=http)
+        labels[label] = own.get(label) or own.get(field) or (_service(field, http=http) if at_source else UNKNOWN)
     if at_source:
         labels["connection_security_policy"] = UNKNOWN
     else:
@@ -186,6 +186,7 @@ def _is_grpc(wanted: bool) -> Any:
         name="content-type",
         string_match=string_pb2.StringMatcher(prefix="application/grpc"),
         invert_match=not wanted,
+        treat_missing_header_as_empty=True,
     )
     return accesslog_pb2.AccessLogFilter(header_filter=accesslog_pb2.HeaderFilter(header=matcher))
 

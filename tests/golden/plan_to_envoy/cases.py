@@ -102,7 +102,7 @@ MESH_SERVER = ServerTls(
     roots=MESH_ROOTS,
     require_client=True,
     client_trust_domains=("cluster.local",),
-    alpn=MESH_ALPN,
+    alpn=("h2", "http/1.1"),
 )
 REVIEWS = "outbound|9080||reviews.default.svc.cluster.local"
 
@@ -136,14 +136,16 @@ def mesh_endpoint(address: str, workload: str = "reviews-v1", port: int = 9080) 
     return Endpoint(address, port, mesh_tls=True, workload=workload, tags=tags)
 
 
-def mesh_client(sans: tuple[str, ...] = (), automatic: bool = True) -> ClientTls:
+def mesh_client(
+    sans: tuple[str, ...] = (), automatic: bool = True, alpn: tuple[str, ...] = ("istio-http/1.1", "istio", "http/1.1")
+) -> ClientTls:
     return ClientTls(
         BUILT_IN,
         certificate=WORKLOAD_CERTIFICATE,
         roots=MESH_ROOTS,
         sans=sans or ("spiffe://cluster.local/ns/default/sa/reviews",),
         sni="outbound_.9080_._.reviews.default.svc.cluster.local",
-        alpn=("istio-http/1.1", "istio"),
+        alpn=alpn,
         automatic=automatic,
     )
 
