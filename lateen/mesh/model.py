@@ -93,7 +93,7 @@ class WorkloadPort(msgspec.Struct, frozen=True):
 
 
 class Workload(msgspec.Struct, frozen=True):
-    """One running replica with a proxy beside it, or one gateway (``is_gateway``)."""
+    """One running replica with a proxy beside it, or one gateway (``is_gateway``), which listens on ``bind``."""
 
     id: str
     namespace: str
@@ -108,6 +108,7 @@ class Workload(msgspec.Struct, frozen=True):
     prefix: int = 0
     workload_netns: str = ""
     mesh_netns: str = ""
+    bind: str = ""
 
 
 class MeshSnapshot(msgspec.Struct, frozen=True):

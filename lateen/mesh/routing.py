@@ -72,7 +72,7 @@ def gateway_virtual_services(
     server's host is the narrower of the two, the narrower one is served.
     """
     name = f"{gateway.key.namespace}/{gateway.key.name}"
-    found: dict[BoundHost, None] = {}
+    found: dict[tuple[str, str], BoundHost] = {}
     for resource in snapshot.virtual_services:
         spec: VirtualServiceSpec = resource.spec
         where = resource.key.namespace
@@ -81,5 +81,6 @@ def gateway_virtual_services(
         for host in (full_host(host, where, snapshot.settings.domain) for host in spec.hosts):
             for namespace, allowed in server_hosts:
                 if namespace in ("*", where) and hosts_overlap(allowed, host):
-                    found[BoundHost(host if host_matches(allowed, host) else allowed, resource)] = None
-    return tuple(found)
+                    served = host if host_matches(allowed, host) else allowed
+                    found.setdefault((served, str(resource.key)), BoundHost(served, resource))
+    return tuple(found.values())

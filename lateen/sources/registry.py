@@ -43,6 +43,7 @@ class RegistryEntry(msgspec.Struct, frozen=True):
     services: tuple[str, ...] = ()
     ports: tuple[_Port, ...] = ()
     ready: bool = False
+    bind: str = ""
 
 
 _DECODER = msgspec.json.Decoder(RegistryEntry)
@@ -68,6 +69,7 @@ def read_entry(data: bytes) -> Workload:
         prefix=entry.network.prefix,
         workload_netns=entry.network.workload_netns,
         mesh_netns=entry.network.mesh_netns,
+        bind=entry.bind,
     )
 
 

@@ -1,0 +1,90 @@
+"""The control plane's own API on ``control.sock``, for the supervisor and the command line of the same user.
+
+JSON over HTTP: ``/v1/findings``, ``/v1/proxies`` (who has which configuration) and ``/v1/config/<proxy>`` (what a
+proxy was given, keys left out).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from lateen.envoy.static import to_json
+from lateen.findings import Finding
+
+if TYPE_CHECKING:
+    from lateen.control.runtime import ControlPlane
+
+
+def finding_entry(finding: Finding) -> dict[str, object]:
+    """A finding as JSON carries it."""
+    origin = finding.origin
+    return {
+        "severity": finding.severity.value,
+        "code": finding.code,
+        "message": finding.message,
+        "remedy": finding.remedy,
+        "kind": origin.kind,
+        "namespace": origin.namespace,
+        "name": origin.name,
+        "file": origin.path,
+        "line": origin.line,
+        "path": origin.field,
+        "text": finding.render(),
+    }
+
+
+def _json(value: object, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status, media_type="application/json")
+
+
+def application(plane: ControlPlane) -> Starlette:
+    async def findings(_: Request) -> Response:
+        return _json({"findings": [finding_entry(finding) for finding in plane.findings()]})
+
+    async def proxies(_: Request) -> Response:
+        return _json({"proxies": plane.ads.status(time.time())})
+
+    async def config(request: Request) -> Response:
+        resources = plane.coordinator.published(request.path_params["proxy"])
+        if resources is None:
+            return _json({"error": f"there is no proxy {request.path_params['proxy']}"}, 404)
+        return _json(to_json(resources))
+
+    routes = [
+        Route("/v1/findings", findings),
+        Route("/v1/proxies", proxies),
+        Route("/v1/config/{proxy}", config),
+    ]
+    return Starlette(routes=routes)
+
+
+@contextlib.asynccontextmanager
+async def serve_control(plane: ControlPlane, socket: Path) -> AsyncIterator[None]:
+    """Serve the API on a Unix socket for as long as the context lasts."""
+    socket.unlink(missing_ok=True)
+    settings = uvicorn.Config(
+        application(plane), uds=str(socket), log_level="warning", lifespan="off", access_log=False
+    )
+    server = uvicorn.Server(settings)
+    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+    task = asyncio.ensure_future(server._serve())
+    try:
+        while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn has no event for it
+            await asyncio.sleep(0.005)
+        socket.chmod(0o600)
+        yield
+    finally:
+        server.should_exit = True
+        await task

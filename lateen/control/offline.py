@@ -1,0 +1,130 @@
+"""Configuration of one proxy from files alone: the whole flow, without anything that runs.
+
+Comes in: paths and what the proxy is. Goes out: its plan and resources, as readable JSON or as one static bootstrap
+with certificates made on the spot.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from lateen.control.coordinator import Coordinator
+from lateen.control.store import ResourceStore
+from lateen.envoy.resources import EnvoyResources
+from lateen.envoy.static import static_bootstrap, to_json
+from lateen.findings import Finding
+from lateen.identity.certificate import (
+    build_request,
+    build_root,
+    build_workload,
+    certificate_pem,
+    key_pem,
+    new_key,
+    read_request,
+)
+from lateen.mesh.model import Labels, Workload, WorkloadPort
+from lateen.mesh.services import member_port
+from lateen.plan.model import ProxyPlan
+from lateen.plan.planner import Planner, proxy_of
+from lateen.settings import Settings
+from lateen.sources.files import matching_files, read_file
+from lateen.values.names import SpiffeId
+
+PROXY_ID = "offline"
+
+
+class OfflineProxy(msgspec.Struct, frozen=True):
+    """What the proxy is: ``type`` is sidecar or gateway."""
+
+    type: str
+    namespace: str
+    labels: Labels
+    address: str
+    service_account: str
+
+
+class OfflineResult(msgspec.Struct, frozen=True):
+    """What the proxy would get, and what is wrong with the files."""
+
+    plan: ProxyPlan
+    resources: EnvoyResources
+    findings: tuple[Finding, ...]
+    settings: Settings
+
+    def readable(self) -> dict[str, list[dict[str, Any]]]:
+        """``{"listeners", "routes", "clusters", "endpoints", "secrets"}`` in protobuf JSON."""
+        return to_json(self.resources)
+
+    def bootstrap(self) -> str:
+        """A complete static file; its certificates are made here and hold for this file alone."""
+        now = datetime.datetime.now(datetime.UTC)
+        proxy = self.plan.proxy
+        identity = SpiffeId(self.settings.trust_domain, proxy.namespace, proxy.service_account)
+        root_key, key = new_key(), new_key()
+        root = build_root(root_key, self.settings.trust_domain, now)
+        public = read_request(build_request(key, identity))
+        leaf = build_workload(public, identity, root, root_key, now, datetime.timedelta(days=1))
+        return static_bootstrap(
+            self.plan,
+            self.resources,
+            certificate=certificate_pem(leaf),
+            key=bytes(key_pem(key)),
+            roots=certificate_pem(root),
+        ).decode()
+
+
+def configure(paths: Iterable[Path], proxy: OfflineProxy, settings: Settings | None = None) -> OfflineResult:
+    """Read the files, and do for one proxy what the control plane would do."""
+    chosen = settings or Settings()
+    store = ResourceStore(proxy.namespace)
+    for path in matching_files(paths):
+        store.apply(read_file(path))
+    workload = Workload(
+        id=PROXY_ID,
+        namespace=proxy.namespace,
+        name=dict(proxy.labels).get("app", PROXY_ID),
+        labels=proxy.labels,
+        service_account=proxy.service_account,
+        address=proxy.address,
+        is_gateway=proxy.type == "gateway",
+        ready=True,
+    )
+    published: dict[str, EnvoyResources] = {}
+
+    def publish(proxy_id: str, resources: EnvoyResources | None) -> None:
+        if resources is not None:
+            published[proxy_id] = resources
+
+    coordinator = Coordinator(chosen, publish)
+    coordinator.update(store.resources(), [workload])
+    ports = _own_ports(coordinator, workload)
+    if ports:
+        workload = msgspec.structs.replace(workload, ports=ports)
+        coordinator.update(store.resources(), [workload])
+    snapshot = coordinator.snapshot
+    if snapshot is None:
+        raise AssertionError("an update always leaves a snapshot")
+    planned = Planner(snapshot).plan(proxy_of(workload))
+    findings = (*store.findings(), *coordinator.findings)
+    return OfflineResult(planned.plan, published[PROXY_ID], findings, chosen)
+
+
+def _own_ports(coordinator: Coordinator, workload: Workload) -> tuple[WorkloadPort, ...]:
+    """The ports at which the services that select the workload, or name its address, reach it."""
+    snapshot = coordinator.snapshot
+    if snapshot is None or workload.is_gateway:
+        return ()
+    ports = []
+    for host, members in snapshot.members.items():
+        own = [member for member in members if member.instance == PROXY_ID or member.address == workload.address]
+        for member in own[:1]:
+            for port in snapshot.services[host].ports:
+                target = member_port(port, member)
+                if target is not None:
+                    ports.append(WorkloadPort(port.name, port.number, target, port.protocol))
+    return tuple(ports)

@@ -1,0 +1,151 @@
+"""The control plane as a process: the thin shell that joins sources, coordinator, xDS, authority and its own API.
+
+Comes in: a run directory. Everything that it knows stands in files there or in the user's resource files, so it can be
+killed and started again at any moment; proxies go on with what they have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import json
+import logging
+import os
+import signal
+import time
+from pathlib import Path
+
+import msgspec
+
+from lateen.control.api import serve_control
+from lateen.control.coordinator import Coordinator, ProxyOptions
+from lateen.control.debounce import Debounce
+from lateen.control.store import ResourceStore
+from lateen.control.tokens import TokenBook
+from lateen.findings import Finding
+from lateen.identity.authority import Authority
+from lateen.identity.csr_server import CertificateServer
+from lateen.mesh.model import Workload
+from lateen.plan.planner import name_table
+from lateen.settings import Settings
+from lateen.sources.files import FileEvent, FileSource
+from lateen.sources.registry import apply_registry
+from lateen.xds.cache import ResourceCache
+from lateen.xds.server import AdsServer
+
+LOG = logging.getLogger("lateen.control")
+SERVICES_FILE = "services.yaml"
+
+
+class RunOptions(msgspec.Struct, frozen=True):
+    """The parts of ``run.json`` that the control plane reads."""
+
+    name: str
+    root_namespace: str = "istio-system"
+    trust_domain: str = "cluster.local"
+    outbound_policy: str = "ALLOW_ANY"
+    namespace: str = "default"
+    resources: tuple[str, ...] = ()
+
+
+class ControlPlane:
+    """One control plane on one run directory."""
+
+    def __init__(self, run: Path) -> None:
+        self.run = run
+        self.options = msgspec.json.decode((run / "run.json").read_bytes(), type=RunOptions)
+        self.settings = Settings(
+            trust_domain=self.options.trust_domain,
+            root_namespace=self.options.root_namespace,
+            outbound_policy=self.options.outbound_policy,
+        )
+        self.cache = ResourceCache()
+        self.coordinator = Coordinator(self.settings, self.cache.put, self._proxy_options)
+        self.tokens = TokenBook(run / "tokens.json", self.settings.trust_domain)
+        self.ads = AdsServer(self.cache, self.tokens.proxy)
+        self._store = ResourceStore(self.options.namespace)
+        self._services = ResourceStore(self.options.namespace)
+        self._workloads: dict[str, Workload] = {}
+        self._debounce = Debounce(self._rebuild)
+        self._names: dict[str, tuple[str, ...]] | None = None
+
+    def findings(self) -> tuple[Finding, ...]:
+        """Everything that is wrong now: in files, and in what they mean together."""
+        return (*self._store.findings(), *self._services.findings(), *self.coordinator.findings)
+
+    def _proxy_options(self, workload: Workload) -> ProxyOptions:
+        log = self.run / "proxies" / workload.id / "access.log"
+        return ProxyOptions(gateway_address=workload.bind or "127.0.0.1", access_log=str(log))
+
+    async def serve(self, stop: asyncio.Event) -> None:
+        """Read everything once, then open the sockets, then follow changes until ``stop`` is set."""
+        files = FileSource([Path(name) for name in self.options.resources])
+        registry = FileSource([self.run / "registry"])
+        self._apply_files(files.changed())
+        self._apply_registry(registry.changed())
+        self._rebuild()
+        authority = Authority(self.run / "ca", self.settings.trust_domain, lambda: datetime.datetime.now(datetime.UTC))
+        certificates = CertificateServer(authority, self.tokens.identity)
+        await certificates.start(self.run / "ca.sock")
+        await self.ads.start(str(self.run / "xds.sock"))
+        async with serve_control(self, self.run / "control.sock"):
+            followers = [
+                asyncio.ensure_future(self._follow(files, self._apply_files, stop)),
+                asyncio.ensure_future(self._follow(registry, self._apply_registry, stop)),
+            ]
+            await stop.wait()
+            await asyncio.gather(*followers, return_exceptions=True)
+        await self.ads.stop()
+        await certificates.stop()
+
+    async def _follow(self, source: FileSource, apply: object, stop: asyncio.Event) -> None:
+        async for events in source.watch(stop):
+            if events and callable(apply):
+                apply(events)
+                self._debounce.trigger()
+
+    def _apply_files(self, events: list[FileEvent]) -> None:
+        for event in events:
+            self._store.apply(event)
+
+    def _apply_registry(self, events: list[FileEvent]) -> None:
+        entries = [event for event in events if not event.path.endswith(SERVICES_FILE)]
+        for event in events:
+            if event.path.endswith(SERVICES_FILE):
+                self._services.apply(event)
+        self._workloads = apply_registry(self._workloads, entries)
+
+    def _rebuild(self) -> None:
+        started = time.perf_counter()
+        resources = (*self._services.resources(), *self._store.resources())
+        self.coordinator.update(resources, self._workloads.values())
+        snapshot = self.coordinator.snapshot
+        names = name_table(snapshot) if snapshot is not None else {}
+        if names != self._names:
+            self._names = names
+            write_whole(self.run / "names.json", json.dumps({"names": names}).encode())
+        LOG.info("planned %d proxies in %.1f ms", len(self._workloads), (time.perf_counter() - started) * 1000)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file of mode 0600 so that readers see all of it or what was there before."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.touch(mode=0o600)
+    temporary.write_bytes(data)
+    temporary.replace(path)
+
+
+def run_control_plane(run: Path) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        await ControlPlane(run).serve(stop)
+
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(main())
