@@ -118,7 +118,7 @@ class ConnectionPoolSettings(Spec, frozen=True):
 
 
 class OutlierDetection(Spec, frozen=True):
-    consecutive_5xx_errors: Uint32 | None = None
+    consecutive_5xx_errors: Uint32 | None = msgspec.field(default=None, name="consecutive5xxErrors")
     consecutive_gateway_errors: Uint32 | None = None
     consecutive_errors: Int32 | None = None
     split_external_local_origin_errors: bool | None = None
