@@ -1,0 +1,93 @@
+"""``lateen proxy``: the proxies of a running mesh: who has which configuration, and what it is."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lateen.cli.finding_mesh import find_mesh, mesh_options
+
+
+@click.group(help="Look at the proxies of a running mesh.")
+def proxy() -> None:
+    """Only a group."""
+
+
+@proxy.command(help="Show for each proxy and type of resource whether it has what it should have.")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@mesh_options
+def status(output: str, mesh_name: str | None, run_dir: Path | None) -> None:
+    answer = _ask("/v1/proxies", mesh_name, run_dir)
+    if output == "json":
+        click.echo(json.dumps(answer, indent=2))
+        return
+    rows = [("PROXY", "CLUSTERS", "ENDPOINTS", "LISTENERS", "ROUTES", "SECRETS")]
+    problems = []
+    for entry in answer["proxies"]:
+        states = {kind: detail["state"] for kind, detail in entry["types"].items()}
+        cells = [states.get(kind, "NOT SENT") for kind in ("clusters", "endpoints", "listeners", "routes", "secrets")]
+        rows.append((entry["id"], *cells))
+        problems += [
+            f"{entry['id']} {kind}: {detail['error']}" for kind, detail in entry["types"].items() if detail.get("error")
+        ]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    for problem in problems:
+        click.echo(problem, err=True)
+
+
+@proxy.command(help="Show what a proxy was given: listeners, routes, clusters, endpoints; keys are left out.")
+@click.argument("proxy_id", metavar="PROXY")
+@click.option("--kind", type=click.Choice(["listeners", "routes", "clusters", "endpoints", "secrets"]), default=None)
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@mesh_options
+def config(proxy_id: str, kind: str | None, output: str, mesh_name: str | None, run_dir: Path | None) -> None:
+    answer = _ask(f"/v1/config/{proxy_id}", mesh_name, run_dir)
+    chosen = {kind: answer[kind]} if kind else answer
+    if output == "json":
+        click.echo(json.dumps(chosen, indent=2))
+        return
+    for section, entries in chosen.items():
+        click.echo(f"{section.upper()} ({len(entries)})")
+        for entry in entries:
+            click.echo(f"  {_line(section, entry)}")
+
+
+def _line(section: str, entry: dict[str, Any]) -> str:
+    if section == "listeners":
+        address = entry.get("address", {}).get("socketAddress", {})
+        return f"{entry['name']}  {address.get('address', '')}:{address.get('portValue', '')}"
+    if section == "routes":
+        hosts = ", ".join(host["name"] for host in entry.get("virtualHosts", []))
+        return f"{entry['name']}  {hosts}"
+    if section == "endpoints":
+        members = [
+            f"{address.get('address', '')}:{address.get('portValue', '')}"
+            for group in entry.get("endpoints", [])
+            for member in group.get("lbEndpoints", [])
+            for address in [member["endpoint"]["address"].get("socketAddress", {})]
+        ]
+        return f"{entry['clusterName']}  {', '.join(members) or 'none'}"
+    return str(entry["name"])
+
+
+def _ask(target: str, mesh_name: str | None, run_dir: Path | None) -> Any:
+    import asyncio
+
+    from lateen.local.uds_http import request
+
+    run, _ = find_mesh(mesh_name, run_dir)
+    try:
+        status_code, body = asyncio.run(request(run.control_socket, target, bound_s=10.0))
+    except (OSError, TimeoutError):
+        raise click.ClickException("the control plane does not answer just now; see lateen status") from None
+    answer = json.loads(body)
+    if status_code != 200:
+        click.echo(answer.get("error", f"the control plane answered {status_code}"), err=True)
+        sys.exit(1)
+    return answer
