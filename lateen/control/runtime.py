@@ -42,6 +42,7 @@ class RunOptions(msgspec.Struct, frozen=True):
     """The parts of ``run.json`` that the control plane reads."""
 
     name: str
+    project: str = ""
     root_namespace: str = "istio-system"
     trust_domain: str = "cluster.local"
     outbound_policy: str = "ALLOW_ANY"
@@ -80,7 +81,7 @@ class ControlPlane:
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Read everything once, then open the sockets, then follow changes until ``stop`` is set."""
-        files = FileSource([Path(name) for name in self.options.resources])
+        files = FileSource([Path(name) for name in self.options.resources], [Path(self.options.project)])
         registry = FileSource([self.run / "registry"])
         self._apply_files(files.changed())
         self._apply_registry(registry.changed())

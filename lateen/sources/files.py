@@ -7,6 +7,7 @@ means every ``*.yaml``, ``*.yml`` and ``*.json`` below it, hidden files and fold
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from watchfiles import awatch
 
 SUFFIXES = frozenset({".yaml", ".yml", ".json"})
 MAX_FILE_BYTES = 16 * 1024 * 1024
+COMPARE_S = 0.5
 
 
 class FileEvent(msgspec.Struct, frozen=True):
@@ -26,17 +28,25 @@ class FileEvent(msgspec.Struct, frozen=True):
 
 
 def matching_files(paths: Iterable[Path], excluded: frozenset[Path] = frozenset()) -> list[Path]:
-    """Every configuration file that the paths mean, each once, in a stable order."""
+    """Every configuration file that the paths mean, each once, in a stable order. A last part may have wildcards."""
     found: dict[Path, None] = {}
     for path in paths:
-        candidates = sorted(path.rglob("*")) if path.is_dir() else [path]
-        for candidate in candidates:
-            below = candidate.relative_to(path).parts if path.is_dir() else ()
-            hidden = any(part.startswith(".") for part in below)
-            wanted = candidate.suffix in SUFFIXES or not path.is_dir()
-            if wanted and not hidden and candidate not in excluded and candidate.is_file():
-                found[candidate] = None
+        if path.is_dir():
+            candidates = [file for file in sorted(path.rglob("*")) if file.suffix in SUFFIXES]
+            candidates = [
+                file for file in candidates if not any(part.startswith(".") for part in file.relative_to(path).parts)
+            ]
+        elif is_pattern(path):
+            candidates = [file for file in sorted(path.parent.glob(path.name)) if not file.name.startswith(".")]
+        else:
+            candidates = [path]
+        found.update((file, None) for file in candidates if file not in excluded and file.is_file())
     return list(found)
+
+
+def is_pattern(path: Path) -> bool:
+    """Whether the last part of a path has wildcards."""
+    return any(character in path.name for character in "*?[")
 
 
 def read_file(path: Path) -> FileEvent:
@@ -85,26 +95,41 @@ class FileSource:
         return self._known[name]
 
     async def watch(self, stop: asyncio.Event, debounce_ms: int = 20) -> AsyncIterator[list[FileEvent]]:
-        """Yield the present state first, then every change, until ``stop`` is set.
+        """Yield every change from now on, until ``stop`` is set.
 
         The folders of named files are watched, so that editors which replace a file by renaming are seen. Twice a
         second the files are compared without being told to: what happened before the watch stood is not lost.
         """
-        yield self.changed()
-        roots = {path if path.is_dir() else path.parent for path in self._paths}
-        existing = [root for root in roots if root.is_dir()]
-        if not existing:
-            await stop.wait()
-            return
+        touched = asyncio.Event()
+        deep = [path for path in self._paths if path.is_dir()]
+        flat = {path.parent for path in self._paths if not path.is_dir() and path.parent.is_dir()}
+        watchers = [
+            asyncio.ensure_future(self._notice(roots, recursive, stop, debounce_ms, touched))
+            for roots, recursive in ((deep, True), (sorted(flat), False))
+            if roots
+        ]
+        try:
+            while not stop.is_set():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(touched.wait(), COMPARE_S)
+                touched.clear()
+                events = self.changed()
+                if events:
+                    yield events
+        finally:
+            for watcher in watchers:
+                watcher.cancel()
+
+    async def _notice(
+        self, roots: list[Path], recursive: bool, stop: asyncio.Event, debounce_ms: int, touched: asyncio.Event
+    ) -> None:
         async for _ in awatch(
-            *existing,
+            *roots,
             stop_event=stop,
             debounce=debounce_ms,
             step=5,
             watch_filter=None,
             rust_timeout=500,
-            yield_on_timeout=True,
+            recursive=recursive,
         ):
-            events = self.changed()
-            if events:
-                yield events
+            touched.set()
