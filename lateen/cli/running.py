@@ -23,10 +23,10 @@ from lateen.findings import Finding
 from lateen.local.control_child import ControlChild
 from lateen.local.environment import control_environment
 from lateen.local.events import EventLog, MeshEvent
-from lateen.local.procfs import ProcessRef, reference
+from lateen.local.procfs import reference
 from lateen.local.project import Project
 from lateen.local.registry import Registry
-from lateen.local.rundir import RunDir, RunRecord
+from lateen.local.rundir import RunBook, RunDir, RunRecord
 
 if TYPE_CHECKING:
     from lateen.local.mesh import Mesh
@@ -48,31 +48,21 @@ async def supervise(
     on_mesh: Callable[[Mesh], Any] | None = None,
 ) -> int:
     """Run the mesh until it is told to stop. ``on_mesh`` gets the mesh and may return a coroutine to run beside it."""
-    record = _new_record(project, run)
-    run.write_record(record)
+    book = RunBook(run, _new_record(project))
     events.listen(_log_to(run.supervisor_log))
     for finding in findings:
         events.emit("finding", finding.render())
     registry = Registry(run)
     registry.publish_services(project.services)
-    holder: list[Mesh] = []
-
-    def note(name: str, process: ProcessRef | None) -> None:
-        if holder:
-            holder[0].record(name, process)
-        elif process is not None:
-            record.processes[name] = process
-            run.write_record(record)
-
-    control = ControlChild(run, _control_argv(run), control_environment(os.environ, record.run_id), events, note)
+    environment = control_environment(os.environ, book.record.run_id)
+    control = ControlChild(run, _control_argv(run), environment, events, book.note)
     control.start()
-    mesh = _build(project, run, record, control, registry, events, options)
+    mesh = _build(project, run, book, control, registry, events, options)
     mesh.findings = tuple(findings)
-    holder.append(mesh)
     return await _live(mesh, options, on_mesh)
 
 
-def _new_record(project: Project, run: RunDir) -> RunRecord:
+def _new_record(project: Project) -> RunRecord:
     options = project.options
     own = reference(os.getpid())
     if own is None:
@@ -108,7 +98,7 @@ def _control_argv(run: RunDir) -> list[str]:
 def _build(
     project: Project,
     run: RunDir,
-    record: RunRecord,
+    book: RunBook,
     control: ControlChild,
     registry: Registry,
     events: EventLog,
@@ -120,8 +110,8 @@ def _build(
     return Mesh(
         project,
         run,
-        record,
-        network=make_network(project, run, record, options.capture),
+        book,
+        network=make_network(project, run, book.record.run_id, options.capture),
         identities=make_identities(project, run),
         control=control,
         registry=registry,

@@ -12,8 +12,6 @@ from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from lateen.findings import Finding
 from lateen.local.addresses import AddressPool
 from lateen.local.changes import compare, find_workloads, keep_scale, rescale, wanted_instances
@@ -21,10 +19,9 @@ from lateen.local.control_child import ControlChild
 from lateen.local.events import EventLog
 from lateen.local.links import Identities, Network
 from lateen.local.processes import LogCap
-from lateen.local.procfs import ProcessRef
 from lateen.local.project import Project, Workload
 from lateen.local.registry import Registry
-from lateen.local.rundir import RunDir, RunRecord
+from lateen.local.rundir import RunBook, RunDir
 from lateen.local.runner import Runner, Surroundings
 from lateen.local.status import CaptureStatus, FindingStatus, MeshStatus, finding_status, gateway_urls
 
@@ -38,7 +35,7 @@ class Mesh:
         self,
         project: Project,
         run: RunDir,
-        record: RunRecord,
+        book: RunBook,
         *,
         network: Network,
         identities: Identities,
@@ -58,8 +55,7 @@ class Mesh:
         self.findings: tuple[Finding, ...] = ()
         self.control_findings: tuple[FindingStatus, ...] = ()
         self._file_project = project
-        self._record = record
-        self._record_due = False
+        self._book = book
         self._network = network
         self._identities = identities
         self._registry = registry
@@ -72,7 +68,7 @@ class Mesh:
         self._stopping = False
         self._around = Surroundings(
             run=run,
-            run_id=record.run_id,
+            run_id=book.record.run_id,
             network=network,
             identities=identities,
             registry=registry,
@@ -82,7 +78,7 @@ class Mesh:
             envoy=envoy,
             environment=environment,
             services=lambda: self.project.services,
-            record=self.record,
+            record=book.note,
         )
 
     # Up
@@ -103,8 +99,7 @@ class Mesh:
             self.stop_asked.set()
             return
         self.events.emit("capture", f"{self._network.mode}: {self._network.reason}")
-        self._record = msgspec.structs.replace(self._record, mode=self._network.mode)
-        self._write_record()
+        self._book.set_mode(self._network.mode)
         self._network_ready.set()
 
     def _launch(self, instances: Mapping[str, Workload]) -> list[Runner]:
@@ -236,11 +231,11 @@ class Mesh:
         gateways = {workload.name for workload in self.project.gateways}
         return MeshStatus(
             name=self.project.name,
-            run_id=self._record.run_id,
+            run_id=self._book.record.run_id,
             run_dir=str(self.run.path),
             project=self.project.file,
-            pid=self._record.supervisor.pid,
-            started_at=self._record.started_at,
+            pid=self._book.record.supervisor.pid,
+            started_at=self._book.record.started_at,
             ready=bool(statuses) and all(status.ready for status in statuses),
             stopping=self._stopping,
             gateways=tuple(status for status in statuses if status.workload in gateways),
@@ -266,21 +261,6 @@ class Mesh:
 
     def runners(self) -> list[Runner]:
         return list(self._runners.values())
-
-    def record(self, name: str, process: ProcessRef | None) -> None:
-        """Note a process in ``run.json``, or that it has ended; several in one turn are written once."""
-        if process is None:
-            self._record.processes.pop(name, None)
-        else:
-            self._record.processes[name] = process
-        if not self._record_due:
-            self._record_due = True
-            asyncio.get_running_loop().call_soon(self._write_record)
-
-    def _write_record(self) -> None:
-        self._record_due = False
-        if self.run.path.is_dir():
-            self.run.write_record(self._record)
 
     def _keep(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)

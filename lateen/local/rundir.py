@@ -6,6 +6,7 @@ ends. ``run.json`` in it tells others what runs; a directory without a holder is
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import shutil
@@ -140,6 +141,38 @@ class RunDir:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+class RunBook:
+    """Keeps ``run.json`` true while a mesh runs; changes within one turn of the loop are written once."""
+
+    def __init__(self, run: RunDir, record: RunRecord) -> None:
+        self.record = record
+        self._run = run
+        self._due = False
+        run.write_record(record)
+
+    def note(self, name: str, process: ProcessRef | None) -> None:
+        """A process was started under this name, or (None) has ended."""
+        processes = {other: ref for other, ref in self.record.processes.items() if other != name}
+        if process is not None:
+            processes[name] = process
+        self._change(msgspec.structs.replace(self.record, processes=processes))
+
+    def set_mode(self, mode: str) -> None:
+        """How traffic is captured is known now."""
+        self._change(msgspec.structs.replace(self.record, mode=mode))
+
+    def _change(self, record: RunRecord) -> None:
+        self.record = record
+        if not self._due:
+            self._due = True
+            asyncio.get_running_loop().call_soon(self._write)
+
+    def _write(self) -> None:
+        self._due = False
+        if self._run.path.is_dir():
+            self._run.write_record(self.record)
 
 
 def base_folder(runtime_folder: str | None) -> Path:

@@ -77,6 +77,7 @@ class Instance:
         self._probes = 0
         self._stopping = False
         self._renewing = False
+        self._due: set[Timer] = set()
         self._out: list[Command] = []
 
     @property
@@ -278,6 +279,9 @@ class Instance:
 
     def _on_elapsed(self, event: Elapsed, now: float) -> None:
         timer = event.timer
+        if timer not in self._due:
+            return
+        self._due.discard(timer)
         if timer is Timer.PREPARE and self.stage is Stage.NETWORK:
             self._send(PrepareNetwork())
         elif timer is Timer.PREPARE and self.stage is Stage.IDENTITY:
@@ -327,6 +331,7 @@ class Instance:
 
     def _send(self, *commands: Command) -> None:
         self._out.extend(commands)
+        self._due.update(command.timer for command in commands if isinstance(command, Schedule))
 
 
 def describe_exit(code: int) -> str:

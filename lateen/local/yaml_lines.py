@@ -40,7 +40,7 @@ def read_yaml(data: bytes, origin: Origin) -> tuple[object, LineOf, list[Finding
     except yaml.YAMLError as problem:
         mark = getattr(problem, "problem_mark", None)
         text = " ".join(str(getattr(problem, "problem", None) or problem).split())
-        line = mark.line + 1 if mark else 1
+        line = min(mark.line, data.count(b"\n", 0, len(data) - 1)) + 1 if mark else 1
         findings.append(error("invalid-yaml", f"the text is no YAML: {text}", origin.at("", line)))
     except (UnicodeDecodeError, ValueError, RecursionError) as problem:
         findings.append(error("invalid-yaml", f"the text is no YAML: {problem}", origin))

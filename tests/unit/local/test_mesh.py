@@ -1,0 +1,147 @@
+"""A mesh with stand-in proxies: order, crashes, scaling, edits, and that nothing stays behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from lateen.local.mesh import Mesh
+from lateen.local.procfs import find_by_run_id
+from lateen.local.scrape import Rates, merged_metrics
+from lateen.local.watch import take_edit
+from tests.unit.local.standins import HostNetwork, project, running_mesh
+
+SLEEPER = "services:\n  a: {command: sleep 1000, replicas: %d}\ngateways:\n  in: {ports: {http: 18080}}\n"
+
+
+async def until(condition: Callable[[], bool], bound_s: float = 10.0) -> None:
+    async with asyncio.timeout(bound_s):
+        while not condition():  # noqa: ASYNC110 - files and processes are waited for
+            await asyncio.sleep(0.01)
+
+
+def entry(mesh: Mesh, name: str) -> dict[str, object]:
+    path = mesh.run.registry / f"{name}.json"
+    return dict(json.loads(path.read_bytes())) if path.exists() else {}
+
+
+def test_up_and_down_leave_nothing_behind(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with running_mesh(project(SLEEPER % 2, tmp_path), tmp_path) as mesh:
+            async with asyncio.timeout(10):
+                await mesh.ready.wait()
+            status = mesh.status()
+            run_id = status.run_id
+            assert status.ready
+            assert [one.name for one in status.workloads] == ["a-0", "a-1"]
+            assert status.gateways[0].urls == ("http://127.0.0.1:18080",)
+            assert len(find_by_run_id(run_id)) == 6
+            await until(lambda: len((mesh.run.read_record() or status).processes) == 6)  # type: ignore[union-attr]
+            tokens = json.loads((mesh.run.path / "tokens.json").read_bytes())
+            assert {token["id"]: token["type"] for token in tokens.values()} == {
+                "a-0": "sidecar",
+                "a-1": "sidecar",
+                "in-0": "gateway",
+            }
+        assert find_by_run_id(run_id) == []
+        assert list(tmp_path.glob("run")) == []
+
+    asyncio.run(scenario())
+
+
+def test_a_crashed_application_is_not_ready_and_is_started_again(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with running_mesh(project(SLEEPER % 1, tmp_path), tmp_path) as mesh:
+            await until(lambda: mesh.status().ready)
+            pid = mesh.status().workloads[0].pid
+            os.kill(pid, signal.SIGKILL)
+            await until(lambda: entry(mesh, "a-0")["ready"] is False, 1.0)
+            await until(lambda: mesh.status().ready)
+            again = mesh.status().workloads[0]
+            assert again.restarts == 1
+            assert again.pid not in (0, pid)
+            assert entry(mesh, "a-0")["ready"] is True
+
+    asyncio.run(scenario())
+
+
+def test_a_killed_proxy_and_a_killed_control_plane_come_back(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with running_mesh(project(SLEEPER % 1, tmp_path), tmp_path) as mesh:
+            await until(lambda: mesh.status().ready)
+            before = mesh.status()
+            os.kill(before.workloads[0].proxy_pid, signal.SIGKILL)
+            os.kill(before.control_plane.pid, signal.SIGKILL)
+            await until(lambda: mesh.status().workloads[0].proxy_restarts == 1 and mesh.status().ready)
+            await until(lambda: mesh.status().control_plane.ready and mesh.status().control_plane.restarts == 1)
+            assert mesh.status().workloads[0].pid == before.workloads[0].pid
+
+    asyncio.run(scenario())
+
+
+def test_scaling_up_and_down(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with running_mesh(project(SLEEPER % 1, tmp_path), tmp_path) as mesh:
+            await until(lambda: mesh.status().ready)
+            first = mesh.status().workloads[0].pid
+            assert await mesh.scale("a", 3) == "a"
+            assert [one.ready for one in mesh.status().workloads] == [True, True, True]
+            await mesh.scale("a", 1)
+            assert [(one.name, one.pid) for one in mesh.status().workloads] == [("a-0", first)]
+            assert entry(mesh, "a-2") == {}
+            network = mesh._network
+            assert isinstance(network, HostNetwork)
+            assert network.present == {"a-0", "in-0"}
+
+    asyncio.run(scenario())
+
+
+def test_an_edit_touches_what_it_changes_and_a_broken_one_nothing(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        text = "services:\n  a: {command: sleep 1000}\n  b: {command: sleep 1000}\n"
+        async with running_mesh(project(text, tmp_path), tmp_path) as mesh:
+            await until(lambda: mesh.status().ready)
+            before = {one.name: (one.pid, one.proxy_pid) for one in mesh.status().workloads}
+            await take_edit(mesh, b"services:\n  a: {comand: sleep 1000}\n")
+            assert [finding.code for finding in mesh.status().findings] == ["unknown-field"]
+            await take_edit(mesh, text.replace("b: {command: sleep 1000}", "b: {command: sleep 2000}").encode())
+            await until(lambda: mesh.status().ready)
+            after = {one.name: (one.pid, one.proxy_pid) for one in mesh.status().workloads}
+            assert after["a-0"] == before["a-0"]
+            assert after["b-0"][1] == before["b-0"][1]
+            assert after["b-0"][0] != before["b-0"][0]
+            assert mesh.status().findings == ()
+            await take_edit(mesh, b"services:\n  a: {command: sleep 1000}\n  c: {command: sleep 1000}\n")
+            await until(lambda: {one.name for one in mesh.status().workloads} == {"a-0", "c-0"} and mesh.status().ready)
+            assert {one.name: one.pid for one in mesh.status().workloads}["a-0"] == before["a-0"][0]
+
+    asyncio.run(scenario())
+
+
+def test_a_command_that_is_not_there_is_told_and_tried_again(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        text = "services:\n  a: {command: ./no-such-program}\n"
+        async with running_mesh(project(text, tmp_path), tmp_path) as mesh:
+            await until(lambda: mesh.status().workloads[0].restarts >= 2)
+            assert "no-such-program" in mesh.status().workloads[0].detail
+            assert not mesh.status().ready
+
+    asyncio.run(scenario())
+
+
+def test_metrics_of_all_proxies_are_merged(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with running_mesh(project(SLEEPER % 2, tmp_path), tmp_path) as mesh:
+            await until(lambda: mesh.status().ready)
+            text = b"".join([piece async for piece in merged_metrics(mesh)]).decode()
+            assert text.count("# TYPE istio_requests_total counter") == 1
+            assert 'istio_requests_total{pod="a-1",namespace="default",reporter="destination",' in text
+            rates = Rates(mesh)
+            await rates.look()
+            assert (await rates.look())["a-0"].requests == 0.0
+
+    asyncio.run(scenario())

@@ -1,0 +1,157 @@
+"""lateen.yaml: what it comes to, and what is said of each mistake."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lateen.local.project import ProbeKind, Project
+from lateen.local.project_file import read_project
+from lateen.local.schema import project_schema, render_schema
+from lateen.values.protocol import Protocol
+
+ROOT = Path(__file__).parents[3]
+
+
+def read(text: str) -> Project:
+    project, findings = read_project(text.encode(), "/shop/lateen.yaml")
+    assert project is not None, [finding.render() for finding in findings]
+    return project
+
+
+def problems(text: str) -> list[tuple[str, int, str]]:
+    _, findings = read_project(text.encode(), "/shop/lateen.yaml")
+    return [(finding.code, finding.origin.line, finding.origin.field) for finding in findings]
+
+
+def test_a_service_needs_no_more_than_a_command() -> None:
+    project = read("services:\n  web: {command: python3 -m http.server}")
+    (web,) = project.workloads
+    assert (project.name, web.name, web.service_account, web.namespace) == ("shop", "web", "web", "default")
+    assert web.application is not None
+    assert web.application.command == ("python3", "-m", "http.server")
+    assert web.application.working_dir == "/shop"
+    assert web.application.probe.kind is ProbeKind.NONE
+    assert project.services == ()
+
+
+def test_versions_are_workloads_with_labels_and_overlays() -> None:
+    project = read(
+        """
+        services:
+          reviews:
+            ports: {http: 9080}
+            command: [run, it]
+            environment: {A: 1, B: true}
+            versions:
+              v1:
+              v2: {environment: {B: x}, replicas: 3, labels: {tier: gold}}
+        """
+    )
+    one, two = project.workloads
+    assert (one.name, two.name) == ("reviews-v1", "reviews-v2")
+    assert dict(two.labels) == {"app": "reviews", "version": "v2", "tier": "gold"}
+    assert one.application is not None and two.application is not None
+    assert dict(one.application.environment) == {"A": "1", "B": "true"}
+    assert dict(two.application.environment) == {"A": "1", "B": "x"}
+    assert two.replicas == 3
+    assert one.application.probe.kind is ProbeKind.TCP
+    assert one.application.probe.port == 9080
+    assert project.services[0].selector == (("app", "reviews"),)
+
+
+def test_ports_speak_what_their_names_say() -> None:
+    project = read(
+        """
+        services:
+          db:
+            command: x
+            ports:
+            - {name: tcp-main, port: 5432, target_port: 15432}
+            - {name: admin, port: 8080, protocol: http}
+            - {name: grpc-web-x, port: 8081}
+        """
+    )
+    ports = project.services[0].ports
+    assert [(port.number, port.target, port.protocol) for port in ports] == [
+        (5432, 15432, Protocol.TCP),
+        (8080, 8080, Protocol.HTTP),
+        (8081, 8081, Protocol.GRPC_WEB),
+    ]
+
+
+def test_readiness_in_every_form() -> None:
+    project = read(
+        """
+        services:
+          a: {command: x, ports: {http: 80}, readiness: {http: /ok, interval: 500ms, timeout: 2s}}
+          b: {command: x, ports: {http: 80}, readiness: {tcp: 81}}
+          c: {command: x, ports: {http: 80}, readiness: {exec: [test, -e, f]}}
+          d: {command: x, ports: {http: 80}, readiness: none}
+        """
+    )
+    probes = [workload.application.probe for workload in project.workloads if workload.application]
+    assert [(probe.kind.value, probe.port) for probe in probes] == [
+        ("http", 80),
+        ("tcp", 81),
+        ("exec", 80),
+        ("none", 0),
+    ]
+    assert (probes[0].interval, probes[0].timeout, probes[0].path) == (0.5, 2.0, "/ok")
+
+
+def test_a_gateway_has_no_application() -> None:
+    project = read("gateways:\n  ingress: {ports: {http: 8080}}")
+    (gateway,) = project.gateways
+    assert gateway.is_gateway
+    assert (gateway.bind, dict(gateway.labels)) == ("127.0.0.1", {"istio": "ingress"})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("services:\n  a:\n    comand: x", [("unknown-field", 3, "services.a.comand")]),
+        ("services:\n  a:\n    command: x\n    replicas: two", [("wrong-type", 4, "services.a.replicas")]),
+        ("services:\n  a: {command: x, ports: {http: 0}}", [("out-of-range", 2, "services.a.ports.http")]),
+        ("services:\n  a:\n    ports: {http: 80}", [("missing-field", 2, "services.a")]),
+        ("services:\n  a: {command: x}\n  a: {command: y}", [("duplicate-key", 3, "services.a")]),
+        ('services:\n  a: {command: "x \'y"}', [("invalid-value", 2, "services.a.command")]),
+        ("services:\n  a: {command: x, versions: {1.0: }}", [("wrong-type", 2, "services.a.versions.1.0")]),
+        ("services:\n  a: {command: x, readiness: {interval: 1s}}", [("invalid-value", 2, "services.a.readiness")]),
+        (
+            "services: {a-b: {command: x}, a: {command: x, versions: {b: }}}",
+            [("duplicate-name", 1, "services.a")],
+        ),
+        (
+            "gateways:\n  one: {ports: {http: 80}}\n  two: {ports: {http: 80}}",
+            [("port-clash", 3, "gateways.two.ports")],
+        ),
+        ("mesh: {capture: magic}", [("invalid-value", 1, "mesh.capture")]),
+        ("", [("empty-project", 1, "")]),
+        ("services: [", [("invalid-yaml", 1, "")]),
+        ("- a", [("wrong-type", 1, "")]),
+        ("services:\n  a:\n    command: x\n    ports: {web: 80}", [("unnamed-protocol", 4, "services.a.ports.web")]),
+    ],
+)
+def test_each_mistake_is_named_with_its_place(text: str, expected: list[tuple[str, int, str]]) -> None:
+    assert problems(text) == expected
+
+
+def test_an_unknown_field_is_answered_with_the_nearest_one() -> None:
+    _, findings = read_project(b"services: {a: {comand: x}}", "/shop/lateen.yaml")
+    assert findings[0].remedy == "did you mean command?"
+
+
+def test_the_example_is_a_sound_project() -> None:
+    file = ROOT / "examples" / "bookinfo" / "lateen.yaml"
+    project, findings = read_project(file.read_bytes(), str(file))
+    assert findings == []
+    assert project is not None
+    assert {service.name for service in project.services} == {"productpage", "details", "reviews", "ratings"}
+
+
+def test_the_schema_in_the_docs_is_the_one_of_the_structs() -> None:
+    assert (ROOT / "docs" / "reference" / "lateen.schema.json").read_text() == render_schema()
+    assert json.loads(render_schema()) == project_schema()
