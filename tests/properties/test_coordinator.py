@@ -1,0 +1,81 @@
+"""However the mesh got to where it is, every proxy has what it would have been given from scratch."""
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lateen.control.coordinator import Coordinator
+from lateen.settings import Settings
+from tests.unit.plan.building import resources, service, workload
+
+NAMES = ("a", "b", "c")
+RULES = """
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: a}
+spec: {host: a, subsets: [{name: v1, labels: {version: v1}}]}
+---
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: default}
+spec: {mtls: {mode: PERMISSIVE}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: b}
+spec: {hosts: [b], http: [{route: [{destination: {host: a, subset: v1}}]}]}
+---
+"""
+PARTS = resources("".join(service(name) for name in NAMES) + RULES)
+REPLICAS = {
+    f"{name}{number}": workload(
+        name, version=f"v{number}", address=f"240.241.{number}.{place}", id=f"{name}{number}", ports=()
+    )
+    for place, name in enumerate(NAMES)
+    for number in (1, 2)
+}
+
+step = st.one_of(
+    st.tuples(st.just("part"), st.integers(0, len(PARTS) - 1)),
+    st.tuples(st.sampled_from(["add", "ready"]), st.sampled_from(sorted(REPLICAS))),
+    st.tuples(st.just("remove"), st.sampled_from(sorted(REPLICAS))),
+)
+
+
+class Follower:
+    """What proxies were given."""
+
+    def __init__(self):
+        self.given = {}
+        self.coordinator = Coordinator(Settings(), self.publish)
+
+    def publish(self, proxy, found):
+        if found is None:
+            self.given.pop(proxy, None)
+        else:
+            self.given[proxy] = {
+                (kind, name): resource.version
+                for kind, named in found.by_type.items()
+                for name, resource in named.items()
+            }
+
+
+@given(st.lists(step, max_size=25))
+@settings(max_examples=60, deadline=None)
+def test_step_by_step_is_from_scratch(steps):
+    follower = Follower()
+    parts = dict.fromkeys(range(len(NAMES)))
+    running = {}
+    for kind, what in steps:
+        if kind == "part":
+            parts.pop(what) if what in parts else parts.setdefault(what)
+        elif kind == "remove":
+            running.pop(what, None)
+        elif kind == "add":
+            running.setdefault(what, REPLICAS[what])
+        elif what in running:
+            running[what] = msgspec.structs.replace(running[what], ready=not running[what].ready)
+        follower.coordinator.update(tuple(PARTS[index] for index in sorted(parts)), list(running.values()))
+    scratch = Follower()
+    scratch.coordinator.update(tuple(PARTS[index] for index in sorted(parts)), list(running.values()))
+    assert follower.given == scratch.given
