@@ -1,0 +1,263 @@
+"""What one client wants, was sent and has accepted of one type.
+
+Comes in: names, versions, answers. Goes out: which names differ from the target, and what the client holds. It is the
+bookkeeping under a session, the same for delta and for state-of-the-world streams.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from hashlib import blake2b
+
+import msgspec
+
+from lateen.envoy.resources import EnvoyResource
+from lateen.values.names import Origin
+
+EVERYTHING = "*"
+MAX_UNANSWERED = 32
+"""Responses without an answer that are told apart; beyond it the oldest are taken together."""
+MAX_ERROR_LENGTH = 4096
+
+Changes = dict[str, EnvoyResource | None]
+"""What one response does: name -> resource, or None for a removal."""
+
+
+class Rejection(msgspec.Struct, frozen=True):
+    """One resource that a proxy refused: which version, why (Envoy's words), and whose it is. ``at`` in seconds."""
+
+    type_url: str
+    name: str
+    version: str
+    error: str
+    origin: Origin | None
+    at: float
+
+
+def version_of_set(resources: Iterable[EnvoyResource]) -> str:
+    """One version for several resources: a hash of names and versions, whatever their order."""
+    digest = blake2b(digest_size=16)
+    for name, version in sorted((resource.name, resource.version) for resource in resources):
+        digest.update(f"{name}\0{version}\0".encode())
+    return digest.hexdigest()
+
+
+class Subscription:
+    """The state of one type on one stream.
+
+    ``sent`` is what the client has once everything on its way is applied; ``awaiting`` is, for each name on its way,
+    what the client accepted before. ``todo`` names what may have to be sent, ``owed`` what must be answered even if
+    nothing changed. ``apart`` are groups that go out by themselves, to find which of them a client refuses.
+    """
+
+    def __init__(self, type_url: str) -> None:
+        self.type_url = type_url
+        self.begun = False
+        self.resumed = False
+        self.wildcard = False
+        self.names: set[str] = set()
+        self.target: Mapping[str, EnvoyResource] = {}
+        self.sent: dict[str, EnvoyResource] = {}
+        self.awaiting: dict[str, EnvoyResource | None] = {}
+        self.rejected: dict[str, Rejection] = {}
+        self.todo: set[str] = set()
+        self.owed: set[str] = set()
+        self.apart: list[frozenset[str]] = []
+        self.waiting: dict[str, float] = {}
+        self.unanswered: dict[str, Changes] = {}
+        self.last_nonce = ""
+        self.last_ack: float | None = None
+        self.was_sent = False
+
+    # --- what the client wants ---------------------------------------------------------------------------------------
+
+    def wants(self, name: str) -> bool:
+        return self.wildcard or name in self.names
+
+    def subscribe(self, names: Iterable[str]) -> None:
+        """Every name is answered, also one that was subscribed before, also one that does not exist."""
+        for name in names:
+            if name == EVERYTHING:
+                self.subscribe_all()
+                continue
+            self.names.add(name)
+            self.todo.add(name)
+            self.owed.add(name)
+            self.rejected.pop(name, None)
+
+    def subscribe_all(self) -> None:
+        self.wildcard = True
+        self.todo.update(self.target)
+
+    def unsubscribe(self, names: Iterable[str]) -> None:
+        for name in names:
+            if name == EVERYTHING:
+                self.wildcard = False
+                for other in [held for held in self.sent if held not in self.names]:
+                    self._forget(other)
+                self.todo &= self.names
+                continue
+            self.names.discard(name)
+            if self.wildcard:
+                self.todo.add(name)
+                self.owed.add(name)
+            else:
+                self._forget(name)
+
+    def resume(self, versions: Mapping[str, str]) -> None:
+        """Take over what the client says that it has. Of a version other than the target's, only the name is known."""
+        self.resumed = True
+        for name, version in versions.items():
+            known = self.target.get(name)
+            same = known is not None and known.version == version
+            self.sent[name] = known if known is not None and same else EnvoyResource(name, version, b"")
+            self.todo.add(name)
+
+    def _forget(self, name: str) -> None:
+        for place in (self.sent, self.awaiting, self.rejected, self.waiting):
+            place.pop(name, None)
+        self.todo.discard(name)
+        self.owed.discard(name)
+
+    # --- what it should have -----------------------------------------------------------------------------------------
+
+    def retarget(self, target: Mapping[str, EnvoyResource]) -> None:
+        """Aim at new content; what is the very same object costs one comparison."""
+        before, self.target = self.target, target
+        if target is before:
+            return
+        changed = [name for name, resource in target.items() if before.get(name) is not resource]
+        changed.extend(name for name in before if name not in target)
+        self.todo.update(changed if self.wildcard else self.names.intersection(changed))
+
+    def due(self, names: Iterable[str]) -> Iterator[tuple[str, EnvoyResource | None]]:
+        """Those of the names in ``todo`` that need sending; the others are struck off."""
+        for name in names:
+            wanted, have = self.target.get(name), self.sent.get(name)
+            if name not in self.owed and self._is_current(name, wanted, have):
+                self.todo.discard(name)
+                self.waiting.pop(name, None)
+                continue
+            yield name, wanted
+
+    def _is_current(self, name: str, wanted: EnvoyResource | None, have: EnvoyResource | None) -> bool:
+        refused = self.rejected.get(name)
+        version = wanted.version if wanted is not None else ""
+        if refused is not None and refused.version == version:
+            return True
+        if wanted is None or have is None:
+            return wanted is have
+        if wanted.version == have.version:
+            self.sent[name] = wanted
+            return True
+        return False
+
+    # --- what was sent and answered ----------------------------------------------------------------------------------
+
+    def record(self, nonce: str, changes: Changes) -> None:
+        """Note a response that goes out now."""
+        for name, resource in changes.items():
+            self.awaiting.setdefault(name, self.sent.get(name))
+            if resource is None:
+                self.sent.pop(name, None)
+            else:
+                self.sent[name] = resource
+            self.rejected.pop(name, None)
+            self.waiting.pop(name, None)
+        self.todo.difference_update(changes)
+        self.owed.difference_update(changes)
+        self.apart = [group for group in self.apart if group.isdisjoint(changes)]
+        if len(self.unanswered) >= MAX_UNANSWERED:
+            oldest, second = list(self.unanswered)[:2]
+            self.unanswered[second] = {**self.unanswered.pop(oldest), **self.unanswered[second]}
+        self.unanswered[nonce] = changes
+        self.last_nonce = nonce
+        self.was_sent = True
+
+    def ack(self, nonce: str, now: float) -> bool:
+        """Take an acceptance. False for a nonce that is not on its way."""
+        changes = self.unanswered.pop(nonce, None)
+        if changes is None:
+            return False
+        self.last_ack = now
+        for name, resource in changes.items():
+            self._accept(name, resource)
+        return True
+
+    def nack(self, nonce: str, error: str, now: float) -> tuple[Rejection, ...]:
+        """Take a refusal: what the client had is what it has. Gives the resources that are known to be at fault.
+
+        Envoy names the clusters and listeners that it refused, and takes the others of that response. Where it names
+        none, the response is sent again in two halves, until the one at fault stands alone.
+        """
+        changes = self.unanswered.pop(nonce, None)
+        if changes is None:
+            return ()
+        guilty = list(changes) if len(changes) == 1 else [name for name in changes if _is_named(name, error)]
+        rejections = []
+        for name, resource in changes.items():
+            if guilty and name not in guilty:
+                self._accept(name, resource)
+                continue
+            latest = self._undo(name, resource)
+            if guilty:
+                rejections.append(self._rejection(name, resource, error, now))
+                if latest:
+                    self.rejected[name] = rejections[-1]
+            elif latest:
+                self.todo.add(name)
+        if not guilty:
+            self._split(list(changes))
+        return tuple(rejections)
+
+    def accepted(self, name: str) -> EnvoyResource | None:
+        """What the client is known to have under this name."""
+        return self.awaiting[name] if name in self.awaiting else self.sent.get(name)
+
+    def is_settled(self, name: str) -> bool:
+        """Whether the client has this name, or has said that it will not take it."""
+        return name in self.rejected or self.accepted(name) is not None
+
+    def possessions(self) -> Iterator[EnvoyResource]:
+        """Everything that the client has or may have by now."""
+        yield from self.sent.values()
+        yield from (resource for resource in self.awaiting.values() if resource is not None)
+
+    def _accept(self, name: str, resource: EnvoyResource | None) -> None:
+        if name not in self.awaiting:
+            return
+        if _alike(self.sent.get(name), resource):
+            del self.awaiting[name]
+        else:
+            self.awaiting[name] = resource
+
+    def _undo(self, name: str, resource: EnvoyResource | None) -> bool:
+        """Go back to what was accepted, unless something newer is on its way (then False)."""
+        if name not in self.awaiting or not _alike(self.sent.get(name), resource):
+            return False
+        before = self.awaiting.pop(name)
+        if before is None:
+            self.sent.pop(name, None)
+        else:
+            self.sent[name] = before
+        return True
+
+    def _split(self, names: list[str]) -> None:
+        middle = len(names) // 2
+        self.apart.extend(frozenset(half) for half in (names[:middle], names[middle:]))
+
+    def _rejection(self, name: str, resource: EnvoyResource | None, error: str, now: float) -> Rejection:
+        version, origin = (resource.version, resource.origin) if resource is not None else ("", None)
+        return Rejection(self.type_url, name, version, error[:MAX_ERROR_LENGTH], origin, now)
+
+
+def _alike(one: EnvoyResource | None, other: EnvoyResource | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return one.version == other.version
+
+
+def _is_named(name: str, error: str) -> bool:
+    """Whether Envoy's message blames this name: ``Error adding/updating listener(s) a: why, b: why``."""
+    return re.search(rf"(?:\(s\) |, |\n){re.escape(name)}: ", error) is not None
