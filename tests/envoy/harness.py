@@ -127,6 +127,7 @@ class Application:
         body = request.rfile.read(length)
         seen = {
             "app": self.name,
+            "peer": request.client_address[0],
             "method": request.command,
             "path": request.path,
             "headers": {key.lower(): value for key, value in request.headers.items()},
