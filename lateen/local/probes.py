@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -44,7 +45,8 @@ async def run_probe(probe: Probe, target: Target) -> ProbeResult:
     except TimeoutError:
         return ProbeResult(False, f"no answer within {probe.timeout:g} s")
     except OSError as problem:
-        return ProbeResult(False, f"{_what(probe)}: {problem.strerror or problem}")
+        reason = os.strerror(problem.errno) if problem.errno else str(problem)
+        return ProbeResult(False, f"{_what(probe)}: {reason.lower()}")
     return ProbeResult(True)
 
 

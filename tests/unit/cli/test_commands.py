@@ -1,0 +1,104 @@
+"""The command line itself: it starts fast, every command can be imported, help and errors read well."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from lateen.cli.main import COMMANDS, HIDDEN, cli
+from lateen.cli.status import render_status
+from lateen.local.procfs import ProcessRef
+from lateen.local.rundir import RunDir, RunRecord
+
+
+def run(*arguments: str, base: Path | None = None) -> tuple[int, str]:
+    result = CliRunner().invoke(cli, list(arguments), env={"XDG_RUNTIME_DIR": str(base) if base else None})
+    return result.exit_code, result.output
+
+
+def test_help_comes_at_once() -> None:
+    times = []
+    for _ in range(5):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "lateen", "--help"], check=True, capture_output=True)
+        times.append(time.perf_counter() - began)
+    assert min(times) < 0.2
+
+
+@pytest.mark.parametrize("name", [*COMMANDS, *HIDDEN])
+def test_every_command_has_help(name: str) -> None:
+    code, output = run(name, "--help")
+    assert code == 0
+    assert output.startswith(f"Usage: cli {name}")
+
+
+def test_an_unknown_command_is_answered_with_the_nearest() -> None:
+    code, output = run("statsu")
+    assert code == 2
+    assert "Did you mean status?" in output
+
+
+def test_without_a_mesh_commands_say_so(tmp_path: Path) -> None:
+    for command in (["status"], ["down"], ["logs"], ["scale", "a", "2"], ["exec", "a", "--", "true"]):
+        code, output = run(*command, base=tmp_path)
+        assert code == 1
+        assert "no mesh runs" in output
+
+
+def test_up_tells_what_is_wrong_with_the_file(tmp_path: Path) -> None:
+    assert "there is no lateen.yaml" in run("up", str(tmp_path), base=tmp_path)[1]
+    (tmp_path / "lateen.yaml").write_text("services:\n  a:\n    comand: x\n")
+    code, output = run("up", str(tmp_path), base=tmp_path)
+    assert code == 1
+    assert "lateen.yaml:3: error: there is no field comand here" in output
+
+
+def test_down_clears_what_a_killed_supervisor_left(tmp_path: Path) -> None:
+    left = RunDir(tmp_path / "lateen" / "shop")
+    left.create()
+    left.write_record(RunRecord("shop", "no-such-run", "/shop/lateen.yaml", 0.0, ProcessRef(1, 0), processes={}))
+    code, output = run("down", "shop", base=tmp_path)
+    assert (code, output) == (0, "mesh shop is down: its supervisor was gone, 0 processes of it were ended\n")
+    assert not left.path.exists()
+
+
+def test_version_and_schema() -> None:
+    code, output = run("version", "-o", "json")
+    assert code == 0
+    assert json.loads(output)["envoy"].startswith("1.40")
+    assert json.loads(run("schema")[1])["title"] == "lateen.yaml"
+
+
+def test_the_status_names_gateways_first() -> None:
+    lines = render_status(
+        {
+            "name": "shop",
+            "pid": 7,
+            "ready": False,
+            "capture": {"mode": "loopback", "reason": ""},
+            "control_plane": {"ready": True, "restarts": 0},
+            "gateways": [{"workload": "in", "urls": ["http://127.0.0.1:8080"], "ready": True, "detail": ""}],
+            "workloads": [
+                {
+                    "name": "a-0",
+                    "service": "a",
+                    "version": "",
+                    "ready": False,
+                    "restarts": 2,
+                    "pid": 0,
+                    "address": "240.241.1.1",
+                    "detail": "port 80: refused",
+                }
+            ],
+            "findings": [{"text": "x.yaml:1: error: no"}],
+        }
+    )
+    assert lines[1] == "gateway in: http://127.0.0.1:8080  ready"
+    assert lines[3].split() == ["a-0", "a", "-", "no", "2", "-", "240.241.1.1", "port", "80:", "refused"]
+    assert lines[-1] == "x.yaml:1: error: no"

@@ -1,0 +1,39 @@
+"""Merging Prometheus texts, and rates."""
+
+from __future__ import annotations
+
+from lateen.local.metrics import Rate, Traffic, count_traffic, merge, rate
+
+ONE = b"""# TYPE envoy_istio_requests_total counter
+envoy_istio_requests_total{reporter="destination",response_code="200"} 5
+envoy_istio_requests_total{reporter="destination",response_code="503"} 2
+envoy_istio_requests_total{reporter="source",response_code="200"} 9
+# TYPE envoy_server_live gauge
+envoy_server_live{} 1
+"""
+TWO = b"""# TYPE envoy_server_live gauge
+envoy_server_live 1
+# TYPE envoy_istio_requests_total counter
+envoy_istio_requests_total{reporter="destination",response_code="0"} 1
+"""
+
+
+def test_families_stand_once_and_samples_say_whose_they_are() -> None:
+    text = b"".join(merge([({"pod": "a"}, ONE), ({"pod": 'b"'}, TWO)])).decode()
+    assert text == (
+        "# TYPE istio_requests_total counter\n"
+        'istio_requests_total{pod="a",reporter="destination",response_code="200"} 5\n'
+        'istio_requests_total{pod="a",reporter="destination",response_code="503"} 2\n'
+        'istio_requests_total{pod="a",reporter="source",response_code="200"} 9\n'
+        'istio_requests_total{pod="b\\"",reporter="destination",response_code="0"} 1\n'
+        "# TYPE envoy_server_live gauge\n"
+        'envoy_server_live{pod="a"} 1\n'
+        'envoy_server_live{pod="b\\""} 1\n'
+    )
+
+
+def test_counts_and_rates() -> None:
+    assert count_traffic(ONE, "destination") == Traffic(7, 2)
+    assert count_traffic(TWO, "destination") == Traffic(1, 1)
+    assert rate(Traffic(7, 2), Traffic(17, 4), 2.0) == Rate(5, 1)
+    assert rate(Traffic(7, 2), Traffic(4, 0), 2.0) == Rate(2, 0)
