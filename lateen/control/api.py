@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET
 from lateen.envoy.static import to_json
 from lateen.findings import Finding
 
@@ -45,6 +45,26 @@ def finding_entry(finding: Finding) -> dict[str, object]:
     }
 
 
+_KINDS = {CLUSTER: "clusters", ENDPOINT: "endpoints", LISTENER: "listeners", ROUTE: "routes", SECRET: "secrets"}
+
+
+def proxy_entries(plane: ControlPlane) -> list[dict[str, object]]:
+    """Each proxy with the state of each type: SYNCED, NOT SENT, STALE or NACKED, versions, and what it refuses."""
+    known = {name for snapshot in (plane.coordinator.snapshot,) if snapshot for name in snapshot.workloads}
+    types: dict[str, dict[str, dict[str, object]]] = {name: {} for name in sorted(known)}
+    connected = plane.status.connected()
+    for row in plane.status.rows():
+        types.setdefault(row.proxy_id, {})[_KINDS[row.type_url]] = {
+            "state": row.state.value,
+            "resources": row.resources,
+            "sent": row.sent_version,
+            "acknowledged": row.acked_version,
+            "last_ack": row.last_ack,
+            "error": row.error,
+        }
+    return [{"id": name, "connected": name in connected, "types": kinds} for name, kinds in types.items()]
+
+
 def _json(value: object, status: int = 200) -> Response:
     return Response(msgspec.json.encode(value), status, media_type="application/json")
 
@@ -54,7 +74,7 @@ def application(plane: ControlPlane) -> Starlette:
         return _json({"findings": [finding_entry(finding) for finding in plane.findings()]})
 
     async def proxies(_: Request) -> Response:
-        return _json({"proxies": plane.ads.status(time.time())})
+        return _json({"proxies": proxy_entries(plane)})
 
     async def config(request: Request) -> Response:
         resources = plane.coordinator.published(request.path_params["proxy"])

@@ -23,7 +23,8 @@ from lateen.control.coordinator import Coordinator, ProxyOptions
 from lateen.control.debounce import Debounce
 from lateen.control.store import ResourceStore
 from lateen.control.tokens import TokenBook
-from lateen.findings import Finding
+from lateen.envoy.resources import EnvoyResources
+from lateen.findings import Finding, error
 from lateen.identity.authority import Authority
 from lateen.identity.csr_server import CertificateServer
 from lateen.mesh.model import Workload
@@ -31,8 +32,11 @@ from lateen.plan.planner import name_table
 from lateen.settings import Settings
 from lateen.sources.files import FileEvent, FileSource
 from lateen.sources.registry import apply_registry
+from lateen.values.names import BUILT_IN
 from lateen.xds.cache import ResourceCache
 from lateen.xds.server import AdsServer
+from lateen.xds.status import StatusBoard
+from lateen.xds.subscription import Rejection
 
 LOG = logging.getLogger("lateen.control")
 SERVICES_FILE = "services.yaml"
@@ -62,9 +66,10 @@ class ControlPlane:
             outbound_policy=self.options.outbound_policy,
         )
         self.cache = ResourceCache()
-        self.coordinator = Coordinator(self.settings, self.cache.put, self._proxy_options)
+        self.status = StatusBoard()
+        self.coordinator = Coordinator(self.settings, self._publish, self._proxy_options)
         self.tokens = TokenBook(run / "tokens.json", self.settings.trust_domain)
-        self.ads = AdsServer(self.cache, self.tokens.proxy)
+        self.ads = AdsServer(self.cache, self.tokens.proxy, self.status)
         self._store = ResourceStore(self.options.namespace)
         self._services = ResourceStore(self.options.namespace)
         self._workloads: dict[str, Workload] = {}
@@ -72,8 +77,14 @@ class ControlPlane:
         self._names: dict[str, tuple[str, ...]] | None = None
 
     def findings(self) -> tuple[Finding, ...]:
-        """Everything that is wrong now: in files, and in what they mean together."""
-        return (*self._store.findings(), *self._services.findings(), *self.coordinator.findings)
+        """Everything that is wrong now: in files, in what they mean together, and in what an Envoy refuses."""
+        refused = dict.fromkeys(_refusal(rejection) for _, rejection in self.status.rejections())
+        return (*self._store.findings(), *self._services.findings(), *self.coordinator.findings, *refused)
+
+    def _publish(self, proxy_id: str, resources: EnvoyResources | None) -> None:
+        self.cache.put(proxy_id, resources)
+        if resources is None:
+            self.status.forget(proxy_id)
 
     def _proxy_options(self, workload: Workload) -> ProxyOptions:
         log = self.run / "proxies" / workload.id / "access.log"
@@ -89,7 +100,7 @@ class ControlPlane:
         authority = Authority(self.run / "ca", self.settings.trust_domain, lambda: datetime.datetime.now(datetime.UTC))
         certificates = CertificateServer(authority, self.tokens.identity)
         await certificates.start(self.run / "ca.sock")
-        await self.ads.start(str(self.run / "xds.sock"))
+        await self.ads.start(self.run / "xds.sock")
         async with serve_control(self, self.run / "control.sock"):
             followers = [
                 asyncio.ensure_future(self._follow(files, self._apply_files, stop)),
@@ -127,6 +138,12 @@ class ControlPlane:
             self._names = names
             write_whole(self.run / "names.json", json.dumps({"names": names}).encode())
         LOG.info("planned %d proxies in %.1f ms", len(self._workloads), (time.perf_counter() - started) * 1000)
+
+
+def _refusal(rejection: Rejection) -> Finding:
+    kind = rejection.type_url.rpartition(".")[2]
+    message = f"Envoy refuses {kind} {rejection.name}: {rejection.error}; the last version that it took goes on"
+    return error("refused-by-envoy", message, rejection.origin or BUILT_IN)
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -17,6 +17,7 @@ from lateen.identity.authority import Authority
 from lateen.identity.certificate import RequestRefused
 from lateen.identity.csr_messages import METHOD, CertificateRequest, CertificateResponse
 from lateen.values.names import SpiffeId
+from lateen.xds.server import bearer_token
 
 MAX_MESSAGE_BYTES = 64 * 1024
 Authenticate = Callable[[str], SpiffeId | None]
@@ -66,11 +67,3 @@ class _Handler(grpc.GenericRpcHandler):  # type: ignore[misc]
         return grpc.unary_unary_rpc_method_handler(
             self._create, CertificateRequest.FromString, lambda message: message.SerializeToString()
         )
-
-
-def bearer_token(metadata: Any) -> str:
-    """The token of ``authorization: Bearer <token>``, empty if there is none or more than one."""
-    values = [value for name, value in metadata or () if name.lower() == "authorization"]
-    if len(values) != 1 or not isinstance(values[0], str) or not values[0].startswith("Bearer "):
-        return ""
-    return values[0].removeprefix("Bearer ")
