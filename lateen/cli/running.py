@@ -112,7 +112,7 @@ def _build(
         run,
         book,
         network=make_network(project, run, book.record.run_id, options.capture),
-        identities=make_identities(project, run),
+        identities=make_identities(project.options.trust_domain),
         control=control,
         registry=registry,
         events=events,

@@ -16,6 +16,7 @@ from lateen.findings import Finding
 from lateen.local.addresses import AddressPool
 from lateen.local.changes import compare, find_workloads, keep_scale, rescale, wanted_instances
 from lateen.local.control_child import ControlChild
+from lateen.local.control_watch import ControlWatch
 from lateen.local.events import EventLog
 from lateen.local.links import Identities, Network
 from lateen.local.processes import LogCap
@@ -23,9 +24,10 @@ from lateen.local.project import Project, Workload
 from lateen.local.registry import Registry
 from lateen.local.rundir import RunBook, RunDir
 from lateen.local.runner import Runner, Surroundings
-from lateen.local.status import CaptureStatus, FindingStatus, MeshStatus, finding_status, gateway_urls
+from lateen.local.status import CaptureStatus, MeshStatus, finding_status, gateway_urls
 
 STEP_BOUND_S = 30.0
+SYNC_BOUND_S = 2.0
 
 
 class Mesh:
@@ -53,7 +55,7 @@ class Mesh:
         self.stop_asked = asyncio.Event()
         self.failed = False
         self.findings: tuple[Finding, ...] = ()
-        self.control_findings: tuple[FindingStatus, ...] = ()
+        self._watch = ControlWatch(run.control_socket, control, events)
         self._file_project = project
         self._book = book
         self._network = network
@@ -87,6 +89,7 @@ class Mesh:
         """Begin to bring everything up."""
         self._keep(self._start_network())
         self._keep(LogCap(self.run.path).run())
+        self._keep(self._watch.run())
         self._keep(self._tell_when_ready())
         self._launch(wanted_instances(self.project))
 
@@ -123,6 +126,8 @@ class Mesh:
     async def _tell_when_ready(self) -> None:
         for runner in list(self._runners.values()):
             await runner.wait_ready()
+        await self._watch.look()
+        await self._watch.wait_synced(frozenset(self._runners), SYNC_BOUND_S)
         self.ready.set()
         self.events.emit("mesh-ready", "everything is ready")
 
@@ -240,7 +245,7 @@ class Mesh:
             stopping=self._stopping,
             gateways=tuple(status for status in statuses if status.workload in gateways),
             workloads=tuple(status for status in statuses if status.workload not in gateways),
-            findings=(*(finding_status(finding) for finding in self.findings), *self.control_findings),
+            findings=(*(finding_status(finding) for finding in self.findings), *self._watch.findings),
             capture=CaptureStatus(self._network.mode, self._network.reason),
             control_plane=self.control.status(),
         )

