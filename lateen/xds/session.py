@@ -62,6 +62,7 @@ class XdsSession:
         self._on_rejection = on_rejection or (lambda _: None)
         self._resources: EnvoyResources | None = None
         self._nonce = 0
+        self._warming: set[str] = set()
         self.subscriptions: dict[str, Subscription] = {}
 
     def on_resources(self, resources: EnvoyResources | None) -> None:
@@ -84,7 +85,11 @@ class XdsSession:
             return None
         for type_url in ORDER:
             subscription = self.subscriptions.get(type_url)
-            if subscription is None or not subscription.todo:
+            if subscription is None:
+                continue
+            if subscription.owes_nothing_but_an_answer():
+                return self._respond(subscription, {})
+            if not subscription.todo:
                 continue
             changes = self._due(subscription, now)
             if changes:
@@ -161,22 +166,25 @@ class XdsSession:
 
     def _record(self, subscription: Subscription, changes: Changes) -> str:
         if subscription.type_url == CLUSTER:
-            self._send_endpoints_again(subscription, changes)
+            self._send_endpoints_again(changes)
         self._nonce += 1
         nonce = str(self._nonce)
         subscription.record(nonce, changes)
         return nonce
 
-    def _send_endpoints_again(self, clusters: Subscription, changes: Changes) -> None:
-        """A cluster that changes warms anew, and waits for its endpoints although the client had them."""
+    def _send_endpoints_again(self, changes: Changes) -> None:
+        """A cluster that changes warms anew, and waits for its endpoints although the client had them.
+
+        A delta Envoy does not ask for them again. One that comes back may have named them before it saw the cluster.
+        """
         endpoints = self.subscriptions.get(ENDPOINT)
-        if endpoints is None:
-            return
         for resource in changes.values():
-            if resource is None:
-                continue
-            for kind, name in resource.references:
-                if kind == ENDPOINT and name in endpoints.sent and name in endpoints.target:
+            for kind, name in resource.references if resource is not None else ():
+                if kind != ENDPOINT:
+                    continue
+                if endpoints is None:
+                    self._warming.add(name)
+                elif name in endpoints.sent and name in endpoints.target:
                     endpoints.todo.add(name)
                     endpoints.owed.add(name)
 
@@ -240,7 +248,8 @@ class DeltaSession(XdsSession):
         """A client that comes back with the very version that it should have needs no answer."""
         for name, have in subscription.sent.items():
             wanted = subscription.target.get(name)
-            if self._resources is None or (wanted is not None and wanted.version == have.version):
+            same = self._resources is None or (wanted is not None and wanted.version == have.version)
+            if same and not (subscription.type_url == ENDPOINT and name in self._warming):
                 subscription.owed.discard(name)
 
     def _respond(self, subscription: Subscription, changes: Changes) -> bytes:

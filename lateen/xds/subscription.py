@@ -120,6 +120,10 @@ class Subscription:
         self.todo.discard(name)
         self.owed.discard(name)
 
+    def owes_nothing_but_an_answer(self) -> bool:
+        """Whether the client asked for everything, there is nothing, and it has not been told so: it waits for that."""
+        return self.wildcard and not (self.target or self.sent or self.resumed or self.last_nonce)
+
     # --- what it should have -----------------------------------------------------------------------------------------
 
     def retarget(self, target: Mapping[str, EnvoyResource]) -> None:
