@@ -10,7 +10,7 @@ from typing import Any
 
 from lateen.local.backoff import Backoff
 from lateen.local.events import EventLog
-from lateen.local.processes import Child, spawn
+from lateen.local.processes import Child, last_words, spawn
 from lateen.local.procfs import ProcessRef
 from lateen.local.rundir import RunDir
 from lateen.local.status import ControlPlaneStatus
@@ -90,7 +90,8 @@ class ControlChild:
         self._backoff = self._backoff.after_exit(time.monotonic() - self._started_at)
         self._restarts += 1
         delay = self._backoff.delay
-        text = f"the control plane {what}; it is started again in {delay:g} s, and traffic goes on without it"
+        words = last_words(self._run.control_log)
+        text = f"the control plane {what}{words}; it is started again in {delay:g} s, and traffic goes on without it"
         self._events.emit("control-exited", text)
         self._keep(self._start_after(delay))
 

@@ -91,7 +91,7 @@ class ControlWatch:
         """Wait until each of these proxies has accepted all that it was sent; False if that took too long."""
         try:
             async with asyncio.timeout(bound_s):
-                while not await self._synced(instances):
+                while not await self._synced(instances):  # noqa: ASYNC110 - another process is waited for
                     await asyncio.sleep(SYNC_POLL_S)
         except TimeoutError:
             return False

@@ -126,3 +126,9 @@ def tail(path: Path, lines: int = 20, limit_bytes: int = 64 * 1024) -> list[str]
     except OSError:
         return []
     return text.splitlines()[-lines:]
+
+
+def last_words(path: Path) -> str:
+    """The last line of a log, in brackets, to say why a process ended; empty if it wrote nothing."""
+    lines = [line.strip() for line in tail(path, 3) if line.strip()]
+    return f" ({lines[-1][:200]})" if lines else ""

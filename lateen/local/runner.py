@@ -19,7 +19,7 @@ from lateen.local.events import EventLog
 from lateen.local.lifecycle import Event, Part, Stage, Timer
 from lateen.local.links import Identities, IdentityRequest, Link, LinkRequest, Network
 from lateen.local.probes import Target, run_probe
-from lateen.local.processes import Child, spawn
+from lateen.local.processes import Child, last_words, spawn
 from lateen.local.procfs import ProcessRef
 from lateen.local.project import NO_PROBE, Application, Service, Workload
 from lateen.local.registry import Registry
@@ -313,7 +313,9 @@ class Runner:
         self.feed(lifecycle.Released())
 
     def _do_report(self, command: lifecycle.Report) -> None:
-        self._around.events.emit(command.kind, command.text, self.id)
+        log = _TELLING_LOGS.get(command.kind)
+        words = last_words(self._folder / log) if log else ""
+        self._around.events.emit(command.kind, command.text + words, self.id)
 
     def _keep(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(work)
@@ -327,6 +329,7 @@ class Runner:
             self._loop.call_exception_handler({"message": f"a task of {self.id} failed", "exception": task.exception()})
 
 
+_TELLING_LOGS = {"app-exited": "app.log", "envoy-exited": "envoy.log"}
 _DOERS: dict[type[lifecycle.Command], Callable[[Runner, Any], None]] = {
     lifecycle.PrepareNetwork: Runner._do_prepare_network,
     lifecycle.PrepareIdentity: Runner._do_prepare_identity,
