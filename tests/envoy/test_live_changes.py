@@ -1,0 +1,213 @@
+"""What a change of a plan does to connections that are open, and to requests under way."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import ssl
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lateen.plan.access import AccessPolicy, AccessRule, All, UrlPath
+from lateen.plan.matching import RouteMatch
+from lateen.plan.model import (
+    Bind,
+    Chain,
+    ChainMatch,
+    Cluster,
+    Discovery,
+    Endpoint,
+    HttpChain,
+    Listener,
+    ProxyPlan,
+    Telemetry,
+)
+from lateen.plan.routes import Fault, FaultAbort, RouteTable, VirtualHost
+from lateen.values.names import BUILT_IN
+from tests.envoy.harness import Application, Authority, Envoy, eventually, free_port
+from tests.envoy.plane import controlled
+from tests.golden.plan_to_envoy.cases import MESH_SERVER, OWN, ROUTES, RULES, endpoint_set, plan_of, prefix, route, to
+
+NO_ADMIN = AccessPolicy((AccessRule("no-admin", All(), UrlPath(prefix("/admin")), RULES),))
+
+
+def plan(
+    port: int,
+    *applications: Application,
+    access: AccessPolicy = AccessPolicy(),  # noqa: B008 - a frozen value
+    fault: Fault | None = None,
+    tags: tuple[tuple[str, str], ...] = OWN,
+    tls: bool = False,
+) -> ProxyPlan:
+    """One guarded listener in front of the applications."""
+    host = VirtualHost("all", ("*",), (route("default", RouteMatch(), to("c"), fault=fault),), ROUTES)
+    chain = HttpChain(
+        "i", inline=RouteTable("inbound|80||", (host,)), access=access, telemetry=Telemetry("source", tags)
+    )
+    listener = Listener(
+        "i",
+        Bind("127.0.0.1", port),
+        "inbound",
+        (Chain("i", ChainMatch(), chain, BUILT_IN, MESH_SERVER if tls else None),),
+        BUILT_IN,
+    )
+    cluster = Cluster("c", Discovery.EDS, BUILT_IN, "http1")
+    return plan_of(
+        (listener,), (), (cluster,), (endpoint_set("c", *(Endpoint("127.0.0.1", a.port) for a in applications)),)
+    )
+
+
+@pytest.fixture
+def application() -> Iterator[Application]:
+    with Application("a") as made:
+        yield made
+
+
+class Kept:
+    """A connection that stays open from request to request, and says how often it had to be opened."""
+
+    def __init__(self, port: int) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        self.opened = 0
+
+    def get(self, path: str = "/") -> int:
+        if self._connection.sock is None:
+            self.opened += 1
+        self._connection.request("GET", path)
+        response = self._connection.getresponse()
+        response.read()
+        return response.status
+
+
+def listeners_changed(envoy: Envoy) -> int:
+    return envoy.stat("listener_manager.listener_modified")
+
+
+def test_an_access_rule_holds_at_once_on_an_open_connection(application: Application) -> None:
+    port = free_port()
+    with controlled(plan(port, application), Authority().mesh("a")) as (plane, envoy):
+        kept = Kept(port)
+        assert kept.get("/admin") == 200
+        plane.serve(plan(port, application, access=NO_ADMIN))
+        plane.settled()
+        assert kept.get("/admin") == 403
+        assert kept.get("/other") == 200
+        plane.serve(plan(port, application))
+        plane.settled()
+        assert kept.get("/admin") == 200
+        assert kept.opened == 1
+        assert listeners_changed(envoy) == 0
+
+
+def test_a_fault_comes_and_goes_without_a_new_listener(application: Application) -> None:
+    port = free_port()
+    abort = Fault(abort=FaultAbort(100, 418))
+    with controlled(plan(port, application), Authority().mesh("a")) as (plane, envoy):
+        kept = Kept(port)
+        for fault, status in ((None, 200), (abort, 418), (None, 200)):
+            plane.serve(plan(port, application, fault=fault))
+            plane.settled()
+            assert kept.get() == status
+        assert kept.opened == 1
+        assert listeners_changed(envoy) == 0
+
+
+@contextlib.contextmanager
+def load(port: int, connections: int = 4) -> Iterator[Counter[str]]:
+    """Requests without a pause over connections that are kept; what came of them, by status or error."""
+    found: Counter[str] = Counter()
+    done = threading.Event()
+
+    def work() -> None:
+        kept = Kept(port)
+        while not done.is_set():
+            try:
+                found[str(kept.get("/slow/0.005"))] += 1
+            except OSError as problem:
+                found[type(problem).__name__] += 1
+
+    threads = [threading.Thread(target=work) for _ in range(connections)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield found
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_endpoints_come_and_go_under_load(application: Application) -> None:
+    port = free_port()
+    with Application("b") as other, controlled(plan(port, application), Authority().mesh("a")) as (plane, _):
+        with load(port) as found:
+            for turn in range(30):
+                plane.serve(plan(port, *((application, other) if turn % 2 else (other,))))
+                time.sleep(0.05)
+        assert found.keys() == {"200"}, found
+        assert found["200"] > 100
+        assert other.seen
+
+
+def test_routes_change_under_load(application: Application) -> None:
+    port = free_port()
+    with controlled(plan(port, application), Authority().mesh("a")) as (plane, _):
+        with load(port) as found:
+            for turn in range(30):
+                plane.serve(plan(port, application, access=NO_ADMIN if turn % 2 else AccessPolicy()))
+                time.sleep(0.05)
+        assert found.keys() == {"200"}, found
+
+
+def test_listeners_change_under_load(application: Application) -> None:
+    """A listener's own change lets its old connections end by themselves: no request is lost."""
+    port = free_port()
+    with controlled(plan(port, application), Authority().mesh("a")) as (plane, envoy):
+        with load(port) as found:
+            for turn in range(6):
+                plane.serve(plan(port, application, tags=(("workload", f"w{turn}"),)))
+                time.sleep(0.3)
+        assert listeners_changed(envoy) == 6
+        assert found.keys() == {"200"}, found
+
+
+def certificate_of(port: int, folder: Path, authority: Authority) -> bytes:
+    pem = authority.mesh("client")
+    (folder / "c.pem").write_bytes(pem.certificate + pem.key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.load_cert_chain(folder / "c.pem")
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=5) as plain,
+        context.wrap_socket(plain) as connection,
+    ):
+        return connection.getpeercert(binary_form=True) or b""
+
+
+def test_a_certificate_is_rotated_by_the_agent_alone(application: Application, tmp_path: Path) -> None:
+    authority, port = Authority(), free_port()
+    with controlled(plan(port, application, tls=True), authority.mesh("a")) as (plane, envoy):
+        before = certificate_of(port, tmp_path, authority)
+        plane.certify(authority.mesh("a"))
+        eventually(lambda: certificate_of(port, tmp_path, authority) != before)
+        assert listeners_changed(envoy) == 0
+
+
+def test_the_control_planes_end_harms_nothing(application: Application, tmp_path: Path) -> None:
+    authority, port = Authority(), free_port()
+    with controlled(plan(port, application, tls=True), authority.mesh("a")) as (plane, envoy):
+        plane.stop_ads()
+        assert certificate_of(port, tmp_path, authority)
+        eventually(lambda: envoy.stat("control_plane.connected_state") == 0)
+        assert certificate_of(port, tmp_path, authority)
+        plane.start_ads()
+        plane.serve(plan(port, application, tls=True, access=NO_ADMIN))
+        eventually(lambda: envoy.stat("control_plane.connected_state") == 1, 15)
+        plane.settled()
