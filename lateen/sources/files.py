@@ -17,6 +17,7 @@ from watchfiles import awatch
 SUFFIXES = frozenset({".yaml", ".yml", ".json"})
 MAX_FILE_BYTES = 16 * 1024 * 1024
 COMPARE_S = 0.5
+FIRST_COMPARE_S = 0.01
 
 
 class FileEvent(msgspec.Struct, frozen=True):
@@ -97,8 +98,9 @@ class FileSource:
     async def watch(self, stop: asyncio.Event, debounce_ms: int = 20) -> AsyncIterator[list[FileEvent]]:
         """Yield every change from now on, until ``stop`` is set.
 
-        The folders of named files are watched, so that editors which replace a file by renaming are seen. Twice a
-        second the files are compared without being told to: what happened before the watch stood is not lost.
+        The folders of named files are watched, so that editors which replace a file by renaming are seen. Soon at
+        first and later twice a second the files are compared without being told to: what happened before the watch
+        stood is not lost.
         """
         touched = asyncio.Event()
         deep = [path for path in self._paths if path.is_dir()]
@@ -108,11 +110,13 @@ class FileSource:
             for roots, recursive in ((deep, True), (sorted(flat), False))
             if roots
         ]
+        pause = FIRST_COMPARE_S
         try:
             while not stop.is_set():
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(touched.wait(), COMPARE_S)
+                    await asyncio.wait_for(touched.wait(), pause)
                 touched.clear()
+                pause = min(COMPARE_S, 2 * pause)
                 events = self.changed()
                 if events:
                     yield events
