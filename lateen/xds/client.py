@@ -1,7 +1,9 @@
-"""A delta client as Envoy is one, without I/O: for benchmarks and for tests of the order of changes.
+"""A delta client that behaves as Envoy does, without I/O: for benchmarks and for tests of the order of changes.
 
-Comes in: delta responses. Goes out: requests, that is acknowledgements and the subscriptions that follow from what came
-in. It checks nothing but names: ``refuses`` says what it takes no liking to.
+Comes in: delta responses. Goes out: requests, that is answers and the subscriptions that follow from what came in. It
+has Envoy's habits that a server must know: a cluster that is new or changed waits for its endpoints, without asking
+again for those that it has, and clusters are not acknowledged before that; of clusters and listeners the good ones
+are taken and the others named in the refusal, of other types a response is taken whole or not at all.
 """
 
 from __future__ import annotations
@@ -13,22 +15,27 @@ from envoy.service.discovery.v3 import discovery_pb2
 
 from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE
 
-Needs = Callable[[str, str, bytes], Iterable[tuple[str, str]]]
+Reference = tuple[str, str]
+Needs = Callable[[str, str, bytes], Iterable[Reference]]
 """What a resource makes a client ask for: ``needs(type_url, name, body)`` -> (type URL, name) pairs."""
+Refuses = Callable[[str, str, bytes], str | None]
+"""Why a client does not take a resource, or None."""
+
+PARTLY = (CLUSTER, LISTENER)
 
 
-def endpoints_of_clusters(type_url: str, name: str, _: bytes) -> Iterable[tuple[str, str]]:
+def endpoints_of_clusters(type_url: str, name: str, _: bytes) -> Iterable[Reference]:
     """Every cluster has its endpoints by EDS, under its own name."""
     return ((ENDPOINT, name),) if type_url == CLUSTER else ()
 
 
 class DeltaClient:
-    """Holds name -> version of each type, and what it has asked for by name."""
+    """Holds ``versions``, and ``bodies`` if they are to be kept, by type URL and name."""
 
     def __init__(
         self,
         needs: Needs = endpoints_of_clusters,
-        refuses: Callable[[str, str, bytes], str | None] = lambda *_: None,
+        refuses: Refuses = lambda *_: None,
         keep_bodies: bool = False,
     ) -> None:
         self._needs = needs
@@ -36,80 +43,108 @@ class DeltaClient:
         self._keep_bodies = keep_bodies
         self.versions: dict[str, dict[str, str]] = {}
         self.bodies: dict[str, dict[str, bytes]] = {}
-        self._wanted: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {}
-        self._users: dict[tuple[str, str], int] = {}
-        self.begun: set[str] = set()
+        self._wanted: dict[Reference, tuple[Reference, ...]] = {}
+        self._users: dict[Reference, int] = {}
+        self._begun: set[str] = set()
+        self._withheld: list[bytes] = []
+        self.warming: set[str] = set()
 
     def start(self) -> list[bytes]:
         """The first requests of a stream, with the versions that it has from an earlier one."""
-        self.begun = set()
-        requests = [self._request(CLUSTER), self._request(LISTENER)]
-        by_type: dict[str, list[str]] = {}
+        self._begun = set()
+        self._withheld = []
+        names: dict[str, list[str]] = {}
         for kind, name in self._users:
-            by_type.setdefault(kind, []).append(name)
-        requests[1:1] = [self._request(ENDPOINT, subscribe=by_type.pop(ENDPOINT))] if ENDPOINT in by_type else []
-        requests.extend(self._request(kind, subscribe=names) for kind, names in by_type.items())
+            names.setdefault(kind, []).append(name)
+        requests = [self._request(CLUSTER)]
+        if ENDPOINT in names:
+            requests.append(self._request(ENDPOINT, names.pop(ENDPOINT)))
+        requests.append(self._request(LISTENER))
+        requests.extend(self._request(kind, wanted) for kind, wanted in names.items())
         return requests
 
     def on_response(self, data: bytes) -> list[bytes]:
-        """Apply a response; gives the subscriptions that follow, and then the answer, as Envoy does."""
+        """Apply a response; gives the subscriptions that follow, and then the answer."""
         response = discovery_pb2.DeltaDiscoveryResponse.FromString(data)
         type_url = response.type_url
-        errors = []
         before = set(self._users)
-        asked_again: set[tuple[str, str]] = set()
-        for resource in response.resources:
-            error = self._refuses(type_url, resource.name, resource.resource.value)
-            if error is None:
-                asked_again.update(self._apply(type_url, resource))
-            else:
-                errors.append(f"{resource.name}: {error}")
-        for name in response.removed_resources:
-            self._remove(type_url, name)
-        requests = self._changed_subscriptions(before, asked_again)
-        requests.append(self._answer(type_url, response.nonce, errors))
+        errors = self._apply(response)
+        requests = self._subscriptions(before)
+        answer = self._answer(type_url, response.nonce, errors)
+        if type_url == CLUSTER and self.warming:
+            self._withheld.append(answer)
+            return requests
+        if not self.warming:
+            requests.extend(self._withheld)
+            self._withheld = []
+        requests.append(answer)
         return requests
 
-    def _apply(self, type_url: str, resource: Any) -> tuple[tuple[str, str], ...]:
-        body = resource.resource.value
-        self.versions.setdefault(type_url, {})[resource.name] = resource.version
+    def _apply(self, response: Any) -> list[str]:
+        type_url = response.type_url
+        refused = {
+            resource.name: error
+            for resource in response.resources
+            if (error := self._refuses(type_url, resource.name, resource.resource.value)) is not None
+        }
+        if refused and type_url not in PARTLY:
+            return list(refused.values())
+        for name in response.removed_resources:
+            self._remove(type_url, name)
+        for resource in response.resources:
+            if resource.name not in refused:
+                self._take(type_url, resource)
+        return [f"{name}: {error}" for name, error in refused.items()]
+
+    def _take(self, type_url: str, resource: Any) -> None:
+        name, body = resource.name, resource.resource.value
+        self.versions.setdefault(type_url, {})[name] = resource.version
         if self._keep_bodies:
-            self.bodies.setdefault(type_url, {})[resource.name] = body
-        wanted = tuple(self._needs(type_url, resource.name, body))
-        self._want((type_url, resource.name), wanted)
-        return wanted
+            self.bodies.setdefault(type_url, {})[name] = body
+        wanted = tuple(self._needs(type_url, name, body))
+        self._want((type_url, name), wanted)
+        if type_url == CLUSTER:
+            self.warming.update(needed for kind, needed in wanted if kind == ENDPOINT)
+        elif type_url == ENDPOINT:
+            self.warming.discard(name)
 
     def _remove(self, type_url: str, name: str) -> None:
-        self.versions.get(type_url, {}).pop(name, None)
-        self.bodies.get(type_url, {}).pop(name, None)
+        self._drop((type_url, name))
         self._want((type_url, name), ())
+        if type_url == ENDPOINT:
+            self.warming.discard(name)
 
-    def _want(self, owner: tuple[str, str], wanted: tuple[tuple[str, str], ...]) -> None:
+    def _want(self, owner: Reference, wanted: tuple[Reference, ...]) -> None:
         for needed in wanted:
             self._users[needed] = self._users.get(needed, 0) + 1
         for needed in self._wanted.pop(owner, ()):
             self._users[needed] -= 1
             if not self._users[needed]:
                 del self._users[needed]
-                self.versions.get(needed[0], {}).pop(needed[1], None)
-                self.bodies.get(needed[0], {}).pop(needed[1], None)
+                self._drop(needed)
+                self.warming.discard(needed[1])
         if wanted:
             self._wanted[owner] = wanted
 
-    def _changed_subscriptions(self, before: set[tuple[str, str]], again: set[tuple[str, str]]) -> list[bytes]:
+    def _drop(self, gone: Reference) -> None:
+        self.versions.get(gone[0], {}).pop(gone[1], None)
+        self.bodies.get(gone[0], {}).pop(gone[1], None)
+
+    def _subscriptions(self, before: set[Reference]) -> list[bytes]:
+        after = self._users.keys()
+        if after == before:
+            return []
         requests = []
-        added = (self._users.keys() - before) | again
-        gone = before - self._users.keys()
-        for kind in (ENDPOINT, ROUTE):
-            subscribe = sorted(name for type_url, name in added if type_url == kind)
-            unsubscribe = sorted(name for type_url, name in gone if type_url == kind)
+        for type_url in (ENDPOINT, ROUTE):
+            subscribe = sorted(name for kind, name in after - before if kind == type_url)
+            unsubscribe = sorted(name for kind, name in before - after if kind == type_url)
             if subscribe or unsubscribe:
-                requests.append(self._request(kind, subscribe, unsubscribe))
+                requests.append(self._request(type_url, subscribe, unsubscribe))
         return requests
 
     def _request(self, type_url: str, subscribe: Iterable[str] = (), unsubscribe: Iterable[str] = ()) -> bytes:
-        known: Mapping[str, str] = self.versions.get(type_url, {}) if type_url not in self.begun else {}
-        self.begun.add(type_url)
+        known: Mapping[str, str] = self.versions.get(type_url, {}) if type_url not in self._begun else {}
+        self._begun.add(type_url)
         request = discovery_pb2.DeltaDiscoveryRequest(
             type_url=type_url,
             resource_names_subscribe=subscribe,
@@ -121,6 +156,7 @@ class DeltaClient:
     def _answer(self, type_url: str, nonce: str, errors: list[str]) -> bytes:
         request = discovery_pb2.DeltaDiscoveryRequest(type_url=type_url, response_nonce=nonce)
         if errors:
+            what = f"Error adding/updating resource(s) {', '.join(errors)}" if type_url in PARTLY else errors[0]
             request.error_detail.code = 13
-            request.error_detail.message = f"Error adding/updating resource(s) {', '.join(errors)}"
+            request.error_detail.message = what
         return bytes(request.SerializeToString())
