@@ -20,7 +20,6 @@ from lateen.plan.matching import MatchKind, StringMatcher
 from lateen.plan.model import Bind
 from lateen.values.names import Origin
 
-NANOSECONDS = 1_000_000_000
 MILLION = 1_000_000
 UNLIMITED = 4_294_967_295
 METADATA_NAMESPACE = "lateen"
@@ -54,8 +53,9 @@ def pack(message: Any) -> any_pb2.Any:
 
 
 def duration(seconds: float) -> duration_pb2.Duration:
-    whole, nanos = divmod(round(seconds * NANOSECONDS), NANOSECONDS)
-    return duration_pb2.Duration(seconds=whole, nanos=nanos)
+    """Seconds as Envoy writes them, to the microsecond."""
+    whole, micros = divmod(round(seconds * MILLION), MILLION)
+    return duration_pb2.Duration(seconds=whole, nanos=micros * 1000)
 
 
 def uint32(value: int) -> wrappers_pb2.UInt32Value:
