@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
+from lateen.control.store import internal_error
 from lateen.envoy.resources import ENDPOINT, SECRET, EnvoyResource, EnvoyResources
 from lateen.envoy.secrets import translate_secret
 from lateen.envoy.translate import translate, translate_endpoints
@@ -70,19 +71,24 @@ class Coordinator:
     def _plan_all(self, planner: Planner) -> None:
         findings = list(planner.snapshot.findings)
         for workload in planner.snapshot.workloads.values():
-            proxy = proxy_of(workload)
-            options = self._options(workload)
-            planned = planner.plan(proxy, gateway_address=options.gateway_address, access_log=options.access_log)
-            findings.extend(planned.findings)
-            secrets, problems = self._secrets(planner.snapshot, planned.plan.secrets, proxy)
-            findings.extend(problems)
-            translated = translate(planned.plan)
-            named = {secret.name: secret for secret in secrets}
-            self._put(proxy.id, EnvoyResources({**translated.by_type, SECRET: named}))
+            try:
+                findings.extend(self._plan_one(planner, workload))
+            except Exception as problem:  # one proxy that cannot be planned keeps what it has; the others go on
+                findings.append(internal_error(problem, BUILT_IN, f"the configuration of {workload.id}"))
         for gone in self._published.keys() - planner.snapshot.workloads.keys():
             del self._published[gone]
             self._publish(gone, None)
         self.findings = tuple(dict.fromkeys(findings))
+
+    def _plan_one(self, planner: Planner, workload: Workload) -> list[Finding]:
+        proxy = proxy_of(workload)
+        options = self._options(workload)
+        planned = planner.plan(proxy, gateway_address=options.gateway_address, access_log=options.access_log)
+        secrets, problems = self._secrets(planner.snapshot, planned.plan.secrets, proxy)
+        translated = translate(planned.plan)
+        named = {secret.name: secret for secret in secrets}
+        self._put(proxy.id, EnvoyResources({**translated.by_type, SECRET: named}))
+        return [*planned.findings, *problems]
 
     def _update_endpoints(self, planner: Planner, running: Mapping[str, Workload]) -> None:
         before = planner.snapshot
@@ -95,7 +101,7 @@ class Coordinator:
             sets = planner.endpoints_of(proxy, changed)
             if id(sets) not in made:
                 made[id(sets)] = {entry.cluster: translate_endpoints(entry) for entry in sets}
-            present = self._published[proxy.id]
+            present = self._published.get(proxy.id, EnvoyResources({}))
             known = present.by_type.get(ENDPOINT, {})
             fresh = {name: resource for name, resource in made[id(sets)].items() if name in known}
             endpoints = {**known, **fresh}

@@ -13,7 +13,7 @@ import msgspec
 
 from lateen.findings import Finding, error
 from lateen.resources.decode import decode, identify
-from lateen.resources.documents import parse_documents
+from lateen.resources.documents import Document, parse_documents
 from lateen.resources.resource import Resource
 from lateen.resources.support import check_support
 from lateen.resources.validate import validate_resource
@@ -59,9 +59,7 @@ class ResourceStore:
         broken: set[ResourceKey] = set()
         lost = any(finding.is_error for finding in found)
         for document in documents:
-            resource, problems = decode(document, self._default_namespace)
-            if resource is not None:
-                problems = (*problems, *validate_resource(resource), *check_support(resource))
+            resource, problems = _judged(document, self._default_namespace)
             findings.extend(problems)
             key = resource.key if resource is not None else identify(document, self._default_namespace)
             if resource is None or any(problem.is_error for problem in problems):
@@ -97,3 +95,20 @@ class ResourceStore:
                     message = f"{key} is already defined in {first}; this one is not used"
                     found.append(error("duplicate-resource", message, resource.origin, "remove one of the two"))
         return tuple(found)
+
+
+def _judged(document: Document, namespace: str) -> tuple[Resource | None, tuple[Finding, ...]]:
+    """Decode and check one document. A failure of ours costs this document alone."""
+    try:
+        resource, problems = decode(document, namespace)
+        if resource is not None:
+            problems = (*problems, *validate_resource(resource), *check_support(resource))
+    except Exception as problem:  # what is wrong with our own check must not stop the mesh
+        return None, (internal_error(problem, document.origin(), "this document"),)
+    return resource, problems
+
+
+def internal_error(problem: Exception, origin: Origin, what: str) -> Finding:
+    """A finding for a failure of Lateen itself."""
+    message = f"Lateen failed on {what}: {type(problem).__name__}: {problem}; the last good state goes on"
+    return error("internal-error", message, origin, "please report this with the file")
