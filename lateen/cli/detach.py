@@ -20,7 +20,7 @@ from lateen.local.status import gateway_urls
 
 TAIL_LINES = 15
 STOP_S = 20.0
-SHOWN = frozenset({"finding", "capture", "app-exited", "envoy-exited", "prepare-failed", "control-exited"})
+QUIET = frozenset({"ready", "control-ready", "mesh-ready"})
 
 
 def start_detached(project: Project, run: RunDir, capture: str, metrics: str, timeout: float) -> int:
@@ -72,7 +72,7 @@ def _wait(reader: int, deadline: float) -> bool:
             event = json.loads(line)
             if event["kind"] == "mesh-ready":
                 return True
-            if event["kind"] in SHOWN:
+            if event["kind"] not in QUIET:
                 subject = f"{event['subject']}: " if event["subject"] else ""
                 click.echo(f"{subject}{event['text']}", err=True)
     return False

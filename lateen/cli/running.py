@@ -56,9 +56,17 @@ async def supervise(
     registry.publish_services(project.services)
     environment = control_environment(os.environ, book.record.run_id)
     control = ControlChild(run, _control_argv(run), environment, events, book.note)
+    stop_asked = asyncio.Event()
+    hurry = _stop_on_signals(stop_asked)
     control.start()
-    mesh = _build(project, run, book, control, registry, events, options)
+    try:
+        mesh = _build(project, run, book, control, stop_asked, registry, events, options)
+    except BaseException:
+        await control.stop()
+        run.remove()
+        raise
     mesh.findings = tuple(findings)
+    hurry.append(mesh.kill)
     return await _live(mesh, options, on_mesh)
 
 
@@ -100,6 +108,7 @@ def _build(
     run: RunDir,
     book: RunBook,
     control: ControlChild,
+    stop_asked: asyncio.Event,
     registry: Registry,
     events: EventLog,
     options: UpOptions,
@@ -114,6 +123,7 @@ def _build(
         network=make_network(project, run, book.record.run_id, options.capture),
         identities=make_identities(project.options.trust_domain),
         control=control,
+        stop_asked=stop_asked,
         registry=registry,
         events=events,
         envoy=envoy_path(),
@@ -124,7 +134,6 @@ def _build(
 async def _live(mesh: Mesh, options: UpOptions, on_mesh: Callable[[Mesh], Any] | None) -> int:
     """From start to end. The API is imported only once the instances are on their way."""
     mesh.start()
-    _stop_on_signals(mesh)
     stop_file = asyncio.Event()
     beside = [asyncio.ensure_future(_serve_api(mesh, options)), asyncio.ensure_future(_follow(mesh, stop_file))]
     if on_mesh is not None:
@@ -145,16 +154,19 @@ async def _live(mesh: Mesh, options: UpOptions, on_mesh: Callable[[Mesh], Any] |
     return 1 if failed else 0
 
 
-def _stop_on_signals(mesh: Mesh) -> None:
+def _stop_on_signals(stop_asked: asyncio.Event) -> list[Callable[[], None]]:
+    """The first signal asks for an orderly stop; with the second all of the returned list, filled later, is called."""
     loop = asyncio.get_running_loop()
+    hurry: list[Callable[[], None]] = []
 
     def on_signal() -> None:
-        if mesh.stop_asked.is_set():
-            mesh.kill()
-        mesh.stop_asked.set()
+        for act in hurry if stop_asked.is_set() else ():
+            act()
+        stop_asked.set()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, on_signal)
+    return hurry
 
 
 async def _serve_api(mesh: Mesh, options: UpOptions) -> None:

@@ -101,9 +101,7 @@ class ControlWatch:
         try:
             _, body = await request(self._socket, "/v1/proxies")
             answer: Any = msgspec.json.decode(body)
-            states = {
-                proxy["id"]: {kind["state"] for kind in proxy["types"].values()} for proxy in answer["proxies"]
-            }
+            states = {proxy["id"]: {kind["state"] for kind in proxy["types"].values()} for proxy in answer["proxies"]}
         except (OSError, TimeoutError, msgspec.MsgspecError, KeyError, TypeError):
             return False
         return all(states.get(instance, {""}) <= {SYNCED, "NOT SENT", "NACKED"} for instance in instances)

@@ -15,7 +15,7 @@ KEPT = 500
 class MeshEvent(msgspec.Struct, frozen=True):
     """One thing that happened: ``time`` in seconds since the epoch, ``subject`` an instance, or empty for the mesh.
 
-    ``kind`` is stable and kebab-case: ``ready``, ``not-ready``, ``app-exited``, ``finding``, ``mesh-ready``...
+    ``kind`` is stable and kebab-case: ``ready``, ``probe-failed``, ``app-exited``, ``finding``, ``mesh-ready``...
     """
 
     time: float

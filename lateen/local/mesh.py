@@ -42,6 +42,7 @@ class Mesh:
         network: Network,
         identities: Identities,
         control: ControlChild,
+        stop_asked: asyncio.Event,
         registry: Registry,
         events: EventLog,
         envoy: Path,
@@ -52,7 +53,7 @@ class Mesh:
         self.events = events
         self.control = control
         self.ready = asyncio.Event()
-        self.stop_asked = asyncio.Event()
+        self.stop_asked = stop_asked
         self.failed = False
         self.findings: tuple[Finding, ...] = ()
         self._watch = ControlWatch(run.control_socket, control, events)
@@ -122,6 +123,8 @@ class Mesh:
         if self._runners.get(runner.id) is runner:
             del self._runners[runner.id]
             self._addresses.give_back(runner.id)
+            if not self._stopping:
+                self.events.emit("stopped", "stopped", runner.id)
 
     async def _tell_when_ready(self) -> None:
         for runner in list(self._runners.values()):
@@ -270,4 +273,11 @@ class Mesh:
     def _keep(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        problem = None if task.cancelled() else task.exception()
+        if problem is not None:
+            self.events.emit("internal-error", f"{type(problem).__name__}: {problem}")
+            task.get_loop().call_exception_handler({"message": "a task of the supervisor failed", "exception": problem})

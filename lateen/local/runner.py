@@ -267,8 +267,6 @@ class Runner:
         self._around.registry.publish(self.id, self.workload, self._link, command.ready)
         if command.ready:
             self._around.events.emit("ready", "ready", self.id)
-        elif self._machine.stage is Stage.RUNNING:
-            self._around.events.emit("not-ready", "not ready", self.id)
 
     def _do_withdraw(self, _: lifecycle.Withdraw) -> None:
         self._around.registry.withdraw(self.id)

@@ -12,7 +12,7 @@ from lateen.local.metrics import Rate, Traffic, count_traffic, merge, rate
 from lateen.local.runner import Runner
 
 AT_ONCE = 8
-REQUESTS = "istio_requests_total"
+REQUESTS = "istio.requests_total"
 
 
 async def merged_metrics(mesh: Mesh) -> AsyncIterator[bytes]:

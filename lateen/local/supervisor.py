@@ -176,7 +176,8 @@ class Instance:
             self._judge()
             self._start(Part.APP, now)
             return
-        self._restart_later(event.part, f"ended {describe_exit(event.code)}", now)
+        kind = "killed" if event.code < 0 else "exited"
+        self._restart_later(event.part, kind, f"ended {describe_exit(event.code)}", now)
 
     def _on_start_failed(self, event: StartFailed, now: float) -> None:
         process = self._process(event.part)
@@ -184,9 +185,9 @@ class Instance:
         if self._stopping:
             self._after_stop_of(event.part, now)
         else:
-            self._restart_later(event.part, f"could not be started: {event.reason}", now)
+            self._restart_later(event.part, "failed", f"could not be started: {event.reason}", now)
 
-    def _restart_later(self, part: Part, what: str, now: float) -> None:
+    def _restart_later(self, part: Part, kind: str, what: str, now: float) -> None:
         process = self._process(part)
         process.backoff = process.backoff.after_exit(now - process.started_at)
         process.restarts += 1
@@ -195,12 +196,12 @@ class Instance:
         delay = 0.0 if part is Part.ENVOY and process.backoff.failures == 1 else process.backoff.delay
         self._judge()
         if part is Part.ENVOY and delay == 0.0:
-            self._send(Report("envoy-exited", f"{self.detail}; it is started again"))
+            self._send(Report(f"envoy-{kind}", f"{self.detail}; it is started again"))
             self._start(part, now)
             return
         timer = Timer.ENVOY_START if part is Part.ENVOY else Timer.APP_START
         self._send(
-            Report(f"{part.value}-exited", f"{self.detail}; it is started again in {delay:g} s"), Schedule(timer, delay)
+            Report(f"{part.value}-{kind}", f"{self.detail}; it is started again in {delay:g} s"), Schedule(timer, delay)
         )
 
     def _on_renew(self, event: Renew, now: float) -> None:

@@ -124,6 +124,7 @@ async def running_mesh(wanted: Project, folder: Path) -> AsyncIterator[Mesh]:
         network=HostNetwork(),
         identities=NoIdentities(),
         control=control,
+        stop_asked=asyncio.Event(),
         registry=registry,
         events=events,
         envoy=proxy,
