@@ -130,8 +130,13 @@ class Mesh:
             f"metadata: {{name: {mark}}}\nspec: {{host: {mark}, trafficPolicy: {{loadBalancer: {{simple: {mark}}}}}}}\n"
         )
         self.write("mark.yaml", text)
-        until(lambda: any(mark in entry["text"] for entry in self.control("/v1/findings")["findings"]), "findings")
+
+        def seen() -> bool:
+            return any(mark in entry["text"] for entry in self.control("/v1/findings")["findings"])
+
+        until(seen, "the mark is seen")
         (self.project / "mark.yaml").unlink()
+        until(lambda: not seen(), "the mark is gone")
 
         def synced() -> bool:
             states = [
