@@ -1,4 +1,4 @@
-"""A whole mesh for tests: a copy of a project, brought up by ``lateen up`` as a user would, and taken down at the end."""
+"""A whole mesh for tests: a copy of a project, brought up and down by ``lateen`` as a user would."""
 
 from __future__ import annotations
 
