@@ -1,0 +1,196 @@
+"""The supervisor's side of the holder: starts it, asks it, ends it.
+
+Requests that change something wait in the event loop and are answered in order; a socket for a probe is fetched at
+once, over a channel of its own. Every failure is an ``OSError`` or ``RuntimeError`` with a sentence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+ROOT = str(Path(__file__).parents[3])
+PATIENCE_S = 10.0
+PROBE_PATIENCE_S = 2.0
+END_PATIENCE_S = 2.0
+MAX_ANSWER = 65536
+MAX_SOCKETS = 4
+
+
+def script(module: str, *arguments: str) -> list[str]:
+    """The command that runs ``main`` of a module of this room with the standard library alone."""
+    code = f"import sys; sys.path.append(sys.argv[1]); from lateen.local.network.{module} import main; main(sys.argv[2:])"
+    return [sys.executable, "-I", "-S", "-c", code, ROOT, *arguments]
+
+
+class Places(msgspec.Struct, frozen=True):
+    """Where the holder keeps what others enter: paths that stay true for as long as it lives."""
+
+    pid: int
+    mesh: int
+    home: int
+
+    def path(self, number: int) -> str:
+        return f"/proc/{self.pid}/fd/{number}"
+
+    @property
+    def user_namespace(self) -> str:
+        return f"/proc/{self.pid}/ns/user"
+
+
+class _Answer(msgspec.Struct):
+    error: str = ""
+    fd: int = -1
+
+
+class HolderClient:
+    """One holder process and the two channels to it."""
+
+    def __init__(self, process: subprocess.Popen[bytes], control: socket.socket, probe: socket.socket) -> None:
+        self._process = process
+        self._control = control
+        self._probe = probe
+        self._turn = asyncio.Lock()
+        self.places = Places(0, -1, -1)
+
+    @classmethod
+    async def start(cls, environment: Mapping[str, str], log: Path, border: Path | None) -> HolderClient:
+        """Start a holder, for an ordinary user if a ``border`` socket is named, and wait until all of it works.
+
+        Raises OSError with what the kernel refused.
+        """
+        ours, theirs = zip(*(socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(2)), strict=True)
+        numbers = [end.fileno() for end in theirs]
+        command = script("holder", *map(str, numbers), *([str(border)] if border else []))
+        try:
+            with log.open("ab") as output:
+                process = subprocess.Popen(  # noqa: ASYNC220 - returns once the child runs
+                    command,
+                    env=dict(environment),
+                    cwd="/",
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
+                    pass_fds=numbers,
+                )
+        except OSError:
+            for end in ours:
+                end.close()
+            raise
+        finally:
+            for end in theirs:
+                end.close()
+        client = cls(process, *ours)
+        try:
+            await client._hear_hello()
+        except BaseException:
+            await client.stop()
+            raise
+        return client
+
+    async def _hear_hello(self) -> None:
+        self._control.setblocking(False)
+        self._probe.settimeout(PROBE_PATIENCE_S)
+        data, _ = await self._receive()
+        answer = msgspec.json.decode(data, type=_Answer)
+        if answer.error:
+            raise OSError(answer.error)
+        self.places = msgspec.json.decode(data, type=Places)
+
+    @property
+    def pid(self) -> int:
+        """The first process: the holder itself, or its border."""
+        return self._process.pid
+
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
+    async def add(self, name: str, address: str) -> str:
+        """Make a workload's namespace; returns the path by which it is entered."""
+        answer, _ = await self._ask(op="add", id=name, address=address)
+        return self.places.path(answer.fd)
+
+    async def remove(self, name: str) -> None:
+        """Let go of a workload's namespace."""
+        await self._ask(op="remove", id=name)
+
+    async def dns_sockets(self, name: str) -> tuple[socket.socket, socket.socket]:
+        """The UDP and the listening TCP socket for the workload's questions."""
+        _, sockets = await self._ask(op="dns", id=name)
+        datagrams, streams = sockets
+        return datagrams, streams
+
+    def probe_socket(self, name: str) -> socket.socket:
+        """A TCP socket in the workload's namespace. The holder answers within a fraction of a millisecond."""
+        try:
+            self._probe.send(json.dumps({"op": "probe", "id": name}).encode())
+            data, numbers, _, _ = socket.recv_fds(self._probe, MAX_ANSWER, MAX_SOCKETS)
+        except OSError as problem:
+            raise OSError(problem.errno, f"the network's holder does not answer: {problem}") from None
+        _, sockets = _read(data, numbers)
+        return sockets[0]
+
+    async def _ask(self, **request: str) -> tuple[_Answer, list[socket.socket]]:
+        async with self._turn:
+            try:
+                self._control.send(json.dumps(request).encode())
+            except OSError as problem:
+                raise OSError(problem.errno, f"the network's holder is gone: {problem.strerror}") from None
+            return _read(*await asyncio.shield(asyncio.ensure_future(self._receive())))
+
+    async def _receive(self) -> tuple[bytes, list[int]]:
+        """The next message. Never gives up half-way: a later request must not find an older one's answer."""
+        loop = asyncio.get_running_loop()
+        ready = loop.create_future()
+        loop.add_reader(self._control, lambda: ready.done() or ready.set_result(None))
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                await ready
+        except TimeoutError:
+            self._control.close()
+            raise OSError(f"the network's holder does not answer within {PATIENCE_S:g} s") from None
+        finally:
+            loop.remove_reader(self._control)
+        data, numbers, _, _ = socket.recv_fds(self._control, MAX_ANSWER, MAX_SOCKETS)
+        if not data:
+            raise OSError(f"the network's holder ended with code {self._process.poll()}")
+        return data, numbers
+
+    async def stop(self) -> None:
+        """End the holder, and wait for it: what it held is let go."""
+        with contextlib.suppress(OSError):
+            self._control.send(b'{"op": "stop"}')
+        if not await self._ended(END_PATIENCE_S):
+            self._process.kill()
+            await self._ended(END_PATIENCE_S)
+        self._control.close()
+        self._probe.close()
+
+    async def _ended(self, bound_s: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(bound_s):
+                while self._process.poll() is None:
+                    await asyncio.sleep(0.005)
+        return self._process.poll() is not None
+
+
+def _read(data: bytes, numbers: list[int]) -> tuple[_Answer, list[socket.socket]]:
+    for number in numbers:
+        os.set_inheritable(number, False)
+    sockets = [socket.socket(fileno=number) for number in numbers]
+    answer = msgspec.json.decode(data, type=_Answer)
+    if answer.error:
+        for one in sockets:
+            one.close()
+        raise OSError(answer.error)
+    return answer, sockets
