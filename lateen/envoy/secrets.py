@@ -6,6 +6,7 @@ the proxy that it is for.
 
 from __future__ import annotations
 
+import msgspec
 from envoy.config.core.v3 import base_pb2
 from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2
 
@@ -13,6 +14,7 @@ from lateen.envoy import wire
 from lateen.envoy.resources import EnvoyResource
 from lateen.plan.model import SecretRef
 from lateen.values.names import Origin
+from lateen.values.secret import SecretBytes
 
 
 def translate_secret(ref: SecretRef, cert_pem: bytes, key_pem: bytes, ca_pem: bytes) -> EnvoyResource:
@@ -39,4 +41,5 @@ def translate_secret(ref: SecretRef, cert_pem: bytes, key_pem: bytes, ca_pem: by
         raise ValueError(f"secret {ref.name!r} holds neither a certificate with its key nor a trust bundle")
     source = ref.source
     origin = Origin(source.kind, source.namespace, source.name) if source else None
-    return wire.resource(ref.name, secret, origin)
+    made = wire.resource(ref.name, secret, origin)
+    return msgspec.structs.replace(made, body=SecretBytes(made.body))

@@ -86,12 +86,17 @@ def read_request(pem: bytes) -> PublicKey:
         raise RequestRefused("the request is too large")
     try:
         request = x509.load_pem_x509_csr(pem)
+        public = _fit_key(request.public_key())
         signed = request.is_signature_valid
-        public = request.public_key()
     except (ValueError, TypeError, UnsupportedAlgorithm) as problem:
         raise RequestRefused("this is no certificate request in PEM") from problem
     if not signed:
         raise RequestRefused("the request is not signed by its own key")
+    return public
+
+
+def _fit_key(public: object) -> PublicKey:
+    """The key if it is strong, and not so large that checking its signatures costs much."""
     if isinstance(public, ec.EllipticCurvePublicKey):
         if not isinstance(public.curve, _CURVES):
             raise RequestRefused(f"keys on {public.curve.name} are not signed; use P-256, P-384 or P-521")
@@ -112,7 +117,6 @@ def build_workload(
     life: datetime.timedelta,
 ) -> x509.Certificate:
     """A workload's certificate: its identity as critical URI, for both ends of TLS, no longer than its issuer lives."""
-    own = x509.SubjectKeyIdentifier.from_public_key(issuer.public_key())
     return (
         x509.CertificateBuilder()
         .subject_name(x509.Name([]))
@@ -123,20 +127,37 @@ def build_workload(
         .not_valid_after(min(now + life, issuer.not_valid_after_utc))
         .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(str(identity))]), critical=True)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(signs_certificates=False), critical=True)
+        .add_extension(_usage(signature=True, encipherment=isinstance(public, rsa.RSAPublicKey)), critical=True)
         .add_extension(
             x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False
         )
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+        .add_extension(_authority_identifier(issuer), critical=False)
         .sign(issuer_key, hashes.SHA256())
     )
 
 
-def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
+def identity_of(certificate: x509.Certificate) -> SpiffeId:
+    """The workload identity that a certificate carries. Raises ValueError unless it has exactly that one name."""
+    try:
+        names = list(certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
+    except x509.ExtensionNotFound as problem:
+        raise ValueError("the certificate has no name") from problem
+    if len(names) != 1 or not isinstance(names[0], x509.UniformResourceIdentifier):
+        raise ValueError("the certificate has other names than one URI")
+    return SpiffeId.parse(names[0].value)
+
+
+def _authority_identifier(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
+    own = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
+
+
+def _usage(*, signature: bool = False, encipherment: bool = False, signs_certificates: bool = False) -> x509.KeyUsage:
     return x509.KeyUsage(
-        digital_signature=not signs_certificates,
+        digital_signature=signature,
         content_commitment=False,
-        key_encipherment=not signs_certificates,
+        key_encipherment=encipherment,
         data_encipherment=False,
         key_agreement=False,
         key_cert_sign=signs_certificates,

@@ -1,6 +1,7 @@
 """The two messages of ``istio.v1.auth.IstioCertificateService``, the service that Istio's agents speak.
 
-They are defined here by their wire shape, as no package that Lateen uses carries them.
+They are defined here by their wire shape, as no package that Lateen uses carries them, and in a descriptor pool of
+their own: a package that brings the same names does no harm.
 """
 
 from __future__ import annotations
@@ -12,8 +13,6 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, st
 SERVICE = "istio.v1.auth.IstioCertificateService"
 METHOD = f"/{SERVICE}/CreateCertificate"
 _FIELD = descriptor_pb2.FieldDescriptorProto
-# The well-known type has to be in the pool before a file that builds on it.
-_STRUCT = struct_pb2.DESCRIPTOR.name
 
 
 def _field(name: str, number: int, kind: int, *, repeated: bool = False, message: str = "") -> _FIELD:
@@ -29,7 +28,7 @@ def _define() -> tuple[Any, Any]:
         name="lateen/istio_certificate_service.proto",
         package="istio.v1.auth",
         syntax="proto3",
-        dependency=[_STRUCT],
+        dependency=[struct_pb2.DESCRIPTOR.name],
         message_type=[
             descriptor_pb2.DescriptorProto(
                 name="IstioCertificateRequest",
@@ -45,7 +44,8 @@ def _define() -> tuple[Any, Any]:
             ),
         ],
     )
-    pool = descriptor_pool.Default()
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(struct_pb2.DESCRIPTOR.serialized_pb)
     pool.AddSerializedFile(file.SerializeToString())
     names = ("IstioCertificateRequest", "IstioCertificateResponse")
     request, response = (pool.FindMessageTypeByName(f"istio.v1.auth.{name}") for name in names)

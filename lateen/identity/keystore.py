@@ -1,7 +1,8 @@
 """The authority's key and certificate on disk.
 
-Comes in: a folder. Goes out: the root, made on first use. The folder is 0700 and the key 0600, both of the user who
-runs the mesh; anything looser is refused. Files appear whole or not at all.
+Comes in: a folder. Goes out: the root, made on first use. The folder is 0700 and the files 0600, all of the user who
+runs the mesh; anything looser is refused. Files appear whole or not at all, the key first: a process that is killed
+between the two finds its key again and certifies that one.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import datetime
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 from cryptography import x509
@@ -16,13 +18,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from lateen.identity.certificate import PrivateKey, build_root, certificate_pem, key_pem, new_key
+from lateen.values.secret import SecretBytes
 
 KEY_FILE = "ca-key.pem"
 CERTIFICATE_FILE = "ca-cert.pem"
+MAX_FILE_BYTES = 64 * 1024
 
 
 class KeystoreError(Exception):
-    """The authority's files cannot be trusted or read; ``path`` and ``reason`` say which and why."""
+    """The authority's files cannot be trusted, read or written; ``path`` and ``reason`` say which and why."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
@@ -31,51 +35,33 @@ class KeystoreError(Exception):
 
 def load_or_create(folder: Path, trust_domain: str, now: datetime.datetime) -> tuple[x509.Certificate, PrivateKey]:
     """The root certificate and its key. Raises KeystoreError."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _check_private(folder)
     key_file, certificate_file = folder / KEY_FILE, folder / CERTIFICATE_FILE
-    if not key_file.exists() and not certificate_file.exists():
-        key = new_key()
-        certificate = build_root(key, trust_domain, now)
-        write_private(key_file, key_pem(key))
-        write_private(certificate_file, certificate_pem(certificate))
-        return certificate, key
-    for path in (key_file, certificate_file):
-        if not path.exists():
-            raise KeystoreError(path, "is missing while its counterpart is there; restore it or remove both")
-        _check_private(path)
-    return _load(certificate_file, key_file, now)
-
-
-def _load(certificate_file: Path, key_file: Path, now: datetime.datetime) -> tuple[x509.Certificate, PrivateKey]:
     try:
-        key = load_pem_private_key(key_file.read_bytes(), password=None)
-    except (ValueError, TypeError) as problem:
-        raise KeystoreError(key_file, "is not a private key in PEM") from problem
-    try:
-        certificate = x509.load_pem_x509_certificate(certificate_file.read_bytes())
-    except ValueError as problem:
-        raise KeystoreError(certificate_file, "is not a certificate in PEM") from problem
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
-        raise KeystoreError(key_file, f"does not belong to {certificate_file.name}")
-    if now >= certificate.not_valid_after_utc:
-        raise KeystoreError(certificate_file, f"expired on {certificate.not_valid_after_utc:%Y-%m-%d}")
-    return certificate, key
-
-
-def _check_private(path: Path) -> None:
-    status = path.stat()
-    if status.st_uid != os.getuid():
-        raise KeystoreError(path, "belongs to another user")
-    if stat.S_IMODE(status.st_mode) & 0o077:
-        raise KeystoreError(path, f"is open to others (mode {stat.S_IMODE(status.st_mode):o}); take their rights away")
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _check_private(folder, folder.lstat(), stat.S_ISDIR)
+        key_text, certificate_text = _read_private(key_file), _read_private(certificate_file)
+        if key_text is None:
+            if certificate_text is not None:
+                raise KeystoreError(key_file, "is missing while its certificate is there; restore it or remove both")
+            key = new_key()
+            write_private(key_file, key_pem(key))
+        else:
+            key = _parse_key(key_file, key_text)
+        if certificate_text is None:
+            certificate = build_root(key, trust_domain, now)
+            write_private(certificate_file, certificate_pem(certificate))
+            return certificate, key
+    except OSError as problem:
+        raise KeystoreError(Path(problem.filename or folder), f"cannot be used: {problem.strerror}") from problem
+    return _parse_certificate(certificate_file, certificate_text, key, now), key
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Write a file of mode 0600 atomically and durably."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    """Write a file of mode 0600 atomically and durably. Raises OSError."""
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.unlink(missing_ok=True)
     try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
@@ -83,3 +69,55 @@ def write_private(path: Path, data: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _read_private(path: Path) -> SecretBytes | None:
+    """What is in a file that only its owner may open; None if there is none. The opened file itself is judged."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        _check_private(path, os.fstat(file.fileno()), stat.S_ISREG)
+        return SecretBytes(file.read(MAX_FILE_BYTES))
+
+
+def _check_private(path: Path, status: os.stat_result, is_kind: Callable[[int], bool]) -> None:
+    if not is_kind(status.st_mode):
+        raise KeystoreError(path, "is a link or something else that does not belong there")
+    if status.st_uid != os.getuid():
+        raise KeystoreError(path, "belongs to another user")
+    if stat.S_IMODE(status.st_mode) & 0o077:
+        raise KeystoreError(path, f"is open to others (mode {stat.S_IMODE(status.st_mode):o}); take their rights away")
+
+
+def _parse_key(path: Path, text: bytes) -> PrivateKey:
+    try:
+        key = load_pem_private_key(text, password=None)
+    except (ValueError, TypeError) as problem:
+        raise KeystoreError(path, "is not a private key in PEM") from problem
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise KeystoreError(path, "is not an EC key")
+    return key
+
+
+def _parse_certificate(path: Path, text: bytes, key: PrivateKey, now: datetime.datetime) -> x509.Certificate:
+    try:
+        certificate = x509.load_pem_x509_certificate(text)
+        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+    except (ValueError, x509.ExtensionNotFound) as problem:
+        raise KeystoreError(path, "is not the certificate of an authority in PEM") from problem
+    if not constraints.ca:
+        raise KeystoreError(path, "is not the certificate of an authority")
+    if key.public_key() != certificate.public_key():
+        raise KeystoreError(path, f"does not belong to {KEY_FILE}")
+    if now >= certificate.not_valid_after_utc:
+        raise KeystoreError(path, f"expired on {certificate.not_valid_after_utc:%Y-%m-%d}")
+    if now < certificate.not_valid_before_utc:
+        raise KeystoreError(path, f"holds only from {certificate.not_valid_before_utc:%Y-%m-%d}; is the clock right?")
+    return certificate

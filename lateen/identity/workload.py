@@ -7,23 +7,28 @@ of its own user, the SDS secrets. While the authority cannot be reached the pres
 from __future__ import annotations
 
 import asyncio
+import itertools
+import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import grpc
-import grpc.aio
 import msgspec
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 
-from lateen.identity.certificate import build_request, key_pem, new_key
-from lateen.identity.csr_messages import METHOD, CertificateRequest, CertificateResponse
+from lateen.identity.certificate import PrivateKey, build_request, identity_of, key_pem, new_key
+from lateen.identity.csr_client import CertificateUnavailable, request_chain
 from lateen.values.names import SpiffeId
 from lateen.values.secret import SecretBytes
 
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 15.0
-CALL_TIMEOUT = 5.0
+LONGEST_PAUSE_WITHOUT = 1.0
+"""Seconds between attempts: with a certificate in hand there is time, without one there is not."""
+SHORTEST_USE = 1.0
+LONGEST_NAP = 20.0
+logger = logging.getLogger(__name__)
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -36,48 +41,55 @@ class Credentials(msgspec.Struct, frozen=True):
     not_after: float
 
 
-class AuthorityUnreachable(Exception):
-    """The authority did not answer, or refused; ``refused`` tells which."""
+def judge_chain(chain: Sequence[bytes], key: PrivateKey, identity: SpiffeId, now: float) -> Credentials:
+    """The authority's answer (PEM, root last) as credentials, if it is what was asked for.
 
-    def __init__(self, reason: str, refused: bool) -> None:
-        super().__init__(reason)
-        self.reason, self.refused = reason, refused
-
-
-async def request_credentials(socket: Path, token: str, identity: SpiffeId) -> Credentials:
-    """Make a key and have it certified. Raises AuthorityUnreachable."""
-    key = new_key()
-    request = CertificateRequest(csr=build_request(key, identity).decode())
-    async with grpc.aio.insecure_channel(f"unix:{socket}", options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
-        call = channel.unary_unary(
-            METHOD,
-            request_serializer=lambda message: message.SerializeToString(),
-            response_deserializer=CertificateResponse.FromString,
-        )
-        try:
-            response = await call(request, metadata=(("authorization", f"Bearer {token}"),), timeout=CALL_TIMEOUT)
-        except grpc.aio.AioRpcError as problem:
-            refused = problem.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.INVALID_ARGUMENT)
-            raise AuthorityUnreachable(problem.details() or str(problem.code()), refused) from problem
-    chain = [pem.encode() for pem in response.cert_chain]
-    leaf = x509.load_pem_x509_certificate(chain[0])
+    Raises CertificateUnavailable.
+    """
+    try:
+        certificates = [x509.load_pem_x509_certificate(pem) for pem in chain]
+        if len(certificates) < 2:
+            raise ValueError("it has no root")
+        for below, above in itertools.pairwise(certificates):
+            below.verify_directly_issued_by(above)
+        leaf = certificates[0]
+        if leaf.public_key() != key.public_key():
+            raise ValueError("it is for another key")
+        if identity_of(leaf) != identity:
+            raise ValueError(f"it is for {identity_of(leaf)}")
+    except (ValueError, TypeError, InvalidSignature) as problem:
+        raise CertificateUnavailable(f"the authority's certificate is of no use: {problem}") from problem
+    not_after = min(certificate.not_valid_after_utc for certificate in certificates).timestamp()
+    if not_after <= now:
+        raise CertificateUnavailable("the authority's certificate has already expired; are the clocks right?")
     return Credentials(
         chain=b"".join(chain[:-1]),
         key=key_pem(key),
         roots=chain[-1],
         not_before=leaf.not_valid_before_utc.timestamp(),
-        not_after=leaf.not_valid_after_utc.timestamp(),
+        not_after=not_after,
     )
 
 
-def renewal_time(credentials: Credentials, jitter: float) -> float:
-    """When to renew (Unix seconds): about half-way through the life; ``jitter`` (0 to 1) spreads it by a tenth."""
-    life = credentials.not_after - credentials.not_before
-    return credentials.not_before + life * (0.45 + 0.1 * jitter)
+def renewal_time(obtained: float, not_after: float, jitter: float) -> float:
+    """When to renew (Unix seconds): half-way from ``obtained`` to ``not_after``, and never at once.
+
+    ``jitter`` (0 to 1) spreads it by a tenth of that span.
+    """
+    return obtained + max((not_after - obtained) * (0.45 + 0.1 * jitter), SHORTEST_USE)
+
+
+def retry_pause(failures: int, certified: bool, jitter: float) -> float:
+    """How long to wait (seconds) after so many failures in a row; ``jitter`` (0 to 1) takes off up to a half."""
+    longest = LONGEST_PAUSE if certified else LONGEST_PAUSE_WITHOUT
+    return min(FIRST_PAUSE * 2.0 ** min(failures - 1, 16), longest) * (1 - jitter / 2)
 
 
 class WorkloadIdentity:
-    """Keeps one workload's credentials fresh and tells ``deliver`` of every new pair."""
+    """Keeps one workload's credentials fresh and tells ``deliver`` of every new pair.
+
+    ``now`` gives the time (Unix seconds); ``spread`` numbers from 0 to 1, so that many workloads do not ask at once.
+    """
 
     def __init__(
         self,
@@ -86,24 +98,40 @@ class WorkloadIdentity:
         token: str,
         deliver: Callable[[Credentials], None],
         now: Callable[[], float],
+        spread: Callable[[], float] = random.random,
     ) -> None:
         self.identity = identity
-        self._socket, self._token, self._deliver, self._now = socket, token, deliver, now
+        self._socket, self._token, self._deliver, self._now, self._spread = socket, token, deliver, now, spread
         self.credentials: Credentials | None = None
         self.problem = ""
 
     async def run(self) -> None:
-        """Get credentials and renew them for ever. Cancel to stop."""
-        pause = FIRST_PAUSE
+        """Get credentials and renew them for ever. Cancel to stop.
+
+        ``problem`` says why the last attempt failed, and is empty after one that did not.
+        """
+        failures = 0
         while True:
             try:
-                self.credentials = await request_credentials(self._socket, self._token, self.identity)
-            except AuthorityUnreachable as problem:
+                credentials = await self.obtain()
+            except CertificateUnavailable as problem:
+                failures += 1
+                if self.problem != problem.reason:
+                    logger.warning("no new certificate for %s: %s", self.identity, problem.reason)
                 self.problem = problem.reason
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, LONGEST_PAUSE)
+                await asyncio.sleep(retry_pause(failures, self.credentials is not None, self._spread()))
                 continue
-            self.problem, pause = "", FIRST_PAUSE
-            self._deliver(self.credentials)
-            wait = renewal_time(self.credentials, random.random()) - self._now()  # noqa: S311 - spreads load, no secret
-            await asyncio.sleep(max(wait, 1.0))
+            failures, self.problem, self.credentials = 0, "", credentials
+            self._deliver(credentials)
+            await self._sleep_until(renewal_time(self._now(), credentials.not_after, self._spread()))
+
+    async def obtain(self) -> Credentials:
+        """Make a new key and have it certified, once. Raises CertificateUnavailable."""
+        key = new_key()
+        chain = await request_chain(self._socket, self._token, build_request(key, self.identity))
+        return judge_chain(chain, key, self.identity, self._now())
+
+    async def _sleep_until(self, moment: float) -> None:
+        """In short naps: the loop's clock stands still while a machine is suspended, that of certificates does not."""
+        while (left := moment - self._now()) > 0:  # noqa: ASYNC110 - what is waited for is a time of day
+            await asyncio.sleep(min(left, LONGEST_NAP))

@@ -1,0 +1,49 @@
+"""The caller's side of the authority's service: one request, one chain.
+
+Comes in: a socket, a token and a certificate request. Goes out: the chain that the authority gave, not judged yet.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError
+
+from lateen.identity.csr_messages import METHOD, CertificateRequest, CertificateResponse
+
+CALL_TIMEOUT = 5.0
+MAX_ANSWER_BYTES = 256 * 1024
+_OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", MAX_ANSWER_BYTES))
+
+
+class CertificateUnavailable(Exception):
+    """There is no certificate now; ``reason`` says why in one sentence. Asking again later may help."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+async def request_chain(socket: Path, token: str, request: bytes) -> list[bytes]:
+    """Have a certificate request (PEM) signed: the chain as PEM, leaf first and root last.
+
+    Each call has a connection of its own, so that an authority that was started anew is found at once. Raises
+    CertificateUnavailable where nobody answers within some seconds, or the authority refuses.
+    """
+    async with grpc.aio.insecure_channel(f"unix:{socket}", options=_OPTIONS) as channel:
+        call = channel.unary_unary(
+            METHOD,
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=lambda answer: answer,
+        )
+        message = CertificateRequest(csr=request.decode("ascii"))
+        try:
+            answer = await call(message, metadata=(("authorization", f"Bearer {token}"),), timeout=CALL_TIMEOUT)
+            chain: list[str] = list(CertificateResponse.FromString(answer).cert_chain)
+        except grpc.aio.AioRpcError as problem:
+            raise CertificateUnavailable(problem.details() or str(problem.code())) from problem
+        except DecodeError as problem:
+            raise CertificateUnavailable("the authority's answer cannot be read") from problem
+    return [pem.encode() for pem in chain]
