@@ -164,7 +164,7 @@ def _overload_manager() -> Any:
 
 
 def _dns_resolver() -> Any:
-    """A server that does not answer holds a start up for 4 s at most, as clusters wait for their first lookup."""
+    """Clusters wait for their first lookup: a server that does not answer holds a start up for 9 s, not for ever."""
     config = cares_dns_resolver_pb2.CaresDnsResolverConfig(
         query_timeout_seconds=wire.uint64(DNS_QUERY_SECONDS), query_tries=wire.uint32(DNS_TRIES)
     )

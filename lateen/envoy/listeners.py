@@ -59,9 +59,12 @@ def _at_edge(listener: Listener) -> bool:
 
 
 def _listener_filters(listener: Listener) -> list[Any]:
-    """First where the connection was meant to go, then its first bytes: TLS before HTTP."""
+    """First where the connection was meant to go, then its first bytes: TLS before HTTP.
+
+    With ``use_original_dst`` Envoy adds the first of them by itself.
+    """
     wanted = (
-        (listener.original_dst or listener.use_original_dst, ORIGINAL_DST, original_dst_pb2.OriginalDst()),
+        (listener.original_dst and not listener.use_original_dst, ORIGINAL_DST, original_dst_pb2.OriginalDst()),
         (listener.inspect_tls, TLS_INSPECTOR, tls_inspector_pb2.TlsInspector()),
         (listener.inspect_http, HTTP_INSPECTOR, http_inspector_pb2.HttpInspector()),
     )

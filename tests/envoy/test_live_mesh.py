@@ -240,11 +240,32 @@ def test_a_denial_beats_a_permission(mesh: Mesh) -> None:
     assert (answer.status, answer.body) == (403, b"RBAC: access denied")
 
 
-@pytest.mark.parametrize("path", ["/x/../admin", "/./admin", "/x/%2e%2e/admin", "/admin?x=1", "/admin#x", "\\admin"])
+SPELLINGS = (
+    "/x/../admin",
+    "/./admin",
+    "/x/%2e%2e/admin",
+    "/x/..;/admin",
+    "/.;/admin",
+    "/%2e/admin",
+    "/%61dmin",
+    "/admin?x=1",
+    "/admin#x",
+    "/admin;x=1",
+    "/admin/",
+    "/admin%23",
+    "/admin%00",
+    "/admin\xff",
+    "\\admin",
+    "/x/..\\admin",
+    "http://h/admin",
+)
+
+
+@pytest.mark.parametrize("path", SPELLINGS)
 def test_another_spelling_of_the_path_is_denied_too(mesh: Mesh, path: str) -> None:
     text = f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-    status = raw(mesh.client_port, text.encode()).partition(b"\r\n")[0]
-    assert status.split()[1] in (b"400", b"403", b"404"), status
+    status = raw(mesh.client_port, text.encode("latin-1")).partition(b"\r\n")[0]
+    assert status.split()[1] in (b"400", b"403"), status
 
 
 @pytest.mark.parametrize("value", ["", "a", "\xff\xfe"], ids=["empty", "text", "bytes that are no text"])
