@@ -205,8 +205,6 @@ async def serve(application: Starlette, listener: socket.socket) -> None:
     server = _Server(config)
     try:
         await server.serve(sockets=[listener])
-    except asyncio.CancelledError:
-        server.force_exit = True
-        raise
     finally:
-        listener.close()
+        for listening in server.servers:
+            listening.close()

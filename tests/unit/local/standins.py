@@ -39,15 +39,19 @@ while True:
 """
 
 CONTROL = """
-import socket, sys, time
-listeners = []
-for name in ("xds.sock", "ca.sock"):
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(sys.argv[1] + "/" + name)
-    listener.listen(8)
-    listeners.append(listener)
+import json, os, socket, sys
+listeners = {}
+for name in ("xds.sock", "ca.sock", "control.sock"):
+    listeners[name] = socket.socket(socket.AF_UNIX)
+    listeners[name].bind(sys.argv[1] + "/" + name)
+    listeners[name].listen(8)
 while True:
-    time.sleep(60)
+    connection, _ = listeners["control.sock"].accept()
+    connection.recv(65536)
+    proxies = [{"id": name, "types": {"clusters": {"state": "SYNCED"}}} for name in os.listdir(sys.argv[1] + "/proxies")]
+    body = json.dumps({"findings": [], "proxies": proxies}).encode()
+    connection.sendall(b"HTTP/1.1 200 OK\\r\\ncontent-length: %d\\r\\n\\r\\n" % len(body) + body)
+    connection.close()
 """
 
 
