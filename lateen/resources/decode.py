@@ -16,7 +16,7 @@ import msgspec
 from lateen.findings import Finding, Severity, error
 from lateen.resources.base import Duration
 from lateen.resources.documents import Document
-from lateen.resources.registry import BY_GROUP_AND_NAME, ISTIO_GROUPS, Kind
+from lateen.resources.registry import BARE, BY_GROUP_AND_NAME, ISTIO_GROUPS, Kind
 from lateen.resources.resource import Resource
 from lateen.resources.shape import Problem, walk
 from lateen.values.names import Origin, ResourceKey
@@ -25,6 +25,7 @@ _DURATION = re.compile(
     r"^-?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:ns|us|ms|s|m|h)(?:(?:[0-9]+(?:\.[0-9]*)?)(?:ns|us|ms|s|m|h))*$"
 )
 _DURATION_PART = re.compile(r"([0-9.]+)(ns|us|ms|s|m|h)")
+_HEADER = frozenset({"apiVersion", "kind", "metadata"})
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -68,9 +69,11 @@ def decode(
     value = document.value
     if not isinstance(value, dict):
         return None, (error("not-a-resource", "a resource is a mapping with apiVersion and kind", document.origin()),)
-    kind, problem = _kind(document, value)
+    kind, problem = _kind(document, value, kind_hint)
     if kind is None:
         return None, (problem,) if problem is not None else ()
+    if kind.bare:
+        return _decode_bare(document, kind)
     key = identify(document, default_namespace)
     metadata = value.get("metadata")
     if key is None or not isinstance(metadata, dict):
@@ -94,12 +97,29 @@ def decode(
     )
 
 
+def _decode_bare(document: Document, kind: Kind) -> tuple[Resource | None, tuple[Finding, ...]]:
+    """A document of its own form: what is not apiVersion, kind and metadata is its content."""
+    metadata = document.value.get("metadata")
+    named = metadata if isinstance(metadata, dict) else {}
+    key = ResourceKey(kind.name, str(named.get("namespace") or ""), str(named.get("name") or kind.name))
+    origin = Origin(kind.name, key.namespace, key.name, document.path, document.line)
+    content = {name: value for name, value in document.value.items() if name not in _HEADER}
+    spec, findings = _content(content, kind, "", document, origin)
+    if findings:
+        return None, findings
+    return Resource(key=key, origin=origin, spec=spec, lines=document.lines), ()
+
+
 def _texts(value: Any) -> dict[str, str]:
     return {str(name): str(text) for name, text in value.items()} if isinstance(value, dict) else {}
 
 
-def _kind(document: Document, value: dict[str, Any]) -> tuple[Kind | None, Finding | None]:
+def _kind(document: Document, value: dict[str, Any], hint: str) -> tuple[Kind | None, Finding | None]:
     api_version, name = value.get("apiVersion"), value.get("kind")
+    if name is None and api_version is None and hint in BARE:
+        return BARE[hint], None
+    if isinstance(name, str) and name in BARE and api_version in (None, *BARE[name].versions):
+        return BARE[name], None
     origin = document.origin(str(name or "Document"))
     if not isinstance(api_version, str) or not isinstance(name, str):
         message = "a resource needs apiVersion and kind"
@@ -125,7 +145,12 @@ def _spec(document: Document, kind: Kind, origin: Origin) -> tuple[Any, tuple[Fi
     value = document.value
     prefix = "" if kind.flat else "spec"
     content = value if kind.flat else value.get("spec")
-    content = {} if content is None else content
+    return _content({} if content is None else content, kind, prefix, document, origin)
+
+
+def _content(
+    content: Any, kind: Kind, prefix: str, document: Document, origin: Origin
+) -> tuple[Any, tuple[Finding, ...]]:
     try:
         return msgspec.convert(content, kind.struct, dec_hook=read_scalar, str_keys=True), ()
     except (msgspec.ValidationError, ValueError):

@@ -5,27 +5,44 @@ from __future__ import annotations
 import msgspec
 
 from lateen.resources.destination_rule import DestinationRuleSpec
+from lateen.resources.envoy_filter import EnvoyFilterSpec
+from lateen.resources.extensions import TrafficExtensionSpec, WasmPluginSpec
 from lateen.resources.gateway import GatewaySpec
 from lateen.resources.kubernetes import KubernetesServiceSpec, SecretSpec
+from lateen.resources.mesh_config import MeshConfigSpec
+from lateen.resources.mesh_networks import MeshNetworksSpec
+from lateen.resources.proxy_config import ProxyConfigSpec
+from lateen.resources.request_authentication import RequestAuthenticationSpec
 from lateen.resources.security import AuthorizationPolicySpec, PeerAuthenticationSpec
 from lateen.resources.service_entry import ServiceEntrySpec
+from lateen.resources.sidecar import SidecarSpec
+from lateen.resources.telemetry import TelemetrySpec
 from lateen.resources.virtual_service import VirtualServiceSpec
 from lateen.resources.workload_entry import WorkloadEntrySpec
+from lateen.resources.workload_group import WorkloadGroupSpec
 
 NETWORKING = "networking.istio.io"
 SECURITY = "security.istio.io"
+TELEMETRY = "telemetry.istio.io"
+EXTENSIONS = "extensions.istio.io"
+MESH = "mesh.istio.io"
 _NETWORKING_VERSIONS = ("v1", "v1beta1", "v1alpha3")
 _SECURITY_VERSIONS = ("v1", "v1beta1")
 
 
 class Kind(msgspec.Struct, frozen=True):
-    """One kind: its group, versions, and the struct of its content. ``flat``: the content stands beside metadata."""
+    """One kind: its group, versions, and the struct of its content.
+
+    ``flat``: the content stands beside metadata. ``bare``: it is a document of its own form, which needs neither
+    apiVersion nor metadata.
+    """
 
     name: str
     group: str
     versions: tuple[str, ...]
     struct: type[msgspec.Struct]
     flat: bool = False
+    bare: bool = False
 
 
 KINDS: tuple[Kind, ...] = (
@@ -36,16 +53,28 @@ KINDS: tuple[Kind, ...] = (
     Kind("WorkloadEntry", NETWORKING, _NETWORKING_VERSIONS, WorkloadEntrySpec),
     Kind("PeerAuthentication", SECURITY, _SECURITY_VERSIONS, PeerAuthenticationSpec),
     Kind("AuthorizationPolicy", SECURITY, _SECURITY_VERSIONS, AuthorizationPolicySpec),
+    Kind("RequestAuthentication", SECURITY, _SECURITY_VERSIONS, RequestAuthenticationSpec),
+    Kind("WorkloadGroup", NETWORKING, _NETWORKING_VERSIONS, WorkloadGroupSpec),
+    Kind("Sidecar", NETWORKING, _NETWORKING_VERSIONS, SidecarSpec),
+    Kind("EnvoyFilter", NETWORKING, ("v1alpha3",), EnvoyFilterSpec),
+    Kind("ProxyConfig", NETWORKING, ("v1beta1",), ProxyConfigSpec),
+    Kind("Telemetry", TELEMETRY, ("v1", "v1alpha1"), TelemetrySpec),
+    Kind("WasmPlugin", EXTENSIONS, ("v1alpha1",), WasmPluginSpec),
+    Kind("TrafficExtension", EXTENSIONS, ("v1alpha1",), TrafficExtensionSpec),
+    Kind("MeshConfig", MESH, ("v1alpha1",), MeshConfigSpec, flat=True, bare=True),
+    Kind("MeshNetworks", MESH, ("v1alpha1",), MeshNetworksSpec, flat=True, bare=True),
     Kind("Service", "", ("v1",), KubernetesServiceSpec),
     Kind("Secret", "", ("v1",), SecretSpec, flat=True),
 )
+BARE = {kind.name: kind for kind in KINDS if kind.bare}
 BY_GROUP_AND_NAME = {(kind.group, kind.name): kind for kind in KINDS}
 ISTIO_GROUPS = frozenset(
     {
         NETWORKING,
         SECURITY,
-        "telemetry.istio.io",
-        "extensions.istio.io",
+        TELEMETRY,
+        EXTENSIONS,
+        MESH,
         "config.istio.io",
         "rbac.istio.io",
         "authentication.istio.io",

@@ -102,7 +102,7 @@ def _unknown(name: str, below: str, fields: dict[str, Any], path: str) -> Proble
 
 def _scalar(value: Any, wanted: inspect.Type, path: str, problems: list[Problem]) -> Any:
     if isinstance(wanted, inspect.StrType):
-        return value if isinstance(value, str) else _wrong(value, 'text; put it into quotes: "..."', path, problems)
+        return value if isinstance(value, str) else _wrong(value, "text", path, problems, _quoted(value))
     if isinstance(wanted, inspect.BoolType):
         return value if isinstance(value, bool) else _wrong(value, "true or false", path, problems)
     if isinstance(wanted, inspect.IntType):
@@ -145,9 +145,20 @@ def _duration(value: Any, path: str, problems: list[Problem]) -> Any:
     return value
 
 
-def _wrong(value: Any, wanted: str, path: str, problems: list[Problem]) -> Any:
+def _quoted(value: Any) -> str:
+    """How to write what YAML took for something else than text: a number, or an address that ends in a colon."""
+    if isinstance(value, bool):
+        return f'put it into quotes: "{str(value).lower()}"'
+    if isinstance(value, int | float):
+        return f'put it into quotes: "{value}"'
+    if isinstance(value, dict) and len(value) == 1 and next(iter(value.values())) is None:
+        return f'put it into quotes: "{next(iter(value))}:"'
+    return ""
+
+
+def _wrong(value: Any, wanted: str, path: str, problems: list[Problem], remedy: str = "") -> Any:
     shown = "nothing" if value is None else _shown(value)
-    problems.append(Problem("wrong-type", f"{shown} stands where {wanted} is expected", path))
+    problems.append(Problem("wrong-type", f"{shown} stands where {wanted} is expected", path, remedy))
     return value
 
 

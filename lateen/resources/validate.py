@@ -9,11 +9,21 @@ from collections.abc import Callable
 
 from lateen.findings import Finding
 from lateen.resources.checks import Report
+from lateen.resources.checks.envoy_filter import check_envoy_filter
+from lateen.resources.checks.extensions import check_traffic_extension, check_wasm_plugin
 from lateen.resources.checks.gateway import check_gateway
+from lateen.resources.checks.kubernetes import check_secret, check_service
+from lateen.resources.checks.mesh_config import check_mesh_config
+from lateen.resources.checks.mesh_networks import check_mesh_networks
+from lateen.resources.checks.metadata import check_metadata
+from lateen.resources.checks.request_authentication import check_request_authentication
 from lateen.resources.checks.security import check_authorization_policy, check_peer_authentication
 from lateen.resources.checks.service_entry import check_service_entry, check_workload_entry
+from lateen.resources.checks.sidecar import check_sidecar
+from lateen.resources.checks.telemetry import check_telemetry
 from lateen.resources.checks.traffic_policy import check_destination_rule
 from lateen.resources.checks.virtual_service import check_virtual_service
+from lateen.resources.checks.workload_group import check_proxy_config, check_workload_group
 from lateen.resources.resource import Resource
 
 CHECKS: dict[str, Callable[[Report], None]] = {
@@ -24,14 +34,26 @@ CHECKS: dict[str, Callable[[Report], None]] = {
     "WorkloadEntry": check_workload_entry,
     "PeerAuthentication": check_peer_authentication,
     "AuthorizationPolicy": check_authorization_policy,
+    "RequestAuthentication": check_request_authentication,
+    "Sidecar": check_sidecar,
+    "EnvoyFilter": check_envoy_filter,
+    "Telemetry": check_telemetry,
+    "WasmPlugin": check_wasm_plugin,
+    "TrafficExtension": check_traffic_extension,
+    "WorkloadGroup": check_workload_group,
+    "ProxyConfig": check_proxy_config,
+    "MeshConfig": check_mesh_config,
+    "MeshNetworks": check_mesh_networks,
+    "Service": check_service,
+    "Secret": check_secret,
 }
 
 
 def validate_resource(resource: Resource) -> tuple[Finding, ...]:
     """Everything that is wrong with what a resource says."""
-    check = CHECKS.get(resource.key.kind)
-    if check is None:
-        return ()
     report = Report(resource)
-    check(report)
+    check_metadata(report)
+    check = CHECKS.get(resource.key.kind)
+    if check is not None:
+        check(report)
     return tuple(report.findings)

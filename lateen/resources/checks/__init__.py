@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Iterable, Mapping
 
-from lateen.findings import Finding, error, warning
+from lateen.findings import Finding, Severity, error, warning
 from lateen.resources.base import StringMatch
 from lateen.resources.resource import Resource
+from lateen.values.network import MAX_PORT, is_label
+from lateen.values.protocol import parse_protocol
 
 MAX_PATTERN = 1024
-_LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
-_HOST_LABEL = re.compile(r"[A-Za-z0-9_](?:[-A-Za-z0-9_]{0,61}[A-Za-z0-9_])?")
+MAX_LABEL = 63
 _LABEL_VALUE = re.compile(r"(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 _LABEL_KEY = re.compile(r"(?:[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
-_HEADER = re.compile(r":?[-!#$%&'*+.^_`|~A-Za-z0-9]+")
+_HEADER = re.compile(r"[-_A-Za-z0-9]+")
+_PROTOCOLS = frozenset({"UDP", "HTTP_PROXY", "HBONE", "DOUBLE_HBONE"})
 
 
 class Report:
@@ -31,54 +32,35 @@ class Report:
     def warn(self, field: str, message: str, remedy: str = "", code: str = "questionable") -> None:
         self.findings.append(warning(code, message, self.resource.origin_at(field), remedy))
 
+    def note(self, field: str, message: str, remedy: str = "", code: str = "questionable") -> None:
+        self.findings.append(Finding(code, Severity.INFO, message, self.resource.origin_at(field), remedy))
+
+    def is_given(self, *fields: str) -> bool:
+        """Whether the document has one of these fields, even with a value that is the default."""
+        return any(field in self.resource.lines for field in fields)
+
 
 # --- names -----------------------------------------------------------------------------------------------------------
 
 
-def is_label(text: str) -> bool:
-    """Whether a text is a DNS label as Kubernetes names are."""
-    return bool(_LABEL.fullmatch(text))
-
-
-def is_host(text: str) -> bool:
-    """Whether a text is a host name without wildcard: labels of at most 63 characters, 255 in all."""
-    name = text.removesuffix(".")
-    labels = name.split(".")
-    if not name or len(name) > 255 or labels[-1].isdigit():
-        return False
-    return all(_HOST_LABEL.fullmatch(label) for label in labels)
-
-
-def is_wildcard_host(text: str) -> bool:
-    """A host name, or one whose first label is ``*``, or ``*`` alone."""
-    if text == "*":
-        return True
-    return is_host(text.removeprefix("*."))
-
-
-def is_ip(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
-def is_cidr(text: str) -> bool:
-    try:
-        ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        return False
-    return True
-
-
 def is_header(text: str) -> bool:
+    """Whether a text is a plain header name: letters, digits, dashes and underscores."""
     return bool(_HEADER.fullmatch(text))
 
 
+def is_protocol(text: str) -> bool:
+    """Whether a text names a protocol of a port, in any case; empty text names none."""
+    return bool(text) and (parse_protocol(text) is not None or text.upper() in _PROTOCOLS)
+
+
+def is_unix_path(path: str) -> bool:
+    """Whether a text is the path of a Unix socket: absolute and not a folder, or ``@`` and a name."""
+    return path.startswith("@") or (path.startswith("/") and not path.endswith("/"))
+
+
 def check_port(report: Report, field: str, number: int | None) -> None:
-    if number is not None and not 1 <= number <= 65535:
-        report.error(field, f"port {number} is not between 1 and 65535")
+    if number is not None and not 1 <= number <= MAX_PORT:
+        report.error(field, f"port {number} is not between 1 and {MAX_PORT}")
 
 
 def check_labels(report: Report, field: str, labels: Mapping[str, str]) -> None:
@@ -98,6 +80,8 @@ def check_selector(report: Report, field: str, labels: Mapping[str, str]) -> Non
             report.error(field, "a selector has an empty label name")
         elif "*" in name or "*" in value:
             report.error(f"{field}.{name}", "a selector cannot have wildcards", "name the label's value in full")
+        elif len(value) > MAX_LABEL:
+            report.error(f"{field}.{name}", f"a label's value has at most {MAX_LABEL} characters")
 
 
 def check_export_to(report: Report, entries: Iterable[str]) -> None:

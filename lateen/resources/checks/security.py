@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 
-from lateen.resources.checks import Report, check_selector, is_cidr
+import msgspec
+
+from lateen.resources.checks import Report
+from lateen.resources.checks.selection import check_match_labels, check_targets
 from lateen.resources.fields import set_fields
 from lateen.resources.security import AuthorizationPolicySpec, Operation, PeerAuthenticationSpec, Rule, Source
+from lateen.values.network import MAX_PORT, is_cidr
 
 MAX_RULES = 512
 PLAIN_KEYS = frozenset(
@@ -47,22 +51,21 @@ _CUSTOM_KEYS = ("source.namespace", "source.serviceAccount", "source.trustDomain
 def check_peer_authentication(report: Report) -> None:
     spec: PeerAuthenticationSpec = report.resource.spec
     labels = spec.selector.match_labels if spec.selector else {}
-    if spec.selector is not None:
-        check_selector(report, "spec.selector.matchLabels", labels)
+    check_match_labels(report, "spec.selector", spec.selector)
+    if not spec.port_level_mtls and report.is_given("spec.portLevelMtls", "spec.port_level_mtls"):
+        report.error("spec.portLevelMtls", "portLevelMtls names no port", "name one, or leave it out")
     if spec.port_level_mtls and not labels:
         report.error("spec.portLevelMtls", "portLevelMtls needs a selector", "add selector.matchLabels")
     for port in spec.port_level_mtls:
-        if not port.isdigit() or not 1 <= int(port) <= 65535:
+        if not _is_port(port) or port == "0":
             report.error(f"spec.portLevelMtls.{port}", f"{port!r} is no port of a workload")
 
 
 def check_authorization_policy(report: Report) -> None:
     spec: AuthorizationPolicySpec = report.resource.spec
     action = spec.action or "ALLOW"
-    if spec.selector is not None:
-        check_selector(report, "spec.selector.matchLabels", spec.selector.match_labels)
-        if spec.target_refs or spec.target_ref:
-            report.error("spec.selector", "selector and targetRefs exclude each other", "keep one of them")
+    check_match_labels(report, "spec.selector", spec.selector)
+    check_targets(report, spec.selector, spec.target_ref, spec.target_refs)
     if action == "CUSTOM" and (spec.provider is None or not spec.provider.name):
         report.error("spec.provider", "CUSTOM needs provider.name", code="missing-field")
     if action != "CUSTOM" and spec.provider is not None:
@@ -70,7 +73,7 @@ def check_authorization_policy(report: Report) -> None:
     if not spec.rules and action in ("CUSTOM", "DENY"):
         report.error("spec.rules", f"{action} without rules never matches", "add rules, rules: [{}] for all")
     elif not spec.rules and action == "ALLOW":
-        report.warn("spec", "ALLOW without rules denies every request", "write rules: [{}] to allow everything")
+        report.note("spec", "ALLOW without rules denies every request", "write rules: [{}] to allow everything")
     if len(spec.rules) > MAX_RULES:
         report.error("spec.rules", f"there are more than {MAX_RULES} rules")
     for index, rule in enumerate(spec.rules):
@@ -79,8 +82,8 @@ def check_authorization_policy(report: Report) -> None:
 
 
 def _check_empty_strings(report: Report) -> None:
-    for path, shape, value in set_fields(report.resource.spec.rules, "spec.rules", "rules"):
-        if isinstance(value, tuple) and "" in value and not shape.endswith("alues"):
+    for path, _, value in set_fields(report.resource.spec.rules, "spec.rules", "rules"):
+        if isinstance(value, tuple) and "" in value:
             report.error(path, "an empty text matches nothing", "leave it out")
 
 
@@ -93,6 +96,9 @@ def _check_rule(report: Report, field: str, rule: Rule, action: str) -> None:
         _check_source(report, f"{field}.from[{index}]", entry.source, action)
     for index, target in enumerate(rule.to or ()):
         _check_operation(report, f"{field}.to[{index}]", target.operation)
+    if action == "DENY" and _denies_every_connection(rule):
+        message = "this DENY asks about HTTP alone, so it denies every connection to TCP ports"
+        report.warn(field, message, "name the HTTP ports in to[].operation.ports")
     for index, condition in enumerate(rule.when):
         place = f"{field}.when[{index}]"
         if not condition.key:
@@ -112,8 +118,20 @@ def _check_rule(report: Report, field: str, rule: Rule, action: str) -> None:
                     report.error(f"{place}.{name}[{number}]", f"{value!r} is no port")
 
 
+def _denies_every_connection(rule: Rule) -> bool:
+    """Whether nothing in the rule can be told of a TCP connection; fields of HTTP count as true there."""
+    sources = [entry.source for entry in rule.from_ or () if entry.source is not None]
+    operations = [entry.operation for entry in rule.to or () if entry.operation is not None]
+    if operations:
+        return not any(operation.ports or operation.not_ports for operation in operations)
+    return bool(sources) and not any(
+        msgspec.structs.replace(source, request_principals=(), not_request_principals=()) != Source()
+        for source in sources
+    )
+
+
 def _is_port(text: str) -> bool:
-    return text.isdigit() and 0 <= int(text) <= 65535
+    return text.isascii() and text.isdigit() and len(text) < 10 and int(text) <= MAX_PORT
 
 
 def _check_source(report: Report, field: str, source: Source | None, action: str) -> None:
@@ -154,12 +172,12 @@ def _check_operation(report: Report, field: str, operation: Operation | None) ->
                 report.error(f"{field}.operation.{name}[{index}]", f"{port!r} is no port")
     for name, paths in (("paths", operation.paths), ("notPaths", operation.not_paths)):
         for index, path in enumerate(paths):
-            if "{" in path or "}" in path:
+            if "{*}" in path or "{**}" in path:
                 _check_template(report, f"{field}.operation.{name}[{index}]", path)
 
 
 def _check_template(report: Report, field: str, path: str) -> None:
-    """Path templates: ``{*}`` is one segment, ``{**}`` the rest and last."""
+    """Path templates: ``{*}`` is one segment; ``{**}`` is any number of them, and the last of the two kinds."""
     segments = path.split("/")
     for segment in segments:
         if "{" in segment or "}" in segment:
@@ -167,5 +185,6 @@ def _check_template(report: Report, field: str, path: str) -> None:
                 report.error(field, f"{segment!r} is neither {{*}} nor {{**}}")
         elif "*" in segment:
             report.error(field, "a template does not mix with *", "use {*} or {**}")
-    if "{**}" in segments[:-1]:
-        report.error(field, "{**} can only be the last part of a path")
+    operators = [segment for segment in segments if segment.startswith("{")]
+    if "{**}" in operators[:-1]:
+        report.error(field, "{**} can only be the last operator of a path")

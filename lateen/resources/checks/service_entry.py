@@ -7,14 +7,13 @@ from lateen.resources.checks import (
     check_export_to,
     check_labels,
     check_port,
-    is_cidr,
-    is_host,
-    is_ip,
-    is_label,
-    is_wildcard_host,
+    is_protocol,
+    is_unix_path,
 )
+from lateen.resources.checks.selection import check_label_selector
 from lateen.resources.service_entry import ServiceEntrySpec
 from lateen.resources.workload_entry import WorkloadEntrySpec
+from lateen.values.network import is_cidr, is_host, is_ip, is_label, is_partial_wildcard, is_wildcard_host
 from lateen.values.protocol import Protocol, parse_protocol
 
 MAX_HOSTS = 256
@@ -30,8 +29,9 @@ def check_service_entry(report: Report) -> None:
             report.error(f"spec.hosts[{index}]", "the host * would take every name", "name the host")
         elif not is_wildcard_host(host):
             report.error(f"spec.hosts[{index}]", f"{host!r} is not a host name")
-        elif "." not in host:
-            report.warn(f"spec.hosts[{index}]", f"{host} is a short name", "write the full name")
+        elif is_partial_wildcard(host):
+            message = f"the wildcard of {host} is only a part of its first label"
+            report.warn(f"spec.hosts[{index}]", message, "such as *.example.com")
     if len(spec.addresses) > MAX_HOSTS:
         report.error("spec.addresses", f"there are more than {MAX_HOSTS} addresses")
     for index, address in enumerate(spec.addresses):
@@ -42,11 +42,12 @@ def check_service_entry(report: Report) -> None:
             report.error(field, f"address ranges do not go with resolution {spec.resolution}", "give single addresses")
     check_export_to(report, spec.export_to)
     if spec.workload_selector is not None:
-        check_labels(report, "spec.workloadSelector.labels", spec.workload_selector.labels)
+        check_label_selector(report, "spec.workloadSelector", spec.workload_selector)
         if spec.endpoints:
             report.error("spec.endpoints", "endpoints and workloadSelector exclude each other", "keep one of them")
-        if spec.resolution == "NONE":
-            report.warn("spec.workloadSelector", "with resolution NONE nothing is selected", "use STATIC")
+        if spec.resolution in ("NONE", "DNS", "DNS_ROUND_ROBIN"):
+            message = f"with resolution {spec.resolution} nothing is selected"
+            report.warn("spec.workloadSelector", message, "use STATIC")
     _check_ports(report, spec)
     _check_resolution(report, spec)
 
@@ -54,11 +55,14 @@ def check_service_entry(report: Report) -> None:
 def _check_ports(report: Report, spec: ServiceEntrySpec) -> None:
     names: set[str] = set()
     numbers: set[int] = set()
+    gets_address = spec.resolution != "NONE" and not any("*" in host for host in spec.hosts)
     for index, port in enumerate(spec.ports):
         field = f"spec.ports[{index}]"
         check_port(report, f"{field}.number", port.number)
-        if port.target_port is not None:
+        if port.target_port:
             check_port(report, f"{field}.targetPort", port.target_port)
+            if spec.resolution == "NONE":
+                report.warn(f"{field}.targetPort", "with resolution NONE a targetPort has no effect", "leave it out")
         if not port.name:
             report.error(field, "the port needs a name", code="missing-field")
         elif not is_label(port.name.lower()):
@@ -69,11 +73,11 @@ def _check_ports(report: Report, spec: ServiceEntrySpec) -> None:
             report.error(f"{field}.number", f"port {port.number} stands twice")
         names.add(port.name)
         numbers.add(port.number)
-        protocol = parse_protocol(port.protocol or "")
-        if protocol is None:
-            report.error(f"{field}.protocol", f"{port.protocol!r} is no protocol", "such as HTTP, TLS or TCP")
-        elif protocol is Protocol.TCP and not spec.addresses and spec.resolution != "DYNAMIC_DNS":
-            message = f"TCP port {port.number} without addresses takes this port's traffic to any address"
+        protocol = port.protocol or ""
+        if protocol and not is_protocol(protocol):
+            report.error(f"{field}.protocol", f"{protocol!r} is no protocol", "such as HTTP, TLS or TCP")
+        elif protocol in ("", "TCP") and not spec.addresses and not gets_address and spec.resolution != "DYNAMIC_DNS":
+            message = f"port {port.number} without addresses takes this port's traffic to any address"
             report.warn(field, message, "give spec.addresses")
 
 
@@ -81,7 +85,7 @@ def _check_resolution(report: Report, spec: ServiceEntrySpec) -> None:
     known = {port.name for port in spec.ports}
     for index, endpoint in enumerate(spec.endpoints):
         field = f"spec.endpoints[{index}]"
-        check_endpoint(report, field, endpoint, is_inline=True)
+        check_endpoint(report, field, endpoint)
         for name in endpoint.ports:
             if name not in known:
                 report.error(f"{field}.ports.{name}", f"the ServiceEntry has no port {name}", "name one of its ports")
@@ -92,16 +96,20 @@ def _check_resolution(report: Report, spec: ServiceEntrySpec) -> None:
             report.error(f"{field}.address", f"{endpoint.address!r} is no address", "use an address, or resolution DNS")
         if spec.resolution.startswith("DNS") and in_socket:
             report.error(f"{field}.address", "a Unix socket does not go with resolution DNS")
+        if spec.resolution.startswith("DNS") and not endpoint.address:
+            report.error(field, "with resolution DNS an endpoint needs an address", code="missing-field")
     if spec.resolution == "NONE" and spec.endpoints:
         report.error("spec.endpoints", "resolution NONE takes no endpoints", "use STATIC")
     if spec.resolution in ("DNS", "DNS_ROUND_ROBIN"):
         _check_dns(report, spec)
+    if spec.resolution in ("STATIC", "DNS", "DNS_ROUND_ROBIN") and len(spec.hosts) > 1:
+        _check_shared_ports(report, spec)
     if spec.resolution == "DYNAMIC_DNS":
         _check_dynamic(report, spec)
 
 
 def _check_dns(report: Report, spec: ServiceEntrySpec) -> None:
-    if not spec.endpoints and spec.workload_selector is None:
+    if not spec.endpoints:
         for index, host in enumerate(spec.hosts):
             if host.startswith("*"):
                 report.error(
@@ -109,9 +117,13 @@ def _check_dns(report: Report, spec: ServiceEntrySpec) -> None:
                 )
     if spec.resolution == "DNS_ROUND_ROBIN" and len(spec.endpoints) > 1:
         report.error("spec.endpoints", "DNS_ROUND_ROBIN takes one endpoint at most", "use DNS")
-    plain = [port for port in spec.ports if not _has_names(port.protocol)]
-    if len(spec.hosts) > 1 and plain:
-        report.error("spec.hosts", "several hosts cannot share TCP ports with resolution DNS", "write one entry a host")
+
+
+def _check_shared_ports(report: Report, spec: ServiceEntrySpec) -> None:
+    for index, port in enumerate(spec.ports):
+        if not _has_names(port.protocol):
+            message = f"port {port.number} cannot tell its hosts apart: only HTTP and TLS carry the host's name"
+            report.error(f"spec.ports[{index}]", message, "write one entry a host")
 
 
 def _has_names(protocol: str | None) -> bool:
@@ -133,10 +145,11 @@ def _check_dynamic(report: Report, spec: ServiceEntrySpec) -> None:
 
 
 def check_workload_entry(report: Report) -> None:
-    check_endpoint(report, "spec", report.resource.spec, is_inline=False)
+    check_endpoint(report, "spec", report.resource.spec)
 
 
-def check_endpoint(report: Report, field: str, entry: WorkloadEntrySpec, *, is_inline: bool) -> None:
+def check_endpoint(report: Report, field: str, entry: WorkloadEntrySpec) -> None:
+    """One address behind a service: a WorkloadEntry of its own, or an endpoint of a ServiceEntry."""
     address = entry.address
     if not address:
         if entry.network:
@@ -145,7 +158,7 @@ def check_endpoint(report: Report, field: str, entry: WorkloadEntrySpec, *, is_i
             report.error(field, "an endpoint needs an address", code="missing-field")
     elif address.startswith("unix://"):
         path = address.removeprefix("unix://")
-        if not path.startswith(("/", "@")) or path.endswith("/"):
+        if not is_unix_path(path):
             report.error(f"{field}.address", "a Unix socket is an absolute path or @name", "write unix:///path")
         if entry.ports:
             report.error(f"{field}.ports", "a Unix socket has no ports", "leave ports out")

@@ -10,10 +10,6 @@ from lateen.resources.checks import (
     check_percentage,
     check_port,
     check_selector,
-    is_host,
-    is_ip,
-    is_label,
-    is_wildcard_host,
 )
 from lateen.resources.destination_rule import (
     ClientTlsSettings,
@@ -26,6 +22,7 @@ from lateen.resources.destination_rule import (
     PortTrafficPolicy,
     TrafficPolicy,
 )
+from lateen.values.network import is_host, is_ip, is_label, is_wildcard_host
 
 TOPOLOGY = ("topology.kubernetes.io/region", "topology.kubernetes.io/zone", "topology.istio.io/subzone")
 MAX_PORT_SETTINGS = 4096
@@ -91,9 +88,9 @@ def _check_blocks(report: Report, field: str, policy: TrafficPolicy | PortTraffi
     if policy.connection_pool is not None:
         check_connection_pool(report, f"{field}.connectionPool", policy.connection_pool)
     if policy.outlier_detection is not None:
-        _check_outlier(report, f"{field}.outlierDetection", policy.outlier_detection)
+        check_outlier(report, f"{field}.outlierDetection", policy.outlier_detection)
     if policy.tls is not None:
-        _check_tls(report, f"{field}.tls", policy.tls)
+        check_client_tls(report, f"{field}.tls", policy.tls)
 
 
 def _check_balancer(
@@ -104,11 +101,11 @@ def _check_balancer(
     if settings.consistent_hash is not None:
         _check_hash(report, f"{field}.consistentHash", settings.consistent_hash)
     if settings.locality_lb_setting is not None:
-        _check_locality(report, f"{field}.localityLbSetting", settings.locality_lb_setting, outlier)
+        check_locality(report, f"{field}.localityLbSetting", settings.locality_lb_setting, outlier)
         if settings.zone_aware_lb_setting is not None:
             report.error(field, "localityLbSetting and zoneAwareLbSetting exclude each other", "keep one of them")
     zone = settings.zone_aware_lb_setting
-    if zone is not None and any(label.split("=")[0] in TOPOLOGY for label in zone.failover_priority):
+    if zone is not None and any(label in TOPOLOGY for label in zone.failover_priority):
         report.error(f"{field}.zoneAwareLbSetting.failoverPriority", "the topology's own labels cannot stand here")
     check_duration(report, f"{field}.warmupDurationSecs", settings.warmup_duration_secs)
     warmup = settings.warmup
@@ -134,7 +131,7 @@ def _check_hash(report: Report, field: str, settings: ConsistentHash) -> None:
     if sum(key is not None for key in keys) > 1:
         report.error(field, "a consistent hash has one key", "keep one of them")
     if sum(key is not None for key in keys) == 0:
-        report.error(field, "a consistent hash needs a key", "such as httpHeaderName")
+        report.warn(field, "a consistent hash without a key chooses at random", "such as httpHeaderName")
     cookie = settings.http_cookie
     if cookie is not None:
         if not cookie.name:
@@ -150,7 +147,7 @@ def _check_hash(report: Report, field: str, settings: ConsistentHash) -> None:
         if settings.ring_hash is not None or settings.maglev is not None:
             report.error(f"{field}.minimumRingSize", "minimumRingSize does not go with ringHash or maglev")
         report.warn(f"{field}.minimumRingSize", "minimumRingSize is deprecated", "write ringHash.minimumRingSize")
-    size = settings.maglev.table_size if settings.maglev else None
+    size = (settings.maglev.table_size or 0) if settings.maglev else None
     if size is not None and (size >= MAX_TABLE or not _is_prime(size)):
         report.error(
             f"{field}.maglev.tableSize", f"the table size has to be a prime below {MAX_TABLE}", "such as 65537"
@@ -161,8 +158,8 @@ def _is_prime(number: int) -> bool:
     return number >= 2 and all(number % divisor for divisor in range(2, int(number**0.5) + 1))
 
 
-def _check_locality(report: Report, field: str, settings: LocalityLbSetting, outlier: OutlierDetection | None) -> None:
-    if settings.distribute and (settings.failover or settings.failover_priority):
+def check_locality(report: Report, field: str, settings: LocalityLbSetting, outlier: OutlierDetection | None) -> None:
+    if settings.distribute and settings.failover:
         report.error(field, "distribute excludes failover", "keep one of them")
     sources: list[str] = []
     for index, entry in enumerate(settings.distribute):
@@ -188,7 +185,7 @@ def _check_locality(report: Report, field: str, settings: LocalityLbSetting, out
         for name, region in (("from", rule.from_), ("to", rule.to)):
             if not region or "/" in region or "*" in region:
                 report.error(f"{place}.{name}", "failover is between regions: no zones, no wildcards")
-    if settings.failover and any(label.split("=")[0] in TOPOLOGY for label in settings.failover_priority):
+    if settings.failover and any(label in TOPOLOGY for label in settings.failover_priority):
         report.error(f"{field}.failoverPriority", "with failover, the topology's own labels cannot stand here")
     if (settings.failover or settings.failover_priority) and outlier is None:
         report.warn(field, "failover needs outlierDetection to see failures", "add outlierDetection")
@@ -220,6 +217,9 @@ def check_connection_pool(report: Report, field: str, pool: ConnectionPoolSettin
         check_duration(report, f"{field}.tcp.connectTimeout", pool.tcp.connect_timeout)
         check_duration(report, f"{field}.tcp.maxConnectionDuration", pool.tcp.max_connection_duration)
         check_duration(report, f"{field}.tcp.idleTimeout", pool.tcp.idle_timeout, zero_allowed=True)
+        if pool.tcp.tcp_keepalive is not None:
+            check_duration(report, f"{field}.tcp.tcpKeepalive.time", pool.tcp.tcp_keepalive.time)
+            check_duration(report, f"{field}.tcp.tcpKeepalive.interval", pool.tcp.tcp_keepalive.interval)
     http = pool.http
     if http is None:
         return
@@ -247,12 +247,13 @@ def _not_negative(report: Report, field: str, value: int | None) -> None:
         report.error(field, f"{value} is negative")
 
 
-def _check_outlier(report: Report, field: str, settings: OutlierDetection) -> None:
+def check_outlier(report: Report, field: str, settings: OutlierDetection) -> None:
+    """When endpoints that fail are left out for a while."""
     check_duration(report, f"{field}.interval", settings.interval)
     check_duration(report, f"{field}.baseEjectionTime", settings.base_ejection_time)
     check_percentage(report, f"{field}.maxEjectionPercent", settings.max_ejection_percent)
     check_percentage(report, f"{field}.minHealthPercent", settings.min_health_percent)
-    if settings.consecutive_errors is not None:
+    if settings.consecutive_errors:
         report.warn(f"{field}.consecutiveErrors", "consecutiveErrors is deprecated", "write consecutiveGatewayErrors")
     if settings.consecutive_local_origin_failures and not settings.split_external_local_origin_errors:
         message = "consecutiveLocalOriginFailures needs splitExternalLocalOriginErrors: true"
@@ -262,13 +263,16 @@ def _check_outlier(report: Report, field: str, settings: OutlierDetection) -> No
             report.error(f"{field}.outlierDetectionHttpErrorCodes[{index}]", f"{code} is no HTTP status")
 
 
-def _check_tls(report: Report, field: str, tls: ClientTlsSettings) -> None:
+def check_client_tls(report: Report, field: str, tls: ClientTlsSettings) -> None:
+    """How TLS to a server begins; a mode that uses the mesh's certificates takes no others."""
     files = (tls.client_certificate, tls.private_key, tls.ca_certificates)
-    if tls.credential_name and (any(files) or tls.ca_crl):
+    originates = tls.mode in ("SIMPLE", "MUTUAL")
+    if originates and tls.credential_name and (any(files) or tls.ca_crl):
         report.error(field, "credentialName and files exclude each other", "keep one of them")
-    if tls.insecure_skip_verify and (tls.ca_certificates or tls.subject_alt_names or tls.credential_name):
+    trusts = tls.ca_certificates or tls.subject_alt_names or (tls.credential_name and tls.mode == "SIMPLE")
+    if originates and tls.insecure_skip_verify and trusts:
         report.error(f"{field}.insecureSkipVerify", "insecureSkipVerify goes with no CA and no names to verify")
     if tls.mode == "MUTUAL" and not tls.credential_name and not (tls.client_certificate and tls.private_key):
         report.error(field, "MUTUAL needs clientCertificate and privateKey, or credentialName", code="missing-field")
     if tls.mode == "ISTIO_MUTUAL" and (any(files) or tls.credential_name):
-        report.error(field, "ISTIO_MUTUAL uses the mesh's own certificates", "leave the others out")
+        report.warn(field, "ISTIO_MUTUAL uses the mesh's own certificates", "leave the others out")

@@ -1,0 +1,32 @@
+"""What annotations mean to any kind: a few are the control plane's own, and dry-run belongs to AuthorizationPolicy."""
+
+from __future__ import annotations
+
+from lateen.resources.checks import Report
+
+DRY_RUN = "istio.io/dry-run"
+RESERVED = (
+    "internal.istio.io/webhook-always-reject",
+    "internal.istio.io/parents",
+    "internal.istio.io/parent-namespace",
+)
+_BOOLEANS = frozenset({"1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False"})
+
+
+def check_metadata(report: Report) -> None:
+    """Annotations that no resource, or not this one, may have."""
+    annotations = report.resource.annotations
+    for name in RESERVED:
+        if name in annotations:
+            report.error(f"metadata.annotations.{name}", f"the annotation {name} is reserved", "remove it")
+    dry_run = annotations.get(DRY_RUN)
+    if dry_run is None:
+        return
+    field = f"metadata.annotations.{DRY_RUN}"
+    if report.resource.key.kind != "AuthorizationPolicy":
+        report.error(field, f"{DRY_RUN} is for AuthorizationPolicy alone", "remove it")
+        return
+    if dry_run not in _BOOLEANS:
+        report.error(field, f"{dry_run!r} is neither true nor false")
+    if report.resource.spec.action not in (None, "ALLOW", "DENY"):
+        report.error(field, f"{DRY_RUN} goes with ALLOW and DENY alone", "remove it")

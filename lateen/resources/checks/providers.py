@@ -1,0 +1,60 @@
+"""``extensionProviders`` of MeshConfig: each has a name of its own and is exactly one kind of provider."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from lateen.resources.checks import Report, check_port
+from lateen.resources.mesh_config import ExtAuthzGrpc, ExtAuthzHttp, ExtensionProviderConfig, RemoteProvider
+from lateen.values.network import is_host, is_ip, is_label, is_partial_wildcard, is_wildcard_host
+
+_STATUSES = frozenset(str(status.value) for status in HTTPStatus)
+
+
+def check_providers(report: Report, providers: tuple[ExtensionProviderConfig, ...]) -> None:
+    """Names and kinds of all providers, and where each is reached."""
+    seen: set[str] = set()
+    for index, provider in enumerate(providers):
+        field = f"extensionProviders[{index}]"
+        if not provider.name:
+            report.error(field, "the provider has no name", "give name", "missing-field")
+        elif provider.name in seen:
+            report.error(f"{field}.name", f"provider {provider.name} stands twice", "give each its own name")
+        seen.add(provider.name)
+        kinds = [
+            (entry.encode_name, getattr(provider, entry.name))
+            for entry in msgspec.structs.fields(provider)
+            if entry.name != "name" and getattr(provider, entry.name) is not None
+        ]
+        if len(kinds) != 1:
+            report.error(field, "a provider is exactly one kind, such as zipkin or envoyFileAccessLog")
+        for name, content in kinds:
+            _check_provider(report, f"{field}.{name}", content)
+
+
+def _check_provider(report: Report, field: str, content: Any) -> None:
+    if not isinstance(content, RemoteProvider):
+        return
+    check_port(report, f"{field}.port", content.port)
+    if not _is_service(content.service):
+        report.error(f"{field}.service", f"{content.service!r} is no service", "write host or namespace/host")
+    if isinstance(content, ExtAuthzGrpc) and content.status_on_error and content.status_on_error not in _STATUSES:
+        report.error(f"{field}.statusOnError", f"{content.status_on_error!r} is no HTTP status", "such as 403")
+    if isinstance(content, ExtAuthzHttp) and content.path_prefix and not content.path_prefix.startswith("/"):
+        report.error(f"{field}.pathPrefix", f"{content.path_prefix!r} does not begin with /")
+    if getattr(content, "access_token", None) == "" and field.endswith("lightstep"):
+        report.error(field, "lightstep needs an accessToken", code="missing-field")
+    if getattr(content, "grpc", None) is not None and getattr(content, "http", None) is not None:
+        report.error(field, "grpc and http exclude each other", "keep one of them")
+
+
+def _is_service(text: str) -> bool:
+    namespace, slash, host = text.partition("/")
+    if not slash:
+        return is_host(text) or is_ip(text)
+    named = namespace in ("*", ".", "~") or is_label(namespace)
+    full = host == "*" or "." in host
+    return named and full and is_wildcard_host(host) and not is_partial_wildcard(host)
