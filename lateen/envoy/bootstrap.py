@@ -2,8 +2,8 @@
 
 Comes in: names, socket paths, a token. Goes out: one JSON file. Everything else comes over the ADS stream.
 
-Without the control plane nothing is lost: the stream is tried again for ever with growing pauses (1 s to 10 s), what
-was last accepted goes on serving, and secrets keep coming from the agent. Nothing waits with a limit for its first
+Without the control plane nothing is lost: the stream is tried again for ever, what was last accepted goes on serving,
+and secrets keep coming from the agent. Nothing waits with a limit for its first
 answer, because a listener without its routes would be worse than one that is not there yet.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 
 from envoy.config.bootstrap.v3 import bootstrap_pb2
 from envoy.config.cluster.v3 import cluster_pb2
-from envoy.config.core.v3 import base_pb2, config_source_pb2, extension_pb2, grpc_service_pb2, protocol_pb2
+from envoy.config.core.v3 import base_pb2, config_source_pb2, extension_pb2, protocol_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.metrics.v3 import stats_pb2
 from envoy.config.overload.v3 import overload_pb2
@@ -35,8 +35,6 @@ MAX_DOWNSTREAM_CONNECTIONS = 50_000
 STATS_FLUSH = 1.0
 KEEPALIVE_INTERVAL = 30.0
 KEEPALIVE_TIMEOUT = 10.0
-FIRST_RETRY = 0.5
-LAST_RETRY = 10.0
 DNS_QUERY_SECONDS = 2
 DNS_TRIES = 2
 DURATION_BUCKETS = (
@@ -93,12 +91,7 @@ def to_json_bytes(message: Any) -> bytes:
 
 
 def _dynamic(token: str) -> Any:
-    service = grpc_service_pb2.GrpcService(
-        envoy_grpc=grpc_service_pb2.GrpcService.EnvoyGrpc(
-            cluster_name=XDS_CLUSTER, retry_policy=_retry_policy(), skip_envoy_headers=True
-        ),
-        initial_metadata=[base_pb2.HeaderValue(key="authorization", value=f"Bearer {token}")],
-    )
+    service = wire.local_grpc(XDS_CLUSTER, [("authorization", f"Bearer {token}")])
     return bootstrap_pb2.Bootstrap.DynamicResources(
         ads_config=config_source_pb2.ApiConfigSource(
             api_type=config_source_pb2.ApiConfigSource.DELTA_GRPC,
@@ -109,13 +102,6 @@ def _dynamic(token: str) -> Any:
         cds_config=wire.over_ads(),
         lds_config=wire.over_ads(),
     )
-
-
-def _retry_policy() -> Any:
-    policy = base_pb2.RetryPolicy()
-    policy.retry_back_off.base_interval.CopyFrom(wire.duration(FIRST_RETRY))
-    policy.retry_back_off.max_interval.CopyFrom(wire.duration(LAST_RETRY))
-    return policy
 
 
 def _grpc_cluster(name: str, socket: str) -> Any:

@@ -23,6 +23,8 @@ from lateen.values.names import Origin
 MILLION = 1_000_000
 UNLIMITED = 4_294_967_295
 METADATA_NAMESPACE = "lateen"
+FIRST_RETRY = 0.2
+LAST_RETRY = 5.0
 
 
 def serialise(message: Any) -> bytes:
@@ -145,14 +147,26 @@ def over_ads() -> Any:
     )
 
 
+def local_grpc(cluster: str, metadata: Iterable[tuple[str, str]] = ()) -> Any:
+    """A gRPC server on this machine. A lost stream is tried again for ever, after 0.2 s at first and 5 s at most."""
+    again = base_pb2.RetryPolicy()
+    again.retry_back_off.base_interval.CopyFrom(duration(FIRST_RETRY))
+    again.retry_back_off.max_interval.CopyFrom(duration(LAST_RETRY))
+    return grpc_service_pb2.GrpcService(
+        envoy_grpc=grpc_service_pb2.GrpcService.EnvoyGrpc(
+            cluster_name=cluster, retry_policy=again, skip_envoy_headers=True
+        ),
+        initial_metadata=[base_pb2.HeaderValue(key=name, value=value) for name, value in metadata],
+    )
+
+
 def over_agent(cluster: str) -> Any:
     """This secret comes from the workload's own agent."""
-    service = grpc_service_pb2.GrpcService(envoy_grpc=grpc_service_pb2.GrpcService.EnvoyGrpc(cluster_name=cluster))
     return config_source_pb2.ConfigSource(
         api_config_source=config_source_pb2.ApiConfigSource(
             api_type=config_source_pb2.ApiConfigSource.GRPC,
             transport_api_version=config_source_pb2.V3,
-            grpc_services=[service],
+            grpc_services=[local_grpc(cluster)],
             set_node_on_first_message_only=True,
         ),
         resource_api_version=config_source_pb2.V3,

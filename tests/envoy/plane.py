@@ -14,7 +14,7 @@ from lateen.envoy.bootstrap import bootstrap
 from lateen.envoy.resources import SECRET, EnvoyResources
 from lateen.envoy.secrets import translate_secret
 from lateen.envoy.translate import translate
-from lateen.plan.model import MESH_ROOTS, WORKLOAD_CERTIFICATE, ProxyPlan
+from lateen.plan.model import MESH_ROOTS, WORKLOAD_CERTIFICATE, Bind, ProxyPlan
 from lateen.xds.cache import ResourceCache
 from lateen.xds.server import AdsServer, SecretServer
 from lateen.xds.status import StatusBoard, SyncState
@@ -78,8 +78,8 @@ class Plane:
 
 
 @contextlib.contextmanager
-def controlled(plan: ProxyPlan, pem: Pem) -> Iterator[tuple[Plane, Envoy]]:
-    """A running Envoy that has the plan's translation."""
+def controlled(plan: ProxyPlan, pem: Pem, source: Bind | None = None) -> Iterator[tuple[Plane, Envoy]]:
+    """A running Envoy that has the plan's translation; ``source`` is where its connections leave from."""
     with tempfile.TemporaryDirectory(prefix="lateen-") as name:
         plane = Plane(Path(name))
         plane.start()
@@ -92,6 +92,7 @@ def controlled(plan: ProxyPlan, pem: Pem) -> Iterator[tuple[Plane, Envoy]]:
             sds_socket=f"{name}/sds.sock",
             admin_socket=f"{name}/admin.sock",
             token=TOKEN,
+            upstream_source=source,
         )
         (plane.folder / "envoy.json").write_bytes(text)
         try:

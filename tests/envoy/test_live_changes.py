@@ -118,6 +118,14 @@ def test_a_fault_comes_and_goes_without_a_new_listener(application: Application)
         assert listeners_changed(envoy) == 0
 
 
+def test_connections_leave_from_the_bootstraps_source_and_sockets_still_work(application: Application) -> None:
+    """One address for all clusters, so that the clusters of all proxies are alike; the control plane's is a file."""
+    port, source = free_port(), Bind("127.0.0.6", 0, "/proc/self/ns/net")
+    with controlled(plan(port, application), Authority().mesh("a"), source):
+        assert Kept(port).get() == 200
+        assert application.seen[-1]["peer"] == "127.0.0.6"
+
+
 @contextlib.contextmanager
 def load(port: int, connections: int = 4) -> Iterator[Counter[str]]:
     """Requests without a pause over connections that are kept; what came of them, by status or error."""
