@@ -86,7 +86,7 @@ def read_request(pem: bytes) -> PublicKey:
         raise RequestRefused("the request is too large")
     try:
         request = x509.load_pem_x509_csr(pem)
-        public = _fit_key(request.public_key())
+        public = fit_key(request.public_key())
         signed = request.is_signature_valid
     except (ValueError, TypeError, UnsupportedAlgorithm) as problem:
         raise RequestRefused("this is no certificate request in PEM") from problem
@@ -95,7 +95,7 @@ def read_request(pem: bytes) -> PublicKey:
     return public
 
 
-def _fit_key(public: object) -> PublicKey:
+def fit_key(public: object) -> PublicKey:
     """The key if it is strong, and not so large that checking its signatures costs much."""
     if isinstance(public, ec.EllipticCurvePublicKey):
         if not isinstance(public.curve, _CURVES):
