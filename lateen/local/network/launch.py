@@ -6,6 +6,8 @@ without any power over the namespaces. An Envoy of an ordinary user (``role=envo
 namespaces, and sockets of the machine's network by way of the border. The standard library alone: it must be fast.
 """
 
+# ruff: noqa: PTH110, PTH112, PTH114, PTH123
+# pathlib would add to the time of each launch
 from __future__ import annotations
 
 import contextlib

@@ -11,7 +11,16 @@ from __future__ import annotations
 import socket
 import struct
 
-from lateen.local.network.netlink import NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, Message, attr, nest
+from lateen.local.network.netlink import (
+    NLM_F_ACK,
+    NLM_F_APPEND,
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    NLM_F_REQUEST,
+    Message,
+    attr,
+    nest,
+)
 
 OUTBOUND_PORT = 15001
 INBOUND_PORT = 15006
@@ -54,7 +63,7 @@ def workload_routes(address: str) -> list[Message]:
     packed = socket.inet_aton(address)
     own = struct.pack("=BBBBI", socket.AF_INET, 32, 0, 0, _LOOPBACK_INDEX) + attr(2, packed) + attr(1, packed)
     default = (
-        struct.pack("=8BI", socket.AF_INET, 0, 0, 0, _TABLE_MAIN, _PROTOCOL_STATIC, _SCOPE_LINK, _TYPE_UNICAST, 0)
+        _route(0, _TABLE_MAIN, _SCOPE_LINK, _TYPE_UNICAST)
         + attr(4, struct.pack("=I", _LOOPBACK_INDEX))
         + attr(7, packed)
     )
@@ -68,11 +77,15 @@ def workload_routes(address: str) -> list[Message]:
 def mesh_routes() -> list[Message]:
     """Every address of the workloads' network is local to the mesh's namespace."""
     route = (
-        struct.pack("=8BI", socket.AF_INET, MESH_PREFIX, 0, 0, _TABLE_LOCAL, _PROTOCOL_STATIC, _SCOPE_HOST, _TYPE_LOCAL, 0)
+        _route(MESH_PREFIX, _TABLE_LOCAL, _SCOPE_HOST, _TYPE_LOCAL)
         + attr(1, socket.inet_aton(MESH_NETWORK))
         + attr(4, struct.pack("=I", _LOOPBACK_INDEX))
     )
     return [loopback_up(), Message(_NEWROUTE, _NEW, route, f"make {MESH_NETWORK}/{MESH_PREFIX} local")]
+
+
+def _route(prefix: int, table: int, scope: int, kind: int) -> bytes:
+    return struct.pack("=8BI", socket.AF_INET, prefix, 0, 0, table, _PROTOCOL_STATIC, scope, kind, 0)
 
 
 def workload_rules(address: str) -> list[Message]:
