@@ -145,11 +145,18 @@ def _to_mesh_addresses(snapshot: MeshSnapshot, telemetry: Telemetry) -> Chain:
 
 
 def _virtual_outbound(snapshot: MeshSnapshot, proxy: Proxy, telemetry: Telemetry) -> Listener:
-    """Catches what no service listener takes: loops, workload addresses, and the world outside."""
+    """Catches what no service listener takes: loops, workload addresses, virtual addresses of no service (they must
+    not leave the machine), and the world outside."""
     unknown = names.PASSTHROUGH if snapshot.settings.outbound_policy == "ALLOW_ANY" else names.BLACK_HOLE
     loop = Chain(
         "virtualOutbound-blackhole",
         ChainMatch(destination_port=names.OUTBOUND_PORT),
+        TcpChain(names.BLACK_HOLE, (TcpTarget(names.BLACK_HOLE),)),
+        BUILT_IN,
+    )
+    unowned = Chain(
+        "virtualOutbound-unknown-service",
+        ChainMatch(prefix_ranges=(snapshot.settings.service_network,)),
         TcpChain(names.BLACK_HOLE, (TcpTarget(names.BLACK_HOLE),)),
         BUILT_IN,
     )
@@ -163,7 +170,7 @@ def _virtual_outbound(snapshot: MeshSnapshot, proxy: Proxy, telemetry: Telemetry
         name=names.VIRTUAL_OUTBOUND,
         bind=Bind(ANY, names.OUTBOUND_PORT, workload_netns(proxy)),
         direction="outbound",
-        chains=(loop, _to_mesh_addresses(snapshot, telemetry)),
+        chains=(loop, _to_mesh_addresses(snapshot, telemetry), unowned),
         default_chain=outside,
         origin=BUILT_IN,
         use_original_dst=True,
