@@ -111,15 +111,14 @@ class Mesh:
         runners = []
         for instance_id, workload in instances.items():
             address = self._addresses.take(instance_id)
-            runner = Runner(self._around, instance_id, workload, address=address, token=tokens[instance_id])
+            token = tokens[instance_id]
+            runner = Runner(self._around, instance_id, workload, address=address, token=token, on_end=self._forget)
             self._runners[instance_id] = runner
-            self._keep(self._forget_when_stopped(runner))
             runner.begin()
             runners.append(runner)
         return runners
 
-    async def _forget_when_stopped(self, runner: Runner) -> None:
-        await runner.stopped.wait()
+    def _forget(self, runner: Runner) -> None:
         if self._runners.get(runner.id) is runner:
             del self._runners[runner.id]
             self._addresses.give_back(runner.id)

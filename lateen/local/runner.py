@@ -48,7 +48,16 @@ class Surroundings(msgspec.Struct, frozen=True):
 class Runner:
     """One instance: its state machine, its processes, its network and identity."""
 
-    def __init__(self, around: Surroundings, instance_id: str, workload: Workload, *, address: str, token: str) -> None:
+    def __init__(
+        self,
+        around: Surroundings,
+        instance_id: str,
+        workload: Workload,
+        *,
+        address: str,
+        token: str,
+        on_end: Callable[[Runner], None],
+    ) -> None:
         self.id = instance_id
         self.workload = workload
         self.stopped = asyncio.Event()
@@ -56,6 +65,7 @@ class Runner:
         self._around = around
         self._address = address
         self._token = token
+        self._on_end = on_end
         app = workload.application
         self._machine = Instance(has_app=app is not None, probe=app.probe if app else NO_PROBE)
         self._children: dict[Part, Child] = {}
@@ -139,8 +149,9 @@ class Runner:
     def _handle(self, event: Event) -> None:
         for command in self._machine.handle(event, self._loop.time()):
             _DOERS[type(command)](self, command)
-        if self._machine.stage is Stage.STOPPED:
+        if self._machine.stage is Stage.STOPPED and not self.stopped.is_set():
             self.stopped.set()
+            self._on_end(self)
         if self._machine.ready:
             self._ready.set()
         else:

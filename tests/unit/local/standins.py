@@ -48,7 +48,8 @@ for name in ("xds.sock", "ca.sock", "control.sock"):
 while True:
     connection, _ = listeners["control.sock"].accept()
     connection.recv(65536)
-    proxies = [{"id": name, "types": {"clusters": {"state": "SYNCED"}}} for name in os.listdir(sys.argv[1] + "/proxies")]
+    names = os.listdir(sys.argv[1] + "/proxies")
+    proxies = [{"id": name, "types": {"clusters": {"state": "SYNCED"}}} for name in names]
     body = json.dumps({"findings": [], "proxies": proxies}).encode()
     connection.sendall(b"HTTP/1.1 200 OK\\r\\ncontent-length: %d\\r\\n\\r\\n" % len(body) + body)
     connection.close()
