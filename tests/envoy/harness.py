@@ -134,9 +134,18 @@ class Application:
             "body": len(body),
         }
         self.seen.append(seen)
+        if request.headers.get("upgrade"):
+            self._echo(request)
+            return
         text = json.dumps(seen).encode()
         head = f"HTTP/1.1 {self._status(request.path)} X\r\ncontent-length: {len(text)}\r\nx-app: {self.name}\r\n"
         request.wfile.write(head.encode() + b"content-type: application/json\r\n\r\n" + text)
+
+    def _echo(self, request: http.server.BaseHTTPRequestHandler) -> None:
+        """Accept the upgrade, and give back in capitals what comes, once."""
+        request.wfile.write(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+        request.wfile.write(request.connection.recv(1000).upper())
+        request.close_connection = True
 
     def _status(self, path: str) -> int:
         verb, _, rest = path.partition("?")[0].strip("/").partition("/")

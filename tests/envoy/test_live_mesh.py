@@ -204,6 +204,15 @@ def test_a_stranger_is_refused(mesh: Mesh, authority: Authority, identity: tuple
     assert tls_get(mesh.server_port, context) == b""
 
 
+def test_a_websocket_crosses_the_mesh(mesh: Mesh) -> None:
+    """Between the proxies it is an extended CONNECT of HTTP/2."""
+    with socket.create_connection(("127.0.0.1", mesh.client_port), timeout=5) as connection:
+        connection.sendall(b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 101 ")
+        connection.sendall(b"hello")
+        assert connection.recv(1000) == b"HELLO"
+
+
 def tls_get(port: int, context: ssl.SSLContext, path: str = "/", extra: bytes = b"") -> bytes:
     with socket.create_connection(("127.0.0.1", port), timeout=5) as plain:
         try:

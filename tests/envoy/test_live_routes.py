@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
@@ -42,7 +42,7 @@ from lateen.plan.routes import (
     WeightedCluster,
 )
 from lateen.values.names import BUILT_IN
-from tests.envoy.harness import Answer, Application, Authority, Envoy, eventually, free_port, get, raw, running
+from tests.envoy.harness import Answer, Application, Authority, Envoy, eventually, free_port, get, running
 from tests.golden.plan_to_envoy.cases import CLIENT_SIDE, ROUTES, endpoint_set, exact, plan_of, prefix, regex, route, to
 
 OPS = HeaderOps(set=(("x-set", "new"),), add=(("x-add", "more"),), remove=("x-gone",))
@@ -344,10 +344,3 @@ def test_a_long_answer_of_the_proxy_itself(site: Site) -> None:
 
 def test_clusters_outside_the_mesh_do_not_learn_who_calls(site: Site) -> None:
     assert not [name for name in site.get("/any").seen["headers"] if name.startswith("x-lateen")]
-
-
-def test_a_websocket_passes(site: Site) -> None:
-    text = b"GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
-    raw(site.port, text)
-    seen: dict[str, Any] = eventually(lambda: [entry for entry in site.v1.seen if entry["path"] == "/ws"])[0]
-    assert seen["headers"]["upgrade"] == "websocket"
