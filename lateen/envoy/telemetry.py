@@ -68,7 +68,7 @@ def http_loggers(telemetry: Telemetry | None, facts: ChainFacts) -> list[Any]:
         for own, wanted in ((plain, False), (grpc, True))
     ]
     if telemetry.access_log:
-        loggers.append(file_logger(telemetry.access_log, HTTP_FIELDS))
+        loggers.append(_log(telemetry, HTTP_FIELDS))
     return loggers
 
 
@@ -97,7 +97,7 @@ def tcp_loggers(telemetry: Telemetry | None, facts: ChainFacts) -> list[Any]:
         _stats_logger(closed, _of_type(_LogType.TcpConnectionEnd)),
     ]
     if telemetry.access_log:
-        loggers.append(file_logger(telemetry.access_log, TCP_FIELDS, _of_type(_LogType.TcpConnectionEnd)))
+        loggers.append(_log(telemetry, TCP_FIELDS, _of_type(_LogType.TcpConnectionEnd)))
     return loggers
 
 
@@ -230,6 +230,12 @@ HTTP_FIELDS: Mapping[str, str] = {
     "request_id": "%REQ(X-REQUEST-ID)%",
     "trace_id": "%REQ(X-B3-TRACEID?TRACEPARENT)%",
 }
+
+
+def _log(telemetry: Telemetry, fields: Mapping[str, str], wanted: Any = None) -> Any:
+    if telemetry.access_log_format != "json":
+        raise ValueError(f"no access log in the format {telemetry.access_log_format!r}")
+    return file_logger(telemetry.access_log, fields, wanted)
 
 
 def file_logger(path: str, fields: Mapping[str, str], wanted: Any = None) -> Any:

@@ -76,7 +76,7 @@ def _server_common(tls: ServerTls) -> Any:
 
 
 def client_socket(tls: ClientTls, profile: EnvoyProfile) -> Any:
-    """The transport socket of a cluster that speaks TLS."""
+    """The transport socket of a cluster that speaks TLS. Raises ValueError where it verifies against nothing."""
     context = tls_pb2.UpstreamTlsContext(
         common_tls_context=_client_common(tls, profile),
         sni=tls.sni,
@@ -110,6 +110,8 @@ def _client_common(tls: ClientTls, profile: EnvoyProfile) -> Any:
             _add_roots(common, tls.roots, names)
         elif tls.system_roots:
             _add_roots(common, SecretRef("system", ca_file=profile.system_roots), names)
+        else:
+            raise ValueError(f"{tls.origin}: a server is to be verified, but against no roots")
     return common
 
 

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from lateen.plan.access import AccessPolicy, AccessRule, All, UrlPath
@@ -171,6 +172,22 @@ def test_routes_change_under_load(application: Application) -> None:
                 plane.serve(plan(port, application, access=NO_ADMIN if turn % 2 else AccessPolicy()))
                 time.sleep(0.05)
         assert found.keys() == {"200"}, found
+
+
+def test_clusters_change_under_load(application: Application) -> None:
+    """A changed cluster warms beside the old one, and takes over once its endpoints are there."""
+    port = free_port()
+    with controlled(plan(port, application), Authority().mesh("a")) as (plane, envoy):
+        with load(port) as found:
+            for turn in range(20):
+                made = plan(port, application)
+                changed = msgspec.structs.replace(made.clusters[0], connect_timeout=1.0 + turn)
+                plane.serve(msgspec.structs.replace(made, clusters=(changed,)))
+                time.sleep(0.05)
+            plane.settled()
+        assert found.keys() == {"200"}, found
+        assert envoy.stat("cluster_manager.cluster_modified") >= 20
+        assert envoy.stat("cluster_manager.warming_clusters") == 0
 
 
 def test_listeners_change_under_load(application: Application) -> None:

@@ -124,6 +124,11 @@ def test_the_name_asked_for_is_verified_outside_the_mesh_alone() -> None:
     assert not verifies_by_sni(mesh_client())
 
 
+def test_verifying_against_nothing_is_a_bug() -> None:
+    with pytest.raises(ValueError, match="no roots"):
+        made(Cluster("a", Discovery.EDS, ROUTES, tls=ClientTls(ROUTES)))
+
+
 # --- routes ---
 
 
