@@ -1,23 +1,25 @@
-"""One mesh for all tests of a file that do not disturb it."""
+"""One mesh for all tests of a file that do not disturb it, for each way of capture that this machine has."""
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
+from lateen.local.network.choose import probe
 from tests.features.running import running_mesh
 
 
-def captures():
-    """The ways of capture that this machine has; loopback is always one."""
-    from lateen.local.network import probe
+def pytest_generate_tests(metafunc):
+    """Every test that takes a mesh runs in each way; loopback addresses are always there."""
+    if "mesh" in metafunc.fixturenames:
+        ways = ["loopback"]
+        if asyncio.run(probe()).mode == "namespaces":
+            ways.insert(0, "namespaces")
+        metafunc.parametrize("mesh", ways, indirect=True, scope="module")
 
-    found = ["loopback"]
-    if probe().mode == "namespaces":
-        found.insert(0, "namespaces")
-    return found
 
-
-@pytest.fixture(scope="module", params=captures())
+@pytest.fixture(scope="module")
 def mesh(request):
     with running_mesh(request.param) as running:
         yield running
