@@ -12,29 +12,37 @@ from typing import Any
 
 import click
 
+PROJECT_FILE = "lateen.yaml"
+
 
 @click.command(help="Check resource files: schema and meaning, each document by itself.")
 @click.option("-f", "--file", "files", multiple=True, required=True, help="A file, a folder, or - for standard input.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option("--kind", default="", help="The kind of documents that do not say it (MeshConfig, MeshNetworks).")
 @click.option("--namespace", "-n", default="default", show_default=True, help="Namespace of what names none.")
-def validate(files: tuple[str, ...], output: str, kind: str, namespace: str) -> None:
+@click.option("--strict-support", is_flag=True, help="In JSON too, warn of what Lateen does not do yet.")
+def validate(files: tuple[str, ...], output: str, kind: str, namespace: str, strict_support: bool) -> None:
     from lateen.resources.judge import judge
 
     verdicts = []
+    with_support = strict_support or output == "text"
     for name, data in _inputs(files):
-        verdicts.extend(judge(data, name, namespace, kind))
+        verdicts.extend(judge(data, name, namespace, kind, with_support=with_support))
     if output == "json":
         click.echo(json.dumps({"objects": [_entry(verdict) for verdict in verdicts]}, indent=2))
     else:
         for verdict in verdicts:
             for finding in verdict.findings:
                 click.echo(finding.render())
-        errors = sum(finding.is_error for verdict in verdicts for finding in verdict.findings)
-        documents = f"{len(verdicts)} document{'s' if len(verdicts) != 1 else ''}"
-        click.echo(f"{documents}: {errors} error{'s' if errors != 1 else ''}")
+        severities = [finding.severity.value for verdict in verdicts for finding in verdict.findings]
+        counts = ", ".join(_count(severities.count(name), name) for name in ("error", "warning"))
+        click.echo(f"{_count(len(verdicts), 'document')}: {counts}")
     if any(finding.is_error for verdict in verdicts for finding in verdict.findings):
         sys.exit(1)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _inputs(files: tuple[str, ...]) -> list[tuple[str, bytes]]:
@@ -48,7 +56,7 @@ def _inputs(files: tuple[str, ...]) -> list[tuple[str, bytes]]:
         path = Path(name)
         if not path.exists():
             raise click.UsageError(f"there is no file or folder {name}")
-        for file in matching_files([path]):
+        for file in matching_files([path], frozenset(path.rglob(PROJECT_FILE)) if path.is_dir() else frozenset()):
             event = read_file(file)
             if event.error:
                 raise click.UsageError(f"{file}: {event.error}")

@@ -134,9 +134,11 @@ def _kind(document: Document, value: dict[str, Any], hint: str) -> tuple[Kind | 
         return None, error("unknown-version", f"{name} has no version {version}", place, f"write {versions}")
     if group in ISTIO_GROUPS:
         names = [known for known_group, known in BY_GROUP_AND_NAME if known_group == group]
+        if not names:
+            return None, error("unsupported-kind", f"Lateen does not support {api_version} yet", place)
         close = difflib.get_close_matches(name, names, 1)
         remedy = f"did you mean {close[0]}?" if close else ""
-        return None, error("unsupported-kind", f"Lateen does not support {api_version} {name} yet", place, remedy)
+        return None, error("unknown-kind", f"there is no kind {name} in {group}", place, remedy)
     note = f"{api_version} {name} means nothing to Lateen and is left alone"
     return None, Finding("ignored-kind", Severity.INFO, note, place)
 

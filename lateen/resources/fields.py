@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -14,12 +15,12 @@ def set_fields(value: Any, path: str = "spec", shape: str = "") -> Iterator[tupl
     The shape is the path without indices, map keys and prefix: ``http[].match[].headers{}.exact``.
     """
     if isinstance(value, msgspec.Struct):
-        for field in msgspec.structs.fields(value):
-            item = getattr(value, field.name)
-            if item is None or item == _default(field):
+        for name, written, default in _fields(type(value)):
+            item = getattr(value, name)
+            if item is None or item == default:
                 continue
-            below = f"{path}.{field.encode_name}" if path else field.encode_name
-            kind = f"{shape}.{field.encode_name}" if shape else field.encode_name
+            below = f"{path}.{written}" if path else written
+            kind = f"{shape}.{written}" if shape else written
             yield below, kind, item
             yield from set_fields(item, below, kind)
     elif isinstance(value, tuple):
@@ -28,6 +29,12 @@ def set_fields(value: Any, path: str = "spec", shape: str = "") -> Iterator[tupl
     elif isinstance(value, dict):
         for name, item in value.items():
             yield from set_fields(item, f"{path}.{name}", f"{shape}{{}}")
+
+
+@lru_cache(maxsize=512)
+def _fields(struct: type[msgspec.Struct]) -> tuple[tuple[str, str, Any], ...]:
+    """Name, written name and default of each field of a struct."""
+    return tuple((field.name, field.encode_name, _default(field)) for field in msgspec.structs.fields(struct))
 
 
 def _default(field: Any) -> Any:

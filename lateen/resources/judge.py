@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from lateen.findings import Finding
+from lateen.findings import Finding, Severity
 from lateen.resources.decode import decode, identify
 from lateen.resources.documents import parse_documents
+from lateen.resources.support import check_support
 from lateen.resources.validate import validate_resource
 
 
@@ -19,14 +20,22 @@ class Verdict(msgspec.Struct, frozen=True):
     findings: tuple[Finding, ...]
 
 
-def judge(data: bytes, path: str, default_namespace: str = "default", kind: str = "") -> list[Verdict]:
-    """Read, decode and check every document. ``kind`` is taken for documents that name none."""
+def judge(
+    data: bytes, path: str, default_namespace: str = "default", kind: str = "", *, with_support: bool = False
+) -> list[Verdict]:
+    """Read, decode and check every document. ``kind`` is taken for documents that name none.
+
+    The findings are about the resources' own rules. ``with_support`` adds a warning for each thing that Lateen does
+    not do yet.
+    """
     documents, broken = parse_documents(data, path)
     verdicts: list[tuple[int, Verdict]] = [(finding.origin.line, Verdict("", "", "", (finding,))) for finding in broken]
     for document in documents:
         resource, findings = decode(document, default_namespace, kind)
         if resource is not None:
             findings = (*findings, *validate_resource(resource))
+            if with_support:
+                findings = (*findings, *(_softened(finding) for finding in check_support(resource)))
         key = resource.key if resource is not None else identify(document, default_namespace)
         if key is not None:
             verdict = Verdict(key.kind, key.namespace, key.name, findings)
@@ -34,3 +43,7 @@ def judge(data: bytes, path: str, default_namespace: str = "default", kind: str 
             verdict = Verdict(kind, "", "", findings)
         verdicts.append((document.line, verdict))
     return [verdict for _, verdict in sorted(verdicts, key=lambda entry: entry[0])]
+
+
+def _softened(finding: Finding) -> Finding:
+    return msgspec.structs.replace(finding, severity=Severity.WARNING)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from lateen.findings import Finding, error
+from lateen.resources.checks.metadata import DRY_RUN, FALSE
 from lateen.resources.fields import set_fields
 from lateen.resources.resource import Resource
 
@@ -78,19 +79,36 @@ UNSUPPORTED: dict[str, frozenset[str]] = {
     ),
 }
 
+KUBERNETES = frozenset({"Service", "Secret"})
+REVISION = "istio.io/rev"
 _GATEWAY_PROTOCOLS = frozenset({"HTTP", "HTTP2", "GRPC", "GRPC-WEB", "HTTPS"})
 
 
 def check_support(resource: Resource) -> tuple[Finding, ...]:
-    """An error for each field of a resource that Lateen does not do yet."""
-    refused = UNSUPPORTED.get(resource.key.kind, frozenset())
+    """An error for each field of a resource that Lateen does not do yet, or one for the whole of it."""
+    kind = resource.key.kind
+    if kind not in UNSUPPORTED and kind not in KUBERNETES:
+        message = f"Lateen does not support {kind} yet, so the resource is not used"
+        return (error("unsupported-kind", message, resource.origin_at("kind"), "remove it"),)
+    refused = UNSUPPORTED.get(kind, frozenset())
     found = [
         _refusal(resource, path, path.removeprefix("spec."))
         for path, shape, _ in set_fields(resource.spec)
         if shape in refused
     ]
-    extra = _VALUES.get(resource.key.kind)
-    return (*found, *(extra(resource) if extra else ()))
+    extra = _VALUES.get(kind)
+    return (*found, *_metadata(resource), *(extra(resource) if extra else ()))
+
+
+def _metadata(resource: Resource) -> list[Finding]:
+    """A policy that is only to be tried, or a resource for another revision, must not simply take effect."""
+    found = []
+    if resource.annotations.get(DRY_RUN, "false") not in FALSE:
+        found.append(_refusal(resource, f"metadata.annotations.{DRY_RUN}", "dry runs", "remove the policy"))
+    revision = resource.labels.get(REVISION, "default")
+    if revision not in ("", "default"):
+        found.append(_refusal(resource, f"metadata.labels.{REVISION}", f"revision {revision}", "remove the label"))
+    return found
 
 
 def _refusal(resource: Resource, path: str, what: str, remedy: str = "leave it out") -> Finding:
@@ -105,6 +123,8 @@ def _gateway(resource: Resource) -> list[Finding]:
         protocol = server.port.protocol.upper()
         if protocol not in _GATEWAY_PROTOCOLS:
             found.append(_refusal(resource, f"{place}.port.protocol", f"protocol {protocol} at gateways", "use HTTP"))
+        elif protocol == "HTTPS" and (server.tls is None or server.tls.mode is None):
+            found.append(_refusal(resource, f"{place}.tls", "TLS mode PASSTHROUGH at gateways", "write mode: SIMPLE"))
         mode = server.tls.mode if server.tls else None
         if mode is not None and mode != "SIMPLE":
             found.append(_refusal(resource, f"{place}.tls.mode", f"TLS mode {mode} at gateways", "use SIMPLE"))

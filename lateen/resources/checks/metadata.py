@@ -10,7 +10,8 @@ RESERVED = (
     "internal.istio.io/parents",
     "internal.istio.io/parent-namespace",
 )
-_BOOLEANS = frozenset({"1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False"})
+FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
+_BOOLEANS = FALSE | {"1", "t", "T", "TRUE", "true", "True"}
 
 
 def check_metadata(report: Report) -> None:

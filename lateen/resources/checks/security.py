@@ -73,7 +73,7 @@ def check_authorization_policy(report: Report) -> None:
     if not spec.rules and action in ("CUSTOM", "DENY"):
         report.error("spec.rules", f"{action} without rules never matches", "add rules, rules: [{}] for all")
     elif not spec.rules and action == "ALLOW":
-        report.note("spec", "ALLOW without rules denies every request", "write rules: [{}] to allow everything")
+        report.note("spec", "ALLOW without rules matches no request, so every request is denied")
     if len(spec.rules) > MAX_RULES:
         report.error("spec.rules", f"there are more than {MAX_RULES} rules")
     for index, rule in enumerate(spec.rules):
