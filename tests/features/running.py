@@ -98,7 +98,7 @@ class Mesh:
         self.lateen("up", "--detach", "--capture", self.capture)
 
     def status(self) -> Any:
-        return json.loads(self.lateen("status", "-o", "json").stdout)
+        return json.loads(self.lateen("status", "-o", "json", check=False).stdout)
 
     def workload(self, name: str) -> Any:
         return next(entry for entry in self.status()["workloads"] if entry["name"] == name)

@@ -11,6 +11,8 @@ import pytest
 from tests.features.running import running_mesh, until
 
 pytestmark = [pytest.mark.mesh, pytest.mark.xdist_group("robustness"), pytest.mark.timeout(180)]
+VIA = "/via/echo"
+"""From the gateway to the client, and from there to echo: three sidecars and a gateway."""
 BOTH = """
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -33,11 +35,11 @@ def traffic_goes_on(mesh, seconds=1.0):
     """Let the load run over what has just happened."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        assert mesh.get().status == 200
+        assert mesh.get(VIA).status == 200
 
 
 def test_the_control_plane_killed_and_back(mesh):
-    with mesh.load() as load:
+    with mesh.load(VIA) as load:
         traffic_goes_on(mesh)
         before = process(mesh, "control")
         os.kill(before, signal.SIGKILL)
@@ -45,7 +47,7 @@ def test_the_control_plane_killed_and_back(mesh):
         traffic_goes_on(mesh)
         until(lambda: mesh.status()["control_plane"]["ready"], "the control plane is ready")
         mesh.write("extra.yaml", BOTH % (5, 100, 0))
-        until(lambda: {mesh.get().version for _ in range(6)} == {"v1"}, "the new control plane is followed")
+        until(lambda: {mesh.get(VIA).version for _ in range(6)} == {"v1"}, "the new control plane is followed")
     (mesh.project / "extra.yaml").unlink()
     mesh.settled()
     assert load.failures == []
@@ -53,7 +55,7 @@ def test_the_control_plane_killed_and_back(mesh):
 
 
 def test_an_edit_every_100_ms(mesh):
-    with mesh.load() as load:
+    with mesh.load(VIA) as load:
         for number in range(200):
             mesh.write("extra.yaml", BOTH % (5 + number % 7, 1 + number % 9, 3))
             time.sleep(0.1)
@@ -65,13 +67,13 @@ def test_an_edit_every_100_ms(mesh):
 def test_a_broken_edit_changes_nothing_and_is_told(mesh):
     mesh.write("extra.yaml", BOTH % (5, 100, 0))
     mesh.settled()
-    with mesh.load() as load:
+    with mesh.load(VIA) as load:
         mesh.write("extra.yaml", (BOTH % (5, 0, 100)).replace("weight: 100", "wieght: 100"))
         finding = until(
             lambda: [entry for entry in mesh.status()["findings"] if "wieght" in json.dumps(entry)], "the finding"
         )[0]
         traffic_goes_on(mesh)
-        assert {mesh.get().version for _ in range(10)} == {"v1"}
+        assert {mesh.get(VIA).version for _ in range(10)} == {"v1"}
     assert load.failures == []
     assert "extra.yaml" in json.dumps(finding)
     assert "weight" in json.dumps(finding)
@@ -84,7 +86,7 @@ def test_an_edit_arrives_well_within_a_second(mesh):
         mesh.write("extra.yaml", BOTH % (5, first, second))
         started = time.monotonic()
         wanted = {"v1"} if first else {"v2"}
-        until(lambda wanted=wanted: {mesh.get().version for _ in range(3)} == wanted, "the edit holds")
+        until(lambda wanted=wanted: {mesh.get(VIA).version for _ in range(3)} == wanted, "the edit holds")
         assert time.monotonic() - started < 1.0
     (mesh.project / "extra.yaml").unlink()
     mesh.settled()
@@ -92,9 +94,9 @@ def test_an_edit_arrives_well_within_a_second(mesh):
 
 def test_one_three_one_replicas(mesh):
     def pods():
-        return {mesh.get().json()["pod"] for _ in range(20)}
+        return {mesh.get(VIA).json()["pod"] for _ in range(20)}
 
-    with mesh.load() as load:
+    with mesh.load(VIA) as load:
         mesh.lateen("scale", "echo/v1", "3")
         until(lambda: {"echo-v1-0", "echo-v1-1", "echo-v1-2"} <= pods(), "all replicas answer")
         mesh.lateen("scale", "echo/v1", "1")
@@ -104,21 +106,21 @@ def test_one_three_one_replicas(mesh):
 
 
 def test_a_killed_envoy_costs_its_own_connections_alone_and_not_for_long(mesh):
-    with mesh.load() as load:
+    with mesh.load(VIA) as load:
         traffic_goes_on(mesh, 0.5)
         os.kill(process(mesh, "echo-v1-0/envoy"), signal.SIGKILL)
         traffic = time.monotonic() + 3
         while time.monotonic() < traffic:
-            mesh.get()
+            mesh.get(VIA)
         until(lambda: mesh.workload("echo-v1-0")["ready"], "it is ready again")
-        until(lambda: {mesh.get().version for _ in range(10)} == {"v1", "v2"}, "it takes part again")
+        until(lambda: {mesh.get(VIA).version for _ in range(10)} == {"v1", "v2"}, "it takes part again")
     failed = [entry["at_s"] for entry in load.failures]
     assert not failed or max(failed) - min(failed) < 2.0
 
 
 def test_an_application_that_dies_is_started_again(mesh):
     before = mesh.workload("echo-v1-0")
-    with mesh.load() as load:
+    with mesh.load(VIA) as load:
         until(lambda: _kill_one(mesh, "v1"), "v1 was told to die")
         until(lambda: mesh.workload("echo-v1-0")["restarts"] > before["restarts"], "the restart is counted")
         until(lambda: mesh.workload("echo-v1-0")["ready"], "it is ready again")
@@ -153,5 +155,5 @@ def test_a_second_up_says_that_the_first_runs(mesh):
 
 def test_another_mesh_runs_beside(mesh):
     with running_mesh(mesh.capture) as other:
-        assert other.get().status == 200
-        assert mesh.get().status == 200
+        assert other.get(VIA).status == 200
+        assert mesh.get(VIA).status == 200

@@ -1,7 +1,8 @@
 """The application of the feature tests: answers with what it saw, and fetches from others on request.
 
 ``/echo`` tells what arrived; ``/status/503`` answers so; ``/flaky/KEY/N`` fails N times for a key, then answers;
-``/fetch?url=...&h=name:value`` calls out, as the client of a service would; ``/tcp?to=host:port`` speaks plain TCP.
+``/fetch?url=...&h=name:value`` calls out, as the client of a service would; ``/via/PATH`` asks echo and answers as it
+did; ``/tcp?to=host:port`` speaks plain TCP.
 """
 
 import http.client
@@ -48,6 +49,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             os._exit(3)
         if parts[0] == "fetch":
             return self.answer(fetch(urllib.parse.parse_qs(url.query)))
+        if parts[0] == "via":
+            found = fetch({"url": [f"http://echo:8000/{self.path[len('/via/') :]}"], "method": [self.command]})
+            return self.answer(json.loads(found.get("body") or "{}"), found["status"] or 502)
         if parts[0] == "tcp":
             return self.answer(plain(urllib.parse.parse_qs(url.query)["to"][0]))
         return self.answer(
