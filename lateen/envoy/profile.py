@@ -10,11 +10,12 @@ class EnvoyProfile(msgspec.Struct, frozen=True):
 
     ``system_roots`` is the machine's CA bundle. ``merge_slashes`` and ``escaped_slashes`` (``KEEP_UNCHANGED``,
     ``REJECT_REQUEST``, ``UNESCAPE_AND_REDIRECT``, ``UNESCAPE_AND_FORWARD``) go beyond the dot segments that are always
-    normalised; their defaults are Istio's BASE.
+    normalised. Slashes are merged, which Istio's default does not: many servers read ``//admin`` as ``/admin``, and a
+    rule on the one has to hold for the other.
     """
 
     system_roots: str = "/etc/ssl/certs/ca-certificates.crt"
-    merge_slashes: bool = False
+    merge_slashes: bool = True
     escaped_slashes: str = "KEEP_UNCHANGED"
 
 
