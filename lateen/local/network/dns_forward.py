@@ -72,10 +72,6 @@ class _Exchange(asyncio.DatagramProtocol):
         self._query = query
         self.answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if isinstance(transport, asyncio.DatagramTransport):
-            transport.sendto(self._query)
-
     def datagram_received(self, data: bytes, addr: object) -> None:
         del addr
         if data[:2] == self._query[:2] and len(data) > 2 and data[2] & 0x80 and not self.answer.done():
@@ -90,6 +86,7 @@ async def _ask_udp(query: bytes, server: tuple[str, int]) -> bytes:
     loop = asyncio.get_running_loop()
     transport, exchange = await loop.create_datagram_endpoint(lambda: _Exchange(query), remote_addr=server)
     try:
+        transport.sendto(query)
         return await exchange.answer
     finally:
         transport.close()

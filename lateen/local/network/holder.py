@@ -70,6 +70,11 @@ class Holder:
         with self._inside(self._find(name)):
             return socket.socket(socket.AF_INET, socket.SOCK_STREAM)
 
+    def mesh_socket(self) -> socket.socket:
+        """A TCP socket in the mesh's namespace."""
+        with self._inside(self.mesh):
+            return socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+
     def dns_sockets(self, name: str) -> tuple[socket.socket, socket.socket]:
         """The UDP and the listening TCP socket to which the workload's questions for names are redirected."""
         with self._inside(self._find(name)):
@@ -97,6 +102,7 @@ class Holder:
         try:
             netlink.talk(netlink.ROUTE, routes)
             netlink.talk(netlink.NETFILTER, filters)
+            _allow_all_ports()
             return self._open_current()
         finally:
             self._go_home()
@@ -125,6 +131,12 @@ class Holder:
         return number
 
 
+def _allow_all_ports() -> None:
+    """Let the applications of ordinary users listen on ports below 1024 too, as they may in a pod."""
+    with contextlib.suppress(OSError), open("/proc/sys/net/ipv4/ip_unprivileged_port_start", "w") as file:  # noqa: PTH123
+        file.write("0")
+
+
 # Requests and answers
 
 
@@ -141,6 +153,10 @@ def _probe(holder: Holder, request: dict[str, str]) -> tuple[dict[str, object], 
     return {}, [holder.probe_socket(request["id"])]
 
 
+def _mesh(holder: Holder, _: dict[str, str]) -> tuple[dict[str, object], list[socket.socket]]:
+    return {}, [holder.mesh_socket()]
+
+
 def _dns(holder: Holder, request: dict[str, str]) -> tuple[dict[str, object], list[socket.socket]]:
     return {}, [*holder.dns_sockets(request["id"])]
 
@@ -153,6 +169,7 @@ _OPERATIONS: dict[str, Callable[[Holder, dict[str, str]], tuple[dict[str, object
     "add": _add,
     "remove": _remove,
     "probe": _probe,
+    "mesh": _mesh,
     "dns": _dns,
     "stop": _stop,
 }

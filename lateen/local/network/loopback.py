@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from pathlib import Path
 
 from lateen.local.links import Link, LinkRequest
 from lateen.local.network.dns_names import NameTable
 
 PREFIXES = range(1, 251)
+TCP_TABLE = Path("/proc/net/tcp")
 NAMES_PATIENCE_S = 5.0
 NAMES_STEP_S = 0.02
+_LISTEN = "0A"
 REASON = (
     "services have addresses in 127.0.0.0/8 and nothing is redirected: an application must listen at "
     "LATEEN_BIND_ADDRESS and call its peers by <SERVICE>_SERVICE_HOST and _PORT; its other calls pass by the mesh"
@@ -78,8 +81,11 @@ class LoopbackNetwork:
 
     def _lease(self) -> tuple[int, socket.socket]:
         """A free prefix, and what holds it: a name that only one process of the machine can have at a time."""
+        busy = listening_prefixes(TCP_TABLE.read_text())
         for step in range(len(PREFIXES)):
             prefix = PREFIXES[(self._next + step) % len(PREFIXES)]
+            if prefix in busy:
+                continue
             lease = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             try:
                 lease.bind(f"\0lateen-loopback-prefix-{prefix}")
@@ -105,3 +111,18 @@ class LoopbackNetwork:
         """Give all prefixes back."""
         for instance_id in list(self._leases):
             await self.remove(instance_id)
+
+
+def listening_prefixes(table: str) -> set[int]:
+    """Every P for which something listens on an address 127.P.*, of the lines of /proc/net/tcp.
+
+    A mesh whose supervisor was killed leaves such listeners behind: its prefixes are not free yet.
+    """
+    found = set()
+    for line in table.splitlines()[1:]:
+        words = line.split()
+        if len(words) > 3 and words[3] == _LISTEN:
+            address = int(words[1].partition(":")[0], 16).to_bytes(4, sys.byteorder)
+            if address[0] == 127:
+                found.add(address[1])
+    return found

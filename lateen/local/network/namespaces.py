@@ -109,6 +109,10 @@ class NamespaceNetwork:
         """A TCP socket in the workload's namespace."""
         return self._require_holder().probe_socket(instance_id)
 
+    def mesh_socket(self) -> socket.socket:
+        """A TCP socket that reaches workloads' addresses as a stranger in the mesh's network would."""
+        return self._require_holder().mesh_socket()
+
     def update_names(self, names: Mapping[str, list[str]]) -> None:
         """Names to answer besides waiting for ``names.json``."""
         self._table.update(names)

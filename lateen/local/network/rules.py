@@ -25,6 +25,7 @@ from lateen.local.network.netlink import (
 OUTBOUND_PORT = 15001
 INBOUND_PORT = 15006
 DNS_PORT = 15053
+SIDECAR_SOURCE = "127.0.0.6"
 MESH_NETWORK = "240.241.0.0"
 MESH_PREFIX = 16
 
@@ -95,12 +96,13 @@ def workload_rules(address: str) -> list[Message]:
     """
     own = socket.inet_aton(address)
     nat, leave = "nat-output", "filter-output"
+    not_sidecar = [_load(1, 12, 4), _compare(_DIFFERENT, socket.inet_aton(SIDECAR_SOURCE))]
     elsewhere = [*_not_loopback(), *_destination(_DIFFERENT, own)]
     return _batch(
         _table(),
         _chain(nat, "nat", _PRIORITY_DSTNAT),
         _rule(nat, [*_protocol(socket.IPPROTO_UDP), *_port(_EQUAL, 53), *_redirect(DNS_PORT)]),
-        _rule(nat, [*_protocol(socket.IPPROTO_TCP), *_port(_EQUAL, 53), *_redirect(DNS_PORT)]),
+        _rule(nat, [*_protocol(socket.IPPROTO_TCP), *_port(_EQUAL, 53), *not_sidecar, *_redirect(DNS_PORT)]),
         _rule(nat, [*_protocol(socket.IPPROTO_TCP), *elsewhere, *_redirect(OUTBOUND_PORT)]),
         _chain(leave, "filter", _PRIORITY_FILTER),
         _rule(leave, [*elsewhere, *_reject()]),

@@ -7,7 +7,10 @@ text says what was tried.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+from collections.abc import Mapping
+from types import MappingProxyType
 
 CLONE_NEWNS = 0x0002_0000
 CLONE_NEWUSER = 0x1000_0000
@@ -28,15 +31,27 @@ _PR_SET_DUMPABLE = 4
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _check(result: int, what: str) -> None:
+_FORBIDDEN = "the kernel or a container's profile forbids it: see kernel.apparmor_restrict_unprivileged_userns"
+_HINTS = {
+    (CLONE_NEWUSER, errno.EPERM): f"{_FORBIDDEN} and kernel.unprivileged_userns_clone",
+    (CLONE_NEWUSER, errno.ENOSPC): "the limit is user.max_user_namespaces",
+    (CLONE_NEWNET, errno.EPERM): _FORBIDDEN,
+    (CLONE_NEWNET, errno.ENOSPC): "the limit is user.max_net_namespaces",
+    (CLONE_NEWNS, errno.ENOSPC): "the limit is user.max_mnt_namespaces",
+}
+
+
+def _check(result: int, what: str, hints: Mapping[int, str] = MappingProxyType({})) -> None:
     if result != 0:
         number = ctypes.get_errno()
-        raise OSError(number, f"{what}: {os.strerror(number)}")
+        hint = f" ({hints[number]})" if number in hints else ""
+        raise OSError(number, f"{what}: {os.strerror(number)}{hint}")
 
 
-def unshare(flags: int, what: str) -> None:
-    """Leave the namespaces named by ``flags`` for new ones. ``what`` says so in an error."""
-    _check(_libc.unshare(ctypes.c_int(flags)), what)
+def unshare(kind: int, what: str) -> None:
+    """Leave one kind of namespace for a new one. ``what`` says so in an error, which names the setting behind it."""
+    hints = {number: hint for (of, number), hint in _HINTS.items() if of == kind}
+    _check(_libc.unshare(ctypes.c_int(kind)), what, hints)
 
 
 def setns(fd: int, kind: int, what: str) -> None:
