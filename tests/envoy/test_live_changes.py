@@ -121,7 +121,7 @@ def test_a_fault_comes_and_goes_without_a_new_listener(application: Application)
 
 def test_connections_leave_from_the_bootstraps_source_and_sockets_still_work(application: Application) -> None:
     """One address for all clusters, so that the clusters of all proxies are alike; the control plane's is a file."""
-    port, source = free_port(), Bind("127.0.0.6", 0, "/proc/self/ns/net")
+    port, source = free_port(), Bind("127.0.0.6")
     with controlled(plan(port, application), Authority().mesh("a"), source):
         assert Kept(port).get() == 200
         assert application.seen[-1]["peer"] == "127.0.0.6"
