@@ -53,8 +53,8 @@ def _check_patch(report: Report, field: str, entry: ConfigPatch) -> None:
     if patch.operation == "REPLACE" and not (entry.apply_to or "").endswith("_FILTER"):
         report.warn(f"{field}.patch.operation", "REPLACE works on filters alone", "use MERGE")
     for path, url in _type_urls(patch.value, f"{field}.patch.value"):
-        if any(part.startswith("v2") for part in url.split(".")):
-            report.error(path, f"{url} is of Envoy's old API, which is gone", "use the v3 type")
+        if not any(part.startswith("v3") for part in url.split(".")):
+            report.error(path, f"{url} is no type of Envoy's present API", "use the v3 type")
 
 
 def _type_urls(value: Any, path: str) -> Iterator[tuple[str, str]]:

@@ -105,7 +105,7 @@ def _check_http_action(report: Report, field: str, route: HttpRoute) -> None:
             report.error(f"{field}.redirect.prefixRewrite", "prefixRewrite needs prefix matches", "match uri.prefix")
         if redirect.scheme and redirect.scheme not in ("http", "https"):
             report.error(f"{field}.redirect.scheme", f"{redirect.scheme!r} is neither http nor https")
-        if redirect.redirect_code is not None and not 300 <= redirect.redirect_code <= 399:
+        if redirect.redirect_code and not 300 <= redirect.redirect_code <= 399:
             report.error(f"{field}.redirect.redirectCode", f"{redirect.redirect_code} is no redirect", "use 301 or 302")
         check_port(report, f"{field}.redirect.port", redirect.port or None)
     if direct is not None:

@@ -30,8 +30,9 @@ PLAIN_KEYS = frozenset(
     }
 )
 _KEYED = re.compile(
-    r"(?:request\.headers\[[^\[\]]+\]|request\.auth\.claims(?:\[[^\[\]]+\])+|experimental\.envoy\.filters\..+)"
+    r"(?:request\.headers\[[^\[\]]+\]|request\.auth\.claims(?:\[[^\[\]]+\])+|experimental\.envoy\.filters\.[^\[\]]+\[.+\])"
 )
+_OPERATOR = re.compile(r"\{\*\*?\}")
 _IP_KEYS = frozenset({"source.ip", "remote.ip", "destination.ip"})
 _CUSTOM_REFUSED = (
     "namespaces",
@@ -178,13 +179,11 @@ def _check_operation(report: Report, field: str, operation: Operation | None) ->
 
 def _check_template(report: Report, field: str, path: str) -> None:
     """Path templates: ``{*}`` is one segment; ``{**}`` is any number of them, and the last of the two kinds."""
-    segments = path.split("/")
-    for segment in segments:
-        if "{" in segment or "}" in segment:
-            if segment not in ("{*}", "{**}"):
-                report.error(field, f"{segment!r} is neither {{*}} nor {{**}}")
-        elif "*" in segment:
-            report.error(field, "a template does not mix with *", "use {*} or {**}")
-    operators = [segment for segment in segments if segment.startswith("{")]
+    operators = _OPERATOR.findall(path)
+    rest = _OPERATOR.sub("", path)
+    if "{" in rest or "}" in rest:
+        report.error(field, "a template has no names", "use {*} or {**}")
+    elif "*" in rest:
+        report.error(field, "a template does not mix with *", "use {*} or {**}")
     if "{**}" in operators[:-1]:
         report.error(field, "{**} can only be the last operator of a path")

@@ -17,6 +17,10 @@ from lateen.values.network import is_cidr, is_host, is_ip, is_label, is_partial_
 from lateen.values.protocol import Protocol, parse_protocol
 
 MAX_HOSTS = 256
+MAX_ADDRESS = 256
+MAX_LOCALITY = 2048
+MAX_ACCOUNT = 253
+MAX_ENDPOINTS = 4096
 DYNAMIC = frozenset({Protocol.HTTP, Protocol.TLS, Protocol.GRPC, Protocol.HTTP2, Protocol.HTTPS})
 
 
@@ -83,6 +87,8 @@ def _check_ports(report: Report, spec: ServiceEntrySpec) -> None:
 
 def _check_resolution(report: Report, spec: ServiceEntrySpec) -> None:
     known = {port.name for port in spec.ports}
+    if len(spec.endpoints) > MAX_ENDPOINTS:
+        report.error("spec.endpoints", f"there are more than {MAX_ENDPOINTS} endpoints")
     for index, endpoint in enumerate(spec.endpoints):
         field = f"spec.endpoints[{index}]"
         check_endpoint(report, field, endpoint)
@@ -169,3 +175,11 @@ def check_endpoint(report: Report, field: str, entry: WorkloadEntrySpec) -> None
             report.error(f"{field}.ports.{name}", f"{name!r} is no name of a port")
         check_port(report, f"{field}.ports.{name}", number)
     check_labels(report, f"{field}.labels", entry.labels)
+    for name, text, most in (
+        ("address", address, MAX_ADDRESS),
+        ("locality", entry.locality or "", MAX_LOCALITY),
+        ("network", entry.network or "", MAX_LOCALITY),
+        ("serviceAccount", entry.service_account or "", MAX_ACCOUNT),
+    ):
+        if len(text) > most:
+            report.error(f"{field}.{name}", f"{name} has at most {most} characters")

@@ -17,6 +17,7 @@ from lateen.resources.destination_rule import (
     ConsistentHash,
     DestinationRuleSpec,
     LoadBalancerSettings,
+    LocalityFailover,
     LocalityLbSetting,
     OutlierDetection,
     PortTrafficPolicy,
@@ -105,8 +106,12 @@ def _check_balancer(
         if settings.zone_aware_lb_setting is not None:
             report.error(field, "localityLbSetting and zoneAwareLbSetting exclude each other", "keep one of them")
     zone = settings.zone_aware_lb_setting
-    if zone is not None and any(label in TOPOLOGY for label in zone.failover_priority):
-        report.error(f"{field}.zoneAwareLbSetting.failoverPriority", "the topology's own labels cannot stand here")
+    if zone is not None:
+        _check_failover(report, f"{field}.zoneAwareLbSetting", zone.failover)
+        if zone.min_cluster_size == 0:
+            report.error(f"{field}.zoneAwareLbSetting.minClusterSize", "minClusterSize has to be 1 or more")
+        if any(label in TOPOLOGY for label in zone.failover_priority):
+            report.error(f"{field}.zoneAwareLbSetting.failoverPriority", "the topology's own labels cannot stand here")
     check_duration(report, f"{field}.warmupDurationSecs", settings.warmup_duration_secs)
     warmup = settings.warmup
     if warmup is not None:
@@ -178,17 +183,21 @@ def check_locality(report: Report, field: str, settings: LocalityLbSetting, outl
                 report.error(f"{place}.to.{target}", "a weight is between 1 and 100")
         if sum(entry.to.values()) != 100:
             report.error(f"{place}.to", f"the weights add up to {sum(entry.to.values())}, not to 100")
-    for index, rule in enumerate(settings.failover):
+    _check_failover(report, field, settings.failover)
+    if settings.failover and any(label in TOPOLOGY for label in settings.failover_priority):
+        report.error(f"{field}.failoverPriority", "with failover, the topology's own labels cannot stand here")
+    if (settings.failover or settings.failover_priority) and outlier is None:
+        report.warn(field, "failover needs outlierDetection to see failures", "add outlierDetection")
+
+
+def _check_failover(report: Report, field: str, rules: tuple[LocalityFailover, ...]) -> None:
+    for index, rule in enumerate(rules):
         place = f"{field}.failover[{index}]"
         if rule.from_ == rule.to:
             report.error(place, "a region cannot fail over to itself")
         for name, region in (("from", rule.from_), ("to", rule.to)):
             if not region or "/" in region or "*" in region:
                 report.error(f"{place}.{name}", "failover is between regions: no zones, no wildcards")
-    if settings.failover and any(label in TOPOLOGY for label in settings.failover_priority):
-        report.error(f"{field}.failoverPriority", "with failover, the topology's own labels cannot stand here")
-    if (settings.failover or settings.failover_priority) and outlier is None:
-        report.warn(field, "failover needs outlierDetection to see failures", "add outlierDetection")
 
 
 def _check_place(report: Report, field: str, place: str) -> None:

@@ -1,0 +1,225 @@
+"""What resources mean: refused, warned of, accepted; one row a rule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+
+from lateen.resources.checks.header_format import is_format
+from lateen.resources.judge import Verdict, judge
+
+ROUTE: dict[str, Any] = {"route": [{"destination": {"host": "reviews"}}]}
+GROUPS = {
+    "AuthorizationPolicy": "security.istio.io/v1",
+    "PeerAuthentication": "security.istio.io/v1",
+    "RequestAuthentication": "security.istio.io/v1",
+    "Telemetry": "telemetry.istio.io/v1",
+    "EnvoyFilter": "networking.istio.io/v1alpha3",
+    "WasmPlugin": "extensions.istio.io/v1alpha1",
+    "Service": "v1",
+}
+
+
+def _judge(kind: str, spec: Any, **metadata: Any) -> Verdict:
+    document = {
+        "apiVersion": GROUPS.get(kind, "networking.istio.io/v1"),
+        "kind": kind,
+        "metadata": {"name": "a", "namespace": "n", **metadata},
+        "spec": spec,
+    }
+    (verdict,) = judge(yaml.safe_dump(document, sort_keys=False).encode(), "file.yaml")
+    return verdict
+
+
+def _fields(kind: str, spec: Any, severity: str = "error", **metadata: Any) -> list[str]:
+    verdict = _judge(kind, spec, **metadata)
+    return [finding.origin.field for finding in verdict.findings if finding.severity.value == severity]
+
+
+def _http(**route: Any) -> dict[str, Any]:
+    return {"hosts": ["reviews"], "http": [{**ROUTE, **route}]}
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        ({"hosts": ["reviews"]}, "spec"),
+        ({"hosts": ["re views"], "http": [ROUTE]}, "spec.hosts[0]"),
+        ({"hosts": ["*"], "http": [ROUTE]}, "spec.hosts[0]"),
+        ({"hosts": ["*.a.b", "x.a.b"], "http": [ROUTE]}, "spec.hosts[1]"),
+        ({"gateways": ["g"], "http": [ROUTE]}, "spec.gateways"),
+        (_http(timeout="0.0001s"), "spec.http[0].timeout"),
+        (_http(retries={"attempts": 0, "retryOn": "5xx"}), "spec.http[0].retries"),
+        (_http(retries={"attempts": 1, "retryOn": "5xx, reset"}), "spec.http[0].retries.retryOn"),
+        (_http(match=[{"uri": {"regex": "("}}]), "spec.http[0].match[0].uri.regex"),
+        (_http(match=[{"uri": {"regex": "a" * 1025}}]), "spec.http[0].match[0].uri.regex"),
+        (_http(match=[{"uri": {"regex": "(?=a)"}}]), "spec.http[0].match[0].uri.regex"),
+        (_http(match=[{"headers": {":path": {"exact": "a"}}}]), "spec.http[0].match[0].headers.:path"),
+        (_http(headers={"request": {"set": {"x": "%A"}}}), "spec.http[0].headers.request.set.x"),
+        (_http(headers={"response": {"set": {"host": "a"}}}), "spec.http[0].headers.response.set.host"),
+        (_http(rewrite={"authority": "a"}, headers={"request": {"set": {"host": "b"}}}), "spec.http[0].headers"),
+        (_http(fault={"abort": {"grpcStatus": "SAD"}}), "spec.http[0].fault.abort.grpcStatus"),
+        (_http(fault={"abort": {"httpStatus": 600}}), "spec.http[0].fault.abort.httpStatus"),
+        (_http(mirror={"host": "a"}, mirrors=[{"destination": {"host": "b"}}]), "spec.http[0].mirrors"),
+        (_http(redirect={"uri": "/"}), "spec.http[0]"),
+        (_http(corsPolicy={"maxAge": "1.5s"}), "spec.http[0].corsPolicy.maxAge"),
+        ({"hosts": ["a.b"], "tls": [{"match": [{"sniHosts": ["c.d"]}], **ROUTE}]}, "spec.tls[0].match[0].sniHosts[0]"),
+    ],
+)
+def test_virtual_services_that_are_refused(spec: dict[str, Any], field: str) -> None:
+    assert field in _fields("VirtualService", spec)
+
+
+def test_rules_that_are_never_reached() -> None:
+    match = {"uri": {"prefix": "/a"}}
+    spec = {"hosts": ["reviews"], "http": [{"match": [match], **ROUTE}, {"match": [match], **ROUTE}, ROUTE, ROUTE]}
+    assert _fields("VirtualService", spec, "warning") == ["spec.http[1].match[0]", "spec.http[1]", "spec.http[3]"]
+    longer = {"uri": {"prefix": "/ab"}}
+    spec = {"hosts": ["reviews"], "http": [{"match": [match], **ROUTE}, {"match": [longer], **ROUTE}]}
+    assert _fields("VirtualService", spec, "warning") == ["spec.http[1].match[0]"]
+    spec = {"hosts": ["reviews"], "http": [{"match": [longer], **ROUTE}, {"match": [match], **ROUTE}]}
+    assert _fields("VirtualService", spec, "warning") == []
+
+
+@pytest.mark.parametrize(
+    ("policy", "field"),
+    [
+        ({}, "spec.trafficPolicy"),
+        ({"connectionPool": {}}, "spec.trafficPolicy.connectionPool"),
+        ({"tls": {"mode": "MUTUAL"}}, "spec.trafficPolicy.tls"),
+        ({"portLevelSettings": [{"port": {"number": 80}}]}, "spec.trafficPolicy.portLevelSettings[0]"),
+        (
+            {"outlierDetection": {"consecutiveLocalOriginFailures": 1}},
+            "spec.trafficPolicy.outlierDetection.consecutiveLocalOriginFailures",
+        ),
+        (
+            {"loadBalancer": {"consistentHash": {"useSourceIp": True, "maglev": {"tableSize": 100}}}},
+            "spec.trafficPolicy.loadBalancer.consistentHash.maglev.tableSize",
+        ),
+    ],
+)
+def test_traffic_policies_that_are_refused(policy: dict[str, Any], field: str) -> None:
+    assert _fields("DestinationRule", {"host": "a", "trafficPolicy": policy}) == [field]
+
+
+@pytest.mark.parametrize(
+    ("server", "field"),
+    [
+        ({"hosts": ["a"]}, "spec.servers[0].hosts[0]"),
+        ({"hosts": ["*a.b"]}, "spec.servers[0].hosts[0]"),
+        ({"hosts": ["~/a.b"]}, "spec.servers[0].hosts[0]"),
+        ({"port": {"number": 443, "protocol": "HTTPS", "name": "x"}}, "spec.servers[0]"),
+        ({"tls": {"mode": "SIMPLE", "credentialName": "x"}}, "spec.servers[0].tls"),
+        ({"bind": "unix://a"}, "spec.servers[0].bind"),
+    ],
+)
+def test_gateways_that_are_refused(server: dict[str, Any], field: str) -> None:
+    whole = {"hosts": ["a.b"], "port": {"number": 80, "protocol": "http", "name": "x"}, **server}
+    assert field in _fields("Gateway", {"servers": [whole]})
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"hosts": ["*"], "resolution": "STATIC"}, "spec.hosts[0]"),
+        ({"addresses": ["10.0.0.0/8"]}, "spec.addresses[0]"),
+        ({"hosts": ["*.a.b"]}, "spec.hosts[0]"),
+        ({"hosts": ["a.b", "c.d"], "ports": [{"number": 1, "name": "x", "protocol": "TCP"}]}, "spec.ports[0]"),
+        ({"endpoints": [{"address": "a.b", "ports": {"other": 1}}]}, "spec.endpoints[0].ports.other"),
+        ({"exportTo": ["~", "a"]}, "spec.exportTo"),
+    ],
+)
+def test_service_entries_that_are_refused(change: dict[str, Any], field: str) -> None:
+    ports = [{"number": 80, "name": "http", "protocol": "HTTP"}]
+    assert _fields("ServiceEntry", {"hosts": ["a.b"], "ports": ports, "resolution": "DNS", **change}) == [field]
+
+
+@pytest.mark.parametrize(
+    ("rule", "field"),
+    [
+        ({"from": []}, "spec.rules[0].from"),
+        ({"from": [{"source": {}}]}, "spec.rules[0].from[0]"),
+        ({"from": [{"source": {"ipBlocks": ["1.2.3"]}}]}, "spec.rules[0].from[0].source.ipBlocks[0]"),
+        ({"to": [{"operation": {"ports": ["http"]}}]}, "spec.rules[0].to[0].operation.ports[0]"),
+        ({"to": [{"operation": {"paths": ["/{**}/{*}"]}}]}, "spec.rules[0].to[0].operation.paths[0]"),
+        ({"to": [{"operation": {"methods": [""]}}]}, "spec.rules[0].to[0].operation.methods"),
+        ({"when": [{"key": "source.mood", "values": ["a"]}]}, "spec.rules[0].when[0].key"),
+        ({"when": [{"key": "source.ip"}]}, "spec.rules[0].when[0]"),
+    ],
+)
+def test_authorization_rules_that_are_refused(rule: dict[str, Any], field: str) -> None:
+    assert _fields("AuthorizationPolicy", {"rules": [rule]}) == [field]
+
+
+def test_authorization_policies() -> None:
+    target = {"kind": "Gateway", "group": "gateway.networking.k8s.io", "name": "g"}
+    both = {"selector": {"matchLabels": {"a": "b"}}, "targetRefs": [target]}
+    assert _fields("AuthorizationPolicy", both) == ["spec"]
+    assert _fields("AuthorizationPolicy", {"targetRefs": [{**target, "namespace": "x"}]}) == [
+        "spec.targetRefs[0].namespace"
+    ]
+    deny = {"action": "DENY", "rules": [{"to": [{"operation": {"methods": ["GET"]}}]}]}
+    assert _fields("AuthorizationPolicy", deny, "warning") == ["spec.rules[0]"]
+    dry = {"istio.io/dry-run": "maybe"}
+    assert _fields("AuthorizationPolicy", {"rules": [{}]}, annotations=dry) == ["metadata.annotations.istio.io/dry-run"]
+    assert _fields("VirtualService", _http(), annotations=dry) == ["metadata.annotations.istio.io/dry-run"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "field"),
+    [
+        ("PeerAuthentication", {"portLevelMtls": {"80": {"mode": "STRICT"}}}, "spec.portLevelMtls"),
+        ("PeerAuthentication", {"selector": {"matchLabels": {"a": "b"}}, "portLevelMtls": {}}, "spec.portLevelMtls"),
+        ("RequestAuthentication", {"jwtRules": [{"issuer": "i", "jwks": "x"}]}, "spec.jwtRules[0].jwks"),
+        ("RequestAuthentication", {"jwtRules": [{"jwksUri": "ftp://a/b"}]}, "spec.jwtRules[0].jwksUri"),
+        ("Sidecar", {"egress": [{"hosts": ["a"]}]}, "spec.egress[0].hosts[0]"),
+        (
+            "Sidecar",
+            {"ingress": [{"port": {"number": 1}, "defaultEndpoint": "1.2.3.4:1"}]},
+            "spec.ingress[0].defaultEndpoint",
+        ),
+        (
+            "EnvoyFilter",
+            {"configPatches": [{"applyTo": "CLUSTER", "match": {"listener": {}}, "patch": {"operation": "REMOVE"}}]},
+            "spec.configPatches[0].match",
+        ),
+        (
+            "Telemetry",
+            {"accessLogging": [{"filter": {"expression": "response.code >="}}]},
+            "spec.accessLogging[0].filter.expression",
+        ),
+        ("WasmPlugin", {"url": "ftp://a/b"}, "spec.url"),
+        ("WorkloadGroup", {"template": {}, "probe": {"httpGet": {}}}, "spec.probe.httpGet.port"),
+        ("Service", {"ports": [{"port": 0}]}, "spec.ports[0].port"),
+    ],
+)
+def test_other_kinds_that_are_refused(kind: str, spec: Any, field: str) -> None:
+    assert _fields(kind, spec) == [field]
+
+
+def test_a_private_key_among_public_ones_is_told() -> None:
+    rule = {"issuer": "i", "jwks": '{"keys": [{"kty": "RSA", "n": "a", "e": "b", "d": "c"}]}'}
+    assert _fields("RequestAuthentication", {"jwtRules": [rule]}, "warning") == ["spec.jwtRules[0].jwks"]
+
+
+@pytest.mark.parametrize(
+    ("text", "good"),
+    [
+        ("", True),
+        ("plain", True),
+        ("100%%", True),
+        ("%A%", True),
+        ("%REQ(x)%-%B%", True),
+        ('%META(["a", "b"])%', True),
+        ("%CERT_END(%b %d)%", True),
+        ("%", False),
+        ("%A", False),
+        ("%A%%", False),
+        ("%REQ(x%", False),
+        ('%META(["a" b])%', False),
+    ],
+)
+def test_format_strings(text: str, good: bool) -> None:
+    assert is_format(text) is good

@@ -1,0 +1,57 @@
+"""The grammar of CEL: what is an expression and what is none."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lateen.values.expression import find_syntax_error
+
+GOOD = [
+    "true",
+    "response.code >= 400",
+    "!connection.mtls && request.url_path.contains('v1beta3')",
+    'request.headers["x-id"] == "a\\"b" || has(request.headers.y)',
+    "a ? b : c ? d : e",
+    "[1, 2, 3].exists(x, x in [1.5e3, 0x1F, 7u])",
+    "{'a': 1, 'b': [2]}.a - -1",
+    "Message{field: 1}",
+    "r'\\d+' == '''long\n''' // and a remark",
+    ".absolute.name",
+]
+BAD = [
+    "",
+    "response.code >=",
+    "a b",
+    "a && ",
+    "f(1",
+    "'open",
+    "a.1",
+    "(a",
+    "[1, 2",
+    "a ? b",
+    "{1}",
+    "for",
+    "a = b",
+    "a @ b",
+]
+
+
+@pytest.mark.parametrize("text", GOOD)
+def test_expressions(text: str) -> None:
+    assert find_syntax_error(text) == ""
+
+
+@pytest.mark.parametrize("text", BAD)
+def test_no_expressions(text: str) -> None:
+    assert find_syntax_error(text)
+
+
+def test_deep_nesting_is_refused_not_survived() -> None:
+    assert "nested" in find_syntax_error("(" * 10_000 + "a" + ")" * 10_000)
+
+
+@given(st.text(alphabet="ab.()[]{}'\"!?:,&|<>=+-1 \n/\\", max_size=60))
+def test_any_text_gets_an_answer(text: str) -> None:
+    assert isinstance(find_syntax_error(text), str)
