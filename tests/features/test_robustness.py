@@ -31,11 +31,11 @@ def process(mesh, name):
     return mesh.record["processes"].get(name, {"pid": 0})["pid"]
 
 
-def traffic_goes_on(mesh, seconds=1.0):
+def traffic_goes_on(mesh, seconds=1.0, target=VIA):
     """Let the load run over what has just happened."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        assert mesh.get(VIA).status == 200
+        assert mesh.get(target).status == 200
 
 
 def test_the_control_plane_killed_and_back(mesh):
@@ -140,7 +140,7 @@ def _kill_one(mesh, version):
 def test_a_supervisor_killed_leaves_traffic_and_down_clears_up():
     with running_mesh("auto") as mesh:
         os.kill(mesh.record["supervisor"]["pid"], signal.SIGKILL)
-        traffic_goes_on(mesh)
+        traffic_goes_on(mesh, target="/echo")
         mesh.lateen("down")
         with pytest.raises(OSError, match="refused"):
             http.client.HTTPConnection("127.0.0.1", mesh.port, timeout=2).request("GET", "/")
