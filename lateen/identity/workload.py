@@ -24,8 +24,8 @@ from lateen.values.secret import SecretBytes
 
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 15.0
-LONGEST_PAUSE_WITHOUT = 1.0
-"""Seconds between attempts: with a certificate in hand there is time, without one there is not."""
+LONGEST_PAUSE_IN_NEED = 1.0
+"""Seconds between attempts: while a certificate holds there is time, without one there is not."""
 SHORTEST_USE = 1.0
 LONGEST_NAP = 20.0
 logger = logging.getLogger(__name__)
@@ -79,9 +79,13 @@ def renewal_time(obtained: float, not_after: float, jitter: float) -> float:
     return obtained + max((not_after - obtained) * (0.45 + 0.1 * jitter), SHORTEST_USE)
 
 
-def retry_pause(failures: int, certified: bool, jitter: float) -> float:
-    """How long to wait (seconds) after so many failures in a row; ``jitter`` (0 to 1) takes off up to a half."""
-    longest = LONGEST_PAUSE if certified else LONGEST_PAUSE_WITHOUT
+def retry_pause(failures: int, left: float, jitter: float) -> float:
+    """How long to wait (seconds) after so many failures in a row.
+
+    ``left`` is for how long the present certificate still holds (seconds): the pauses grow less far as it runs out.
+    ``jitter`` (0 to 1) takes off up to a half.
+    """
+    longest = min(max(left / 10, LONGEST_PAUSE_IN_NEED), LONGEST_PAUSE)
     return min(FIRST_PAUSE * 2.0 ** min(failures - 1, 16), longest) * (1 - jitter / 2)
 
 
@@ -119,7 +123,7 @@ class WorkloadIdentity:
                 if self.problem != problem.reason:
                     logger.warning("no new certificate for %s: %s", self.identity, problem.reason)
                 self.problem = problem.reason
-                await asyncio.sleep(retry_pause(failures, self.credentials is not None, self._spread()))
+                await asyncio.sleep(retry_pause(failures, self._left(), self._spread()))
                 continue
             failures, self.problem, self.credentials = 0, "", credentials
             self._deliver(credentials)
@@ -130,6 +134,9 @@ class WorkloadIdentity:
         key = new_key()
         chain = await request_chain(self._socket, self._token, build_request(key, self.identity))
         return judge_chain(chain, key, self.identity, self._now())
+
+    def _left(self) -> float:
+        return self.credentials.not_after - self._now() if self.credentials is not None else 0.0
 
     async def _sleep_until(self, moment: float) -> None:
         """In short naps: the loop's clock stands still while a machine is suspended, that of certificates does not."""

@@ -419,11 +419,11 @@ def test_renewal_under_traffic_fails_no_request(api: str) -> None:
 
 def test_traffic_goes_on_while_the_authority_is_away() -> None:
     async def story() -> None:
-        async with bench(life=6) as made:
+        async with bench(life=8) as made:
             client, _ = await made.both()
             async with Load(made) as load:
                 await made.authority_down()
-                await asyncio.sleep(4.3)
+                await asyncio.sleep(5)
                 assert client.workload.problem
                 held = len(client.delivered)
                 await made.authority_up()

@@ -89,10 +89,14 @@ def test_renewal_never_spins():
     assert renewal_time(1000.0, 900.0, 0.0) == 1001.0
 
 
-def test_pauses_grow_to_a_limit_that_is_short_without_a_certificate():
-    assert [retry_pause(n, False, 0.0) for n in (1, 2, 3, 5, 6, 9999)] == [0.05, 0.1, 0.2, 0.8, 1.0, 1.0]
-    assert retry_pause(9999, True, 0.0) == 15.0
-    assert retry_pause(9999, True, 1.0) == 7.5
+def test_pauses_grow_to_a_limit():
+    assert [retry_pause(n, 0.0, 0.0) for n in (1, 2, 3, 5, 6, 9999)] == [0.05, 0.1, 0.2, 0.8, 1.0, 1.0]
+    assert retry_pause(9999, 43200.0, 0.0) == 15.0
+    assert retry_pause(9999, 43200.0, 1.0) == 7.5
+
+
+def test_pauses_shrink_as_the_certificate_runs_out():
+    assert [retry_pause(9999, left, 0.0) for left in (151.0, 60.0, 11.0, 2.0, -50.0)] == [15.0, 6.0, 1.1, 1.0, 1.0]
 
 
 # --- the loop --------------------------------------------------------------------------------------------------------
