@@ -44,7 +44,7 @@ def mesh_hosts(snapshot: MeshSnapshot, client_namespace: str) -> tuple[BoundHost
 
     The first entry whose host matches a name is the one that speaks for it.
     """
-    found = []
+    found: list[BoundHost] = []
     for resource in snapshot.virtual_services:
         spec: VirtualServiceSpec = resource.spec
         if not _uses(resource, MESH_GATEWAY):
