@@ -139,8 +139,8 @@ def _route(http: HttpRoute, match: HttpMatchRequest | None, action: RouteAction,
 
 
 def string_matcher(match: StringMatch | None, *, ignore_case: bool = False) -> StringMatcher:
-    """A StringMatch; one that says nothing asks only that the value is there."""
-    if match is None:
+    """A StringMatch; one that says nothing, or the old way of it, ``regex: "*"``, asks only that the value is there."""
+    if match is None or match.regex == "*":
         return StringMatcher(MatchKind.PRESENT)
     if match.exact is not None:
         return StringMatcher(MatchKind.EXACT, match.exact, ignore_case)
@@ -298,10 +298,10 @@ def _fault(settings: HttpFaultInjection | None) -> Fault | None:
     if settings is None:
         return None
     delay = abort = None
-    if settings.delay is not None:
+    if settings.delay is not None and settings.delay.fixed_delay:
         share = settings.delay.percentage.value or 0.0 if settings.delay.percentage else (settings.delay.percent or 0)
-        delay = FaultDelay(settings.delay.fixed_delay or 0.0, float(share))
-    if settings.abort is not None:
+        delay = FaultDelay(settings.delay.fixed_delay, float(share))
+    if settings.abort is not None and (settings.abort.http_status is not None or settings.abort.grpc_status):
         share = settings.abort.percentage.value or 0.0 if settings.abort.percentage else 0.0
         grpc = settings.abort.grpc_status
         abort = FaultAbort(float(share), settings.abort.http_status, GRPC_CODES.index(grpc) if grpc else None)

@@ -81,6 +81,7 @@ UNSUPPORTED: dict[str, frozenset[str]] = {
 
 KUBERNETES = frozenset({"Service", "Secret"})
 REVISION = "istio.io/rev"
+_PATHS = frozenset(f"rules[].to[].operation.{name}" for name in ("paths", "notPaths"))
 _GATEWAY_PROTOCOLS = frozenset({"HTTP", "HTTP2", "GRPC", "GRPC-WEB", "HTTPS"})
 
 
@@ -151,7 +152,11 @@ def _authorization(resource: Resource) -> list[Finding]:
     action = resource.spec.action
     if action in ("CUSTOM", "AUDIT"):
         return [_refusal(resource, "spec.action", f"action {action}", "use ALLOW or DENY")]
-    return []
+    return [
+        _refusal(resource, path, "path templates", "use a prefix such as /a/*")
+        for path, shape, value in set_fields(resource.spec)
+        if shape in _PATHS and any("{*}" in text or "{**}" in text for text in value)
+    ]
 
 
 def _service(resource: Resource) -> list[Finding]:
