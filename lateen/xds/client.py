@@ -30,7 +30,10 @@ def endpoints_of_clusters(type_url: str, name: str, _: bytes) -> Iterable[Refere
 
 
 class DeltaClient:
-    """Holds ``versions``, and ``bodies`` if they are to be kept, by type URL and name."""
+    """Holds ``versions``, and ``bodies`` if they are to be kept, by type URL and name.
+
+    ``warming`` names the endpoints that clusters wait for; ``active`` the clusters that have been ready once.
+    """
 
     def __init__(
         self,
@@ -48,6 +51,7 @@ class DeltaClient:
         self._begun: set[str] = set()
         self._withheld: list[bytes] = []
         self.warming: set[str] = set()
+        self.active: set[str] = set()
 
     def start(self) -> list[bytes]:
         """The first requests of a stream, with the versions that it has from an earlier one."""
@@ -69,6 +73,8 @@ class DeltaClient:
         type_url = response.type_url
         before = set(self._users)
         errors = self._apply(response)
+        self.active &= self.versions.get(CLUSTER, {}).keys()
+        self.active.update(name for name in self.versions.get(CLUSTER, {}) if self._is_warm(name))
         requests = self._subscriptions(before)
         answer = self._answer(type_url, response.nonce, errors)
         if type_url == CLUSTER and self.warming:
@@ -92,7 +98,8 @@ class DeltaClient:
         for name in response.removed_resources:
             self._remove(type_url, name)
         for resource in response.resources:
-            if resource.name not in refused:
+            asked_for = type_url in PARTLY or (type_url, resource.name) in self._users
+            if asked_for and resource.name not in refused:
                 self._take(type_url, resource)
         return [f"{name}: {error}" for name, error in refused.items()]
 
@@ -125,6 +132,9 @@ class DeltaClient:
                 self.warming.discard(needed[1])
         if wanted:
             self._wanted[owner] = wanted
+
+    def _is_warm(self, cluster: str) -> bool:
+        return not any(name in self.warming for _, name in self._wanted.get((CLUSTER, cluster), ()))
 
     def _drop(self, gone: Reference) -> None:
         self.versions.get(gone[0], {}).pop(gone[1], None)

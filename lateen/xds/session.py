@@ -62,7 +62,6 @@ class XdsSession:
         self._on_rejection = on_rejection or (lambda _: None)
         self._resources: EnvoyResources | None = None
         self._nonce = 0
-        self._warming: set[str] = set()
         self.subscriptions: dict[str, Subscription] = {}
 
     def on_resources(self, resources: EnvoyResources | None) -> None:
@@ -126,6 +125,7 @@ class XdsSession:
         return changes
 
     def _select(self, subscription: Subscription, names: Iterable[str], now: float) -> Changes:
+        """What of these names may go out now. Where an answer is owed for what must stay, it is what the client has."""
         changes: Changes = {}
         removals: list[str] = []
         size = 0
@@ -138,7 +138,10 @@ class XdsSession:
                     break
                 changes[name] = resource
         if removals:
-            changes.update(dict.fromkeys(self._removable(subscription, removals, now)))
+            removable = self._removable(subscription, removals, now)
+            changes.update(dict.fromkeys(removable))
+            for name in subscription.owed.intersection(removals).difference(removable):
+                changes[name] = subscription.sent[name]
         return changes
 
     def _waits(self, subscription: Subscription, resource: EnvoyResource, now: float) -> bool:
@@ -147,10 +150,12 @@ class XdsSession:
         return now < subscription.waiting.setdefault(resource.name, now) + self._options.patience
 
     def _removable(self, subscription: Subscription, names: list[str], now: float) -> list[str]:
+        """Those that nothing points at any more; what is not to be had must be said where it was asked for."""
         used, certain = still_used(subscription.type_url, self.subscriptions)
         removable = []
         for name in names:
-            if name not in subscription.sent:
+            known = subscription.sent.get(name)
+            if known is None or (name in subscription.owed and not known.body):
                 removable.append(name)
             elif name in used:
                 subscription.waiting.pop(name, None)
@@ -175,16 +180,14 @@ class XdsSession:
     def _send_endpoints_again(self, changes: Changes) -> None:
         """A cluster that changes warms anew, and waits for its endpoints although the client had them.
 
-        A delta Envoy does not ask for them again. One that comes back may have named them before it saw the cluster.
+        Envoy does not ask for them again on a delta stream, and acknowledges no cluster meanwhile.
         """
         endpoints = self.subscriptions.get(ENDPOINT)
+        if endpoints is None:
+            return
         for resource in changes.values():
             for kind, name in resource.references if resource is not None else ():
-                if kind != ENDPOINT:
-                    continue
-                if endpoints is None:
-                    self._warming.add(name)
-                elif name in endpoints.sent and name in endpoints.target:
+                if kind == ENDPOINT and name in endpoints.sent:
                     endpoints.todo.add(name)
                     endpoints.owed.add(name)
 
@@ -245,11 +248,16 @@ class DeltaSession(XdsSession):
         subscription.unsubscribe(message.resource_names_unsubscribe)
 
     def _settle_first(self, subscription: Subscription) -> None:
-        """A client that comes back with the very version that it should have needs no answer."""
+        """A client that comes back with the very version that it should have needs no answer.
+
+        Endpoints are the exception: a cluster that was warming when the last stream ended still waits for them, and
+        nothing in the request tells.
+        """
+        if subscription.type_url == ENDPOINT:
+            return
         for name, have in subscription.sent.items():
             wanted = subscription.target.get(name)
-            same = self._resources is None or (wanted is not None and wanted.version == have.version)
-            if same and not (subscription.type_url == ENDPOINT and name in self._warming):
+            if self._resources is None or (wanted is not None and wanted.version == have.version):
                 subscription.owed.discard(name)
 
     def _respond(self, subscription: Subscription, changes: Changes) -> bytes:
@@ -315,8 +323,8 @@ class WorldSession(XdsSession):
         subscription.subscribe(sorted(explicit if again else explicit - subscription.names))
 
     def _compare_claim(self, subscription: Subscription) -> None:
-        """Where a client that comes back has the version of the present set, it has all of it."""
-        if self._resources is None or not subscription.begun:
+        """Where a client that comes back has the version of the present set, it has all of it but endpoints."""
+        if self._resources is None or not subscription.begun or subscription.type_url == ENDPOINT:
             return
         claim = self._claimed.pop(subscription.type_url, "")
         wanted = [found for name, found in subscription.target.items() if subscription.wants(name)]

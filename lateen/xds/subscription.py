@@ -47,8 +47,9 @@ class Subscription:
     """The state of one type on one stream.
 
     ``sent`` is what the client has once everything on its way is applied; ``awaiting`` is, for each name on its way,
-    what the client accepted before. ``todo`` names what may have to be sent, ``owed`` what must be answered even if
-    nothing changed. ``apart`` are groups that go out by themselves, to find which of them a client refuses.
+    what the client accepted before, and ``latest`` the nonce that has to be answered for it; ``leaving`` has the nonce
+    of a removal on its way. ``todo`` names what may have to be sent, ``owed`` what must be answered even if nothing
+    changed. ``apart`` are groups that go out by themselves, to find which of them a client refuses.
     """
 
     def __init__(self, type_url: str) -> None:
@@ -60,6 +61,8 @@ class Subscription:
         self.target: Mapping[str, EnvoyResource] = {}
         self.sent: dict[str, EnvoyResource] = {}
         self.awaiting: dict[str, EnvoyResource | None] = {}
+        self.latest: dict[str, str] = {}
+        self.leaving: dict[str, str] = {}
         self.rejected: dict[str, Rejection] = {}
         self.todo: set[str] = set()
         self.owed: set[str] = set()
@@ -115,7 +118,7 @@ class Subscription:
             self.todo.add(name)
 
     def _forget(self, name: str) -> None:
-        for place in (self.sent, self.awaiting, self.rejected, self.waiting):
+        for place in (self.sent, self.awaiting, self.latest, self.leaving, self.rejected, self.waiting):
             place.pop(name, None)
         self.todo.discard(name)
         self.owed.discard(name)
@@ -165,6 +168,7 @@ class Subscription:
             self.awaiting.setdefault(name, self.sent.get(name))
             if resource is None:
                 self.sent.pop(name, None)
+                self.leaving[name] = nonce
             else:
                 self.sent[name] = resource
             self.rejected.pop(name, None)
@@ -172,21 +176,21 @@ class Subscription:
         self.todo.difference_update(changes)
         self.owed.difference_update(changes)
         self.apart = [group for group in self.apart if group.isdisjoint(changes)]
+        self.latest.update(dict.fromkeys(changes, nonce))
         if len(self.unanswered) >= MAX_UNANSWERED:
-            oldest, second = list(self.unanswered)[:2]
-            self.unanswered[second] = {**self.unanswered.pop(oldest), **self.unanswered[second]}
+            self._take_together(*list(self.unanswered)[:2])
         self.unanswered[nonce] = changes
         self.last_nonce = nonce
         self.was_sent = True
 
     def ack(self, nonce: str, now: float) -> bool:
         """Take an acceptance. False for a nonce that is not on its way."""
-        changes = self.unanswered.pop(nonce, None)
+        changes = self._answered(nonce)
         if changes is None:
             return False
         self.last_ack = now
         for name, resource in changes.items():
-            self._accept(name, resource)
+            self._accept(nonce, name, resource)
         return True
 
     def nack(self, nonce: str, error: str, now: float) -> tuple[Rejection, ...]:
@@ -195,16 +199,16 @@ class Subscription:
         Envoy names the clusters and listeners that it refused, and takes the others of that response. Where it names
         none, the response is sent again in two halves, until the one at fault stands alone.
         """
-        changes = self.unanswered.pop(nonce, None)
+        changes = self._answered(nonce)
         if changes is None:
             return ()
         guilty = list(changes) if len(changes) == 1 else [name for name in changes if _is_named(name, error)]
         rejections = []
         for name, resource in changes.items():
             if guilty and name not in guilty:
-                self._accept(name, resource)
+                self._accept(nonce, name, resource)
                 continue
-            latest = self._undo(name, resource)
+            latest = self._undo(nonce, name)
             if guilty:
                 rejections.append(self._rejection(name, resource, error, now))
                 if latest:
@@ -221,25 +225,37 @@ class Subscription:
 
     def is_settled(self, name: str) -> bool:
         """Whether the client has this name, or has said that it will not take it."""
-        return name in self.rejected or self.accepted(name) is not None
+        return name in self.rejected or (name not in self.leaving and self.accepted(name) is not None)
 
     def possessions(self) -> Iterator[EnvoyResource]:
         """Everything that the client has or may have by now."""
         yield from self.sent.values()
         yield from (resource for resource in self.awaiting.values() if resource is not None)
 
-    def _accept(self, name: str, resource: EnvoyResource | None) -> None:
-        if name not in self.awaiting:
-            return
-        if _alike(self.sent.get(name), resource):
-            del self.awaiting[name]
-        else:
+    def _answered(self, nonce: str) -> Changes | None:
+        changes = self.unanswered.pop(nonce, None)
+        for name, resource in (changes or {}).items():
+            if resource is None and self.leaving.get(name) == nonce:
+                del self.leaving[name]
+        return changes
+
+    def _take_together(self, oldest: str, second: str) -> None:
+        merged = self.unanswered.pop(oldest)
+        for place in (self.latest, self.leaving):
+            place.update([(name, second) for name in merged if place.get(name) == oldest])
+        self.unanswered[second] = {**merged, **self.unanswered[second]}
+
+    def _accept(self, nonce: str, name: str, resource: EnvoyResource | None) -> None:
+        if self.latest.get(name) == nonce:
+            del self.latest[name], self.awaiting[name]
+        elif name in self.latest:
             self.awaiting[name] = resource
 
-    def _undo(self, name: str, resource: EnvoyResource | None) -> bool:
+    def _undo(self, nonce: str, name: str) -> bool:
         """Go back to what was accepted, unless something newer is on its way (then False)."""
-        if name not in self.awaiting or not _alike(self.sent.get(name), resource):
+        if self.latest.get(name) != nonce:
             return False
+        del self.latest[name]
         before = self.awaiting.pop(name)
         if before is None:
             self.sent.pop(name, None)
@@ -254,12 +270,6 @@ class Subscription:
     def _rejection(self, name: str, resource: EnvoyResource | None, error: str, now: float) -> Rejection:
         version, origin = (resource.version, resource.origin) if resource is not None else ("", None)
         return Rejection(self.type_url, name, version, error[:MAX_ERROR_LENGTH], origin, now)
-
-
-def _alike(one: EnvoyResource | None, other: EnvoyResource | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    return one.version == other.version
 
 
 def _is_named(name: str, error: str) -> bool:

@@ -240,6 +240,28 @@ def test_cluster_changed_while_no_control_plane_ran(folder: Path, delta: bool) -
     run(folder, delta, story)
 
 
+def test_control_plane_gone_while_a_cluster_warms(folder: Path, delta: bool) -> None:
+    """Envoy comes back saying that it has cluster and endpoints, although the one still waits for the other."""
+
+    async def story(made: Bench) -> None:
+        simple(made, "a", "0")
+        made.start_envoy()
+        await made.until_answer(200, "0")
+        await made.stop_serving()
+        await made.serve(types=(CLUSTER, LISTENER, ROUTE))
+        simple(made, "a", "1", timeout=7)
+        await made.until_answer(200, "1", 15)
+        assert (await made.stats("cluster_manager"))["cluster_manager.warming_clusters"] == 1
+        await made.stop_serving()
+        await made.serve()
+        simple(made, "a", "2", timeout=7)
+        await made.until_answer(200, "2", 15)
+        await made.settled()
+        assert (await made.stats("cluster_manager"))["cluster_manager.warming_clusters"] == 0
+
+    run(folder, delta, story)
+
+
 def test_secrets_over_ads(folder: Path, delta: bool) -> None:
     """A secret that comes late, a rotation, and changes of what uses it.
 

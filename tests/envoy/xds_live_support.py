@@ -37,6 +37,7 @@ from lateen.envoy.bootstrap import bootstrap
 from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, EnvoyResource, EnvoyResources
 from lateen.values.names import Origin
 from lateen.xds.cache import ResourceCache
+from lateen.xds.ordering import ORDER
 from lateen.xds.server import AdsServer
 from lateen.xds.session import SessionOptions
 from lateen.xds.status import StatusBoard, SyncState
@@ -200,10 +201,10 @@ class Bench:
         self.upstream_port = 0
         self._envoy: subprocess.Popen[bytes] | None = None
 
-    async def serve(self) -> None:
-        """Start a control plane that knows nothing yet."""
+    async def serve(self, types: tuple[str, ...] = ORDER) -> None:
+        """Start a control plane that knows nothing yet, and answers for these types."""
         self.cache, self.status = ResourceCache(), StatusBoard()
-        options = SessionOptions(patience=3.0)
+        options = SessionOptions(types=types, patience=3.0)
         self.server = AdsServer(self.cache, {TOKEN: PROXY}.get, self.status, options=options)
         await self.server.start(self.folder / "xds.sock")
 

@@ -22,23 +22,31 @@ NAMES = "abcd"
 PATIENCE = 10.0
 Target = dict[str, Any]
 
-targets = st.fixed_dictionaries(
-    {
-        "clusters": st.dictionaries(st.sampled_from(NAMES), st.integers(0, 3), min_size=1),
-        "endpoints": st.dictionaries(st.sampled_from(NAMES), st.integers(0, 2)),
-        "routes": st.dictionaries(
-            st.sampled_from("xyz"), st.tuples(st.integers(0, 9), st.sets(st.sampled_from(NAMES)), st.integers(0, 9))
-        ),
-        "listeners": st.dictionaries(
-            st.sampled_from("LMN"),
-            st.tuples(st.integers(0, 9), st.sets(st.sampled_from("xyz")), st.sets(st.sampled_from(NAMES))),
-        ),
-    }
-)
-steps = st.one_of(
-    targets,
-    st.sampled_from(["server", "server", "client", "client", "client", "reconnect", "unknown"]),
-)
+
+def target_of(good: bool) -> st.SearchStrategy[Target]:
+    """Content 3 of a cluster, or 0 of a route or listener, is refused."""
+    low, high = (1, 2) if good else (0, 3)
+    clusters = st.sets(st.sampled_from(NAMES), max_size=3)
+    return st.fixed_dictionaries(
+        {
+            "clusters": st.dictionaries(st.sampled_from(NAMES), st.integers(low, high), min_size=1, max_size=3),
+            "endpoints": st.dictionaries(st.sampled_from(NAMES), st.integers(0, 1)),
+            "routes": st.dictionaries(st.sampled_from("xy"), st.tuples(st.integers(low, 2), clusters)),
+            "listeners": st.dictionaries(
+                st.sampled_from("LM"), st.tuples(st.integers(low, 2), st.sets(st.sampled_from("xy")), clusters)
+            ),
+        }
+    )
+
+
+def stories(good: bool) -> st.SearchStrategy[list[tuple[str, Target, list[str]]]]:
+    """What happens to the stream, what the proxy should have then, and how messages cross afterwards."""
+    crossing = st.one_of(
+        st.just(["server", "client"] * 40),
+        st.lists(st.sampled_from(["server", "client"]), max_size=12),
+    )
+    happening = st.sampled_from(["", "", "", "reconnect", "unknown"])
+    return st.lists(st.tuples(happening, target_of(good), crossing), min_size=1, max_size=6)
 
 
 def resource(name: str, references: list[tuple[str, str]], content: int, bad: bool = False) -> EnvoyResource:
@@ -47,11 +55,11 @@ def resource(name: str, references: list[tuple[str, str]], content: int, bad: bo
 
 
 def build(target: Target) -> EnvoyResources:
-    """Everything that is pointed at exists; content 3 of a cluster, or 0 of a route or listener, is refused."""
+    """Everything that is pointed at exists."""
     clusters = target["clusters"]
     routes = {
-        name: resource(name, [(CLUSTER, c) for c in sorted(to) if c in clusters], content * 10 + other, content == 0)
-        for name, (content, to, other) in target["routes"].items()
+        name: resource(name, [(CLUSTER, c) for c in sorted(to) if c in clusters], content, content == 0)
+        for name, (content, to) in target["routes"].items()
     }
     listeners = {
         name: resource(
@@ -93,7 +101,6 @@ class World:
         )
         self.cache = ResourceCache()
         self.now = 0.0
-        self.ever_bad: set[str] = set()
         self.connect()
 
     def connect(self) -> None:
@@ -113,15 +120,25 @@ class World:
         elif step == "client":
             if self.to_client:
                 self.to_server.extend(self.client.on_response(self.to_client.pop(0)))
-                self.check_order()
         elif step == "reconnect":
             self.connect()
         elif step == "unknown":
             self.cache.put("p", None)
         else:
-            built = build(step)
-            self.ever_bad.update(name for name, found in built.by_type[CLUSTER].items() if is_bad(found.body))
-            self.cache.put("p", built)
+            self.cache.put("p", build(step))
+
+    def live(self, story: list[tuple[str, Target, list[str]]], check: bool) -> EnvoyResources:
+        """The whole story, and then all messages that remain. Gives what the client should have at last."""
+        for happening, target, crossing in story:
+            if happening:
+                self.step(happening)
+            self.step(target)
+            for step in crossing:
+                self.step(step)
+                if check:
+                    self.check_order()
+        self.drain()
+        return build(story[-1][1])
 
     def drain(self) -> None:
         for _ in range(2):
@@ -135,32 +152,37 @@ class World:
             self.now += PATIENCE
 
     def check_order(self) -> None:
-        """But for clusters that were refused: those are not waited for."""
-        held = self.client.versions.get(CLUSTER, {})
         for kind in (LISTENER, ROUTE):
             for name, body in self.client.bodies.get(kind, {}).items():
                 for target_kind, cluster in references(body):
-                    if target_kind == CLUSTER and cluster not in self.ever_bad:
-                        assert cluster in held, f"{name} points at {cluster}, which is not there"
+                    if target_kind == CLUSTER:
+                        assert cluster in self.client.active, f"{name} points at {cluster}, which does not serve"
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-@given(st.lists(steps, max_size=40), targets)
-def test_delta_converges_in_order(story: list[Any], last: Target) -> None:
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(stories(good=True))
+def test_order_and_convergence(story: list[Any]) -> None:
     world = World()
-    for step in story:
-        world.step(step)
-    world.step(last)
-    world.drain()
-    final = build(last)
+    final = world.live(story, check=True)
+    held = world.client.versions
     assert world.client.warming == set()
     for kind in (CLUSTER, LISTENER):
-        wanted = final.by_type[kind]
+        assert held.get(kind, {}) == {name: found.version for name, found in final.by_type[kind].items()}
+    check_named(world, final)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(stories(good=False))
+def test_convergence_beside_what_is_refused(story: list[Any]) -> None:
+    world = World()
+    final = world.live(story, check=False)
+    assert world.client.warming == set()
+    for kind in (CLUSTER, LISTENER):
         held = world.client.versions.get(kind, {})
-        for name, found in wanted.items():
+        for name, found in final.by_type[kind].items():
             if not is_bad(found.body):
                 assert held.get(name) == found.version
-        assert held.keys() <= wanted.keys() or kind == CLUSTER
+    assert world.client.versions.get(LISTENER, {}).keys() <= final.by_type[LISTENER].keys()
     check_named(world, final)
     check_removed(world, final)
 
@@ -186,7 +208,7 @@ def check_removed(world: World, final: EnvoyResources) -> None:
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from("pq"), st.one_of(st.none(), targets)), max_size=12))
+@given(st.lists(st.tuples(st.sampled_from("pq"), st.one_of(st.none(), target_of(True))), max_size=12))
 def test_cache_holds_what_is_used_and_no_more(story: list[tuple[str, Target | None]]) -> None:
     cache = ResourceCache()
     current: dict[str, EnvoyResources] = {}
