@@ -210,9 +210,12 @@ class Instance:
         self._probe = event.probe
         if self._app.alive and not self._renewing:
             self._renewing = True
-            self._app.ready = False
+            was_ready, self._app.ready = self.ready, False
             self._judge()
-            self._send(Signal(Part.APP), Schedule(Timer.KILL, TERM_S))
+            if was_ready:
+                self._send(Schedule(Timer.SETTLE, SETTLE_S))
+            else:
+                self._end_app()
         elif self.stage is Stage.RUNNING and not self._app.alive:
             self._app.backoff = Backoff()
             self._start(Part.APP, now)
@@ -249,9 +252,12 @@ class Instance:
     def _stop_app(self, now: float) -> None:
         self.stage = Stage.STOPPING_APP
         if self._app.alive:
-            self._send(Signal(Part.APP), Schedule(Timer.KILL, TERM_S))
+            self._end_app()
         else:
             self._stop_envoy(now)
+
+    def _end_app(self) -> None:
+        self._send(Signal(Part.APP), Schedule(Timer.KILL, TERM_S))
 
     def _stop_envoy(self, _: float) -> None:
         self.stage = Stage.STOPPING_ENVOY
@@ -295,6 +301,8 @@ class Instance:
             self._send(RunProbe())
         elif timer is Timer.SETTLE and self.stage is Stage.SETTLING:
             self._drain()
+        elif timer is Timer.SETTLE and self._renewing and self._app.alive and not self._stopping:
+            self._end_app()
         elif timer is Timer.DRAIN and self.stage is Stage.DRAINING:
             self._stop_app(now)
         elif timer is Timer.KILL:
