@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 
 from lateen.control.store import internal_error
+from lateen.envoy.profile import DEFAULT_PROFILE, EnvoyProfile
 from lateen.envoy.resources import ENDPOINT, SECRET, EnvoyResource, EnvoyResources
 from lateen.envoy.secrets import translate_secret
 from lateen.envoy.translate import translate, translate_endpoints
@@ -39,10 +40,15 @@ class Coordinator:
     """Holds the mesh as it is. ``publish`` takes a proxy's resources, or None once the proxy is gone."""
 
     def __init__(
-        self, settings: Settings, publish: Publish, options: Callable[[Workload], ProxyOptions] | None = None
+        self,
+        settings: Settings,
+        publish: Publish,
+        options: Callable[[Workload], ProxyOptions] | None = None,
+        profile: EnvoyProfile = DEFAULT_PROFILE,
     ) -> None:
         self._settings = settings
         self._publish = publish
+        self._profile = profile
         self._options = options or (lambda _: ProxyOptions())
         self._resources: tuple[Resource, ...] = ()
         self._planner: Planner | None = None
@@ -85,7 +91,7 @@ class Coordinator:
         options = self._options(workload)
         planned = planner.plan(proxy, gateway_address=options.gateway_address, access_log=options.access_log)
         secrets, problems = self._secrets(planner.snapshot, planned.plan.secrets, proxy)
-        translated = translate(planned.plan)
+        translated = translate(planned.plan, self._profile)
         named = {secret.name: secret for secret in secrets}
         self._put(proxy.id, EnvoyResources({**translated.by_type, SECRET: named}))
         return [*planned.findings, *problems]

@@ -7,12 +7,13 @@ killed and started again at any moment; proxies go on with what they have.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import datetime
 import json
 import logging
 import os
 import signal
+import ssl
+import sys
 import time
 from pathlib import Path
 
@@ -23,10 +24,12 @@ from lateen.control.coordinator import Coordinator, ProxyOptions
 from lateen.control.debounce import Debounce
 from lateen.control.store import ResourceStore
 from lateen.control.tokens import TokenBook
+from lateen.envoy.profile import EnvoyProfile
 from lateen.envoy.resources import EnvoyResources
 from lateen.findings import Finding, error
 from lateen.identity.authority import Authority
 from lateen.identity.csr_server import CertificateServer
+from lateen.identity.keystore import KeystoreError
 from lateen.mesh.model import Workload
 from lateen.plan.planner import name_table
 from lateen.settings import Settings
@@ -40,6 +43,12 @@ from lateen.xds.subscription import Rejection
 
 LOG = logging.getLogger("lateen.control")
 SERVICES_FILE = "services.yaml"
+CA_BUNDLES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
 
 
 class RunOptions(msgspec.Struct, frozen=True):
@@ -67,7 +76,9 @@ class ControlPlane:
         )
         self.cache = ResourceCache()
         self.status = StatusBoard()
-        self.coordinator = Coordinator(self.settings, self._publish, self._proxy_options)
+        self.coordinator = Coordinator(
+            self.settings, self._publish, self._proxy_options, EnvoyProfile(system_roots=system_roots())
+        )
         self.tokens = TokenBook(run / "tokens.json", self.settings.trust_domain)
         self.ads = AdsServer(self.cache, self.tokens.proxy, self.status)
         self._store = ResourceStore(self.options.namespace)
@@ -165,5 +176,16 @@ def run_control_plane(run: Path) -> None:
             loop.add_signal_handler(number, stop.set)
         await ControlPlane(run).serve(stop)
 
-    with contextlib.suppress(KeyboardInterrupt):
+    try:
         asyncio.run(main())
+    except KeystoreError as problem:
+        LOG.error("the certificate authority cannot be used: %s", problem)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        return
+
+
+def system_roots() -> str:
+    """Where this machine keeps the certificates of public authorities; Debian's place if it does not tell."""
+    told = ssl.get_default_verify_paths().cafile
+    return next((place for place in (told, *CA_BUNDLES) if place and Path(place).is_file()), CA_BUNDLES[0])
