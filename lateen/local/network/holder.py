@@ -2,8 +2,8 @@
 
 Started by the supervisor as a script on the standard library alone. It makes the mesh's namespace and one for each
 workload, and opens sockets inside them on request. Requests come over two inherited ``SOCK_SEQPACKET`` sockets as JSON
-objects with ``op``; an answer is ``{}`` with what was asked for, or ``{"error": sentence}``. A supervisor that dies
-closes its ends and changes nothing else: traffic goes on until a signal, or the word ``stop``, ends the holder.
+objects with ``op``; an answer has what was asked for, or ``error``, a sentence; ``turn`` comes back. A supervisor that
+dies closes its ends and changes nothing else: traffic goes on until a signal, or the word ``stop``, ends the holder.
 
 For an ordinary user the first process stays outside as the border (see ``border``), and its child, in a user
 namespace of its own, is the holder.
@@ -178,11 +178,13 @@ _OPERATIONS: dict[str, Callable[[Holder, dict[str, str]], tuple[dict[str, object
 def _answer(holder: Holder, channel: socket.socket, data: bytes) -> bool:
     """Carry out one request; False if it was the word to stop."""
     made: list[socket.socket] = []
+    request: dict[str, str] = {}
     try:
         request = json.loads(data)
         result, made = _OPERATIONS[request["op"]](holder, request)
     except (OSError, LookupError, ValueError) as problem:
         result = {"error": _sentence(problem)}
+    result["turn"] = request.get("turn", "")
     try:
         socket.send_fds(channel, [json.dumps(result).encode()], [one.fileno() for one in made])
     except OSError:

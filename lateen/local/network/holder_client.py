@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -52,6 +53,7 @@ class Places(msgspec.Struct, frozen=True):
 class _Answer(msgspec.Struct):
     error: str = ""
     fd: int = -1
+    turn: str = ""
 
 
 class HolderClient:
@@ -62,6 +64,7 @@ class HolderClient:
         self._control = control
         self._probe = probe
         self._turn = asyncio.Lock()
+        self._fetch_turn = 0
         self.places = Places(0, -1, -1)
 
     @classmethod
@@ -141,31 +144,45 @@ class HolderClient:
         return self._fetch({"op": "mesh"})
 
     def _fetch(self, request: dict[str, str]) -> socket.socket:
+        self._fetch_turn += 1
+        turn = str(self._fetch_turn)
         try:
-            self._probe.send(json.dumps(request).encode())
-            data, numbers, _, _ = socket.recv_fds(self._probe, MAX_ANSWER, MAX_SOCKETS)
+            self._probe.send(json.dumps(request | {"turn": turn}).encode())
+            while True:
+                data, numbers, _, _ = socket.recv_fds(self._probe, MAX_ANSWER, MAX_SOCKETS)
+                if not data:
+                    raise OSError(errno.ECONNRESET, "it has ended")
+                answer, sockets = _read(data, numbers)
+                if answer.turn == turn:
+                    break
+                _close(sockets)  # an answer that came too late for an earlier request
         except OSError as problem:
-            raise OSError(problem.errno, f"the network's holder does not answer: {problem}") from None
-        _, sockets = _read(data, numbers)
+            text = f"the network's holder does not answer: {problem.strerror or problem}"
+            raise OSError(problem.errno, text) from None
+        _raise_error(answer, sockets)
         return sockets[0]
 
     async def _ask(self, **request: str) -> tuple[_Answer, list[socket.socket]]:
+        """One request and its answer. Goes on if the caller is cancelled: nobody may find another's answer."""
+        exchange = asyncio.ensure_future(self._exchange(request))
+        try:
+            return await asyncio.shield(exchange)
+        except asyncio.CancelledError:
+            exchange.add_done_callback(_discard)
+            raise
+
+    async def _exchange(self, request: dict[str, str]) -> tuple[_Answer, list[socket.socket]]:
         async with self._turn:
             try:
                 self._control.send(json.dumps(request).encode())
             except OSError as problem:
                 raise OSError(problem.errno, f"the network's holder is gone: {problem.strerror}") from None
-            receiving = asyncio.ensure_future(self._receive())
-            try:
-                return _read(*await asyncio.shield(receiving))
-            except asyncio.CancelledError:
-                with contextlib.suppress(OSError):
-                    for one in _read(*await receiving)[1]:
-                        one.close()
-                raise
+            answer, sockets = _read(*await self._receive())
+        _raise_error(answer, sockets)
+        return answer, sockets
 
     async def _receive(self) -> tuple[bytes, list[int]]:
-        """The next message. Not to be cancelled half-way: a later request must not find an older one's answer."""
+        """The next message. One that is not there in time closes the channel: it would answer a later request."""
         loop = asyncio.get_running_loop()
         ready = asyncio.Event()
         loop.add_reader(self._control, ready.set)
@@ -215,9 +232,21 @@ def _read(data: bytes, numbers: list[int]) -> tuple[_Answer, list[socket.socket]
     for number in numbers:
         os.set_inheritable(number, False)
     sockets = [socket.socket(fileno=number) for number in numbers]
-    answer = msgspec.json.decode(data, type=_Answer)
+    return msgspec.json.decode(data, type=_Answer), sockets
+
+
+def _raise_error(answer: _Answer, sockets: list[socket.socket]) -> None:
     if answer.error:
-        for one in sockets:
-            one.close()
+        _close(sockets)
         raise OSError(answer.error)
-    return answer, sockets
+
+
+def _close(sockets: list[socket.socket]) -> None:
+    for one in sockets:
+        one.close()
+
+
+def _discard(exchange: asyncio.Future[tuple[_Answer, list[socket.socket]]]) -> None:
+    """Let go of what nobody waits for any more."""
+    if not exchange.cancelled() and exchange.exception() is None:
+        _close(exchange.result()[1])

@@ -43,7 +43,7 @@ class NamespaceNetwork:
         self._table = NameTable(folder / "names.json")
         self._forwarder = Forwarder()
         self._holder: HolderClient | None = None
-        self._namespaces: dict[str, str] = {}
+        self._workloads: set[str] = set()
         self._responders: dict[str, Responder] = {}
 
     @property
@@ -80,8 +80,8 @@ class NamespaceNetwork:
 
     async def _add_workload(self, holder: HolderClient, request: LinkRequest) -> Link:
         name = request.instance_id
+        self._workloads.add(name)
         namespace = await holder.add(name, request.address)
-        self._namespaces[name] = namespace
         datagrams, streams = await holder.dns_sockets(name)
         responder = Responder(self._table, self._forwarder, request.namespace, self._domain)
         self._responders[name] = responder
@@ -102,7 +102,8 @@ class NamespaceNetwork:
         if responder is not None:
             responder.close()
         shutil.rmtree(self._files(instance_id), ignore_errors=True)
-        if self._namespaces.pop(instance_id, None) is not None and self._holder is not None:
+        if instance_id in self._workloads and self._holder is not None:
+            self._workloads.discard(instance_id)
             await self._holder.remove(instance_id)
 
     def probe_socket(self, instance_id: str) -> socket.socket:
@@ -122,7 +123,7 @@ class NamespaceNetwork:
         for responder in self._responders.values():
             responder.close()
         self._responders.clear()
-        self._namespaces.clear()
+        self._workloads.clear()
         if self._holder is not None:
             await asyncio.shield(self._holder.stop())
             self._holder = None
