@@ -59,8 +59,11 @@ class _Answer(msgspec.Struct):
 class HolderClient:
     """One holder process and the two channels to it."""
 
-    def __init__(self, process: subprocess.Popen[bytes], control: socket.socket, probe: socket.socket) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], control: socket.socket, probe: socket.socket, log: Path
+    ) -> None:
         self._process = process
+        self._log = log
         self._control = control
         self._probe = probe
         self._turn = asyncio.Lock()
@@ -77,7 +80,7 @@ class HolderClient:
         numbers = [end.fileno() for end in theirs]
         command = script("holder", *map(str, numbers), *([str(border)] if border else []))
         try:
-            with log.open("ab") as output:
+            with log.open("wb") as output:
                 process = subprocess.Popen(  # noqa: ASYNC220 - returns once the child runs
                     command,
                     env=dict(environment),
@@ -95,7 +98,8 @@ class HolderClient:
         finally:
             for end in theirs:
                 end.close()
-        client = cls(process, *ours)
+        control, probe = ours
+        client = cls(process, control, probe, log)
         try:
             await client._hear_hello()
         except BaseException:
@@ -194,10 +198,20 @@ class HolderClient:
             raise OSError(f"the network's holder does not answer within {PATIENCE_S:g} s") from None
         finally:
             loop.remove_reader(self._control)
-        data, numbers, _, _ = socket.recv_fds(self._control, MAX_ANSWER, MAX_SOCKETS)
+        try:
+            data, numbers, _, _ = socket.recv_fds(self._control, MAX_ANSWER, MAX_SOCKETS)
+        except ConnectionError:
+            data, numbers = b"", []
         if not data:
-            raise OSError(f"the network's holder ended with code {self._process.poll()}")
+            raise OSError(f"the network's holder ended{self._last_words()}")
         return data, numbers
+
+    def _last_words(self) -> str:
+        """The last line that the process wrote, which is its error."""
+        with contextlib.suppress(OSError):
+            lines = self._log.read_text(errors="replace").splitlines()
+            return f": {lines[-1]}" if lines else ""
+        return ""
 
     async def stop(self) -> None:
         """End the holder, and wait for it: what it held is let go."""
