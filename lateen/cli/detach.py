@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from lateen.api.client import ApiError, Client
 from lateen.local.cleanup import clear
 from lateen.local.processes import tail
 from lateen.local.project import Project
@@ -83,10 +84,10 @@ def _explain(process: subprocess.Popen[bytes], project: Project, run: RunDir, ti
     ended = process.poll()
     what = f"the supervisor ended with {ended}" if ended is not None else f"not ready within {timeout:g} s"
     click.echo(f"mesh {project.name}: {what}", err=True)
-    for name, path in _telling_logs(run):
+    for name, path in _telling_logs(run, ended is not None):
         lines = tail(path, TAIL_LINES)
         if lines:
-            click.echo(f"--- {name}", err=True)
+            click.echo(f"--- the end of {name}", err=True)
             for line in lines:
                 click.echo(line, err=True)
     if ended is None:
@@ -101,12 +102,22 @@ def _explain(process: subprocess.Popen[bytes], project: Project, run: RunDir, ti
     return 1
 
 
-def _telling_logs(run: RunDir) -> list[tuple[str, Path]]:
-    """The logs of what is not ready: the registry says which instances are."""
-    found = [("supervisor", run.supervisor_log), ("control plane", run.control_log)]
-    for folder in sorted((run.path / "proxies").glob("*")):
-        entry = run.registry / f"{folder.name}.json"
-        ready = entry.is_file() and json.loads(entry.read_bytes())["ready"]
-        if not ready:
-            found += [(f"{folder.name} {kind}", folder / f"{kind}.log") for kind in ("app", "envoy")]
+def _telling_logs(run: RunDir, ended: bool) -> list[tuple[str, Path]]:
+    """Say of each instance that is not ready why, and name the log that tells more."""
+    try:
+        status = None if ended else Client(run.api_socket).get("/v1/status", timeout=2.0)
+    except ApiError:
+        status = None
+    if status is None:
+        return [("the supervisor's log", run.supervisor_log), ("the control plane's log", run.control_log)]
+    found: list[tuple[str, Path]] = []
+    for one in (*status["gateways"], *status["workloads"]):
+        if one["ready"]:
+            continue
+        click.echo(f"{one['name']} is not ready: {one['detail'] or one['stage']}", err=True)
+        kind = "app" if one["stage"] == "running" and one["urls"] == [] else "envoy"
+        found.append((f"{one['name']}'s {kind} log", run.proxy(one["name"]) / f"{kind}.log"))
+    if not status["control_plane"]["ready"]:
+        click.echo("the control plane is not ready", err=True)
+        found.append(("the control plane's log", run.control_log))
     return found

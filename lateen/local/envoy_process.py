@@ -48,7 +48,10 @@ def _upstream_source(workload: Workload, link: Link) -> Bind | None:
 
 
 def envoy_argv(envoy: Path, folder: Path, workload: Workload) -> list[str]:
-    """The command line. Connections of a listener that was replaced are given 45 seconds to end."""
+    """The command line. Connections of a listener that was replaced are given 45 seconds to end.
+
+    ``misc`` logs a warning with each use of a deprecated field, many a second and all alike: only its errors are kept.
+    """
     return [
         str(envoy),
         "-c",
@@ -62,6 +65,8 @@ def envoy_argv(envoy: Path, folder: Path, workload: Workload) -> list[str]:
         "immediate",
         "-l",
         "warn",
+        "--component-log-level",
+        "misc:error",
         "--log-format",
         LOG_FORMAT,
     ]

@@ -41,7 +41,7 @@ def _finding(project: Project, gateway: Workload, port: int, problem: str, other
     where = f"{gateway.bind}:{port}"
     holder = _mesh_with(where, others) or _process_with(port)
     message = f"the gateway {gateway.name} cannot have {where}: {problem}{' by ' + holder if holder else ''}"
-    origin = Origin("Project", "", project.name, project.file, 0, f"gateways.{gateway.name}.ports")
+    origin = Origin("Project", "", project.name, project.file, 1, f"gateways.{gateway.name}.ports")
     return error("port-taken", message, origin, "give the gateway another port, or stop what has it")
 
 

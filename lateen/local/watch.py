@@ -61,7 +61,7 @@ def tell(mesh: Mesh, findings: Sequence[Finding]) -> None:
 
 def fixed_options(running: Project, edited: Project) -> list[Finding]:
     """A warning for each option that holds for the life of a mesh and was edited."""
-    origin = Origin("Project", "", running.name, running.file, 0)
+    origin = Origin("Project", "", running.name, running.file, 1)
     findings = []
     for field, before, after in (
         ("name", running.name, edited.name),
