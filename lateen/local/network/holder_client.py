@@ -60,10 +60,16 @@ class HolderClient:
     """One holder process and the two channels to it."""
 
     def __init__(
-        self, process: subprocess.Popen[bytes], control: socket.socket, probe: socket.socket, log: Path
+        self,
+        process: subprocess.Popen[bytes],
+        control: socket.socket,
+        probe: socket.socket,
+        log: Path,
+        border: Path | None,
     ) -> None:
         self._process = process
         self._log = log
+        self._border = border
         self._control = control
         self._probe = probe
         self._turn = asyncio.Lock()
@@ -99,7 +105,7 @@ class HolderClient:
             for end in theirs:
                 end.close()
         control, probe = ours
-        client = cls(process, control, probe, log)
+        client = cls(process, control, probe, log, border)
         try:
             await client._hear_hello()
         except BaseException:
@@ -222,6 +228,8 @@ class HolderClient:
             await self._ended(END_PATIENCE_S)
         self._control.close()
         self._probe.close()
+        if self._border is not None:
+            self._border.unlink(missing_ok=True)  # where it was killed
 
     async def _ended(self, bound_s: float) -> bool:
         if self._process.poll() is not None:
