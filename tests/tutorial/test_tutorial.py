@@ -29,15 +29,20 @@ def port() -> str:
         return str(probe.getsockname()[1])
 
 
-@pytest.fixture
-def workshop(port: str) -> Iterator[Path]:
-    """A folder with a copy of the example on ``port``; its mesh is taken down at the end, whatever happened."""
+@pytest.fixture(params=["auto", "loopback"])
+def workshop(request: pytest.FixtureRequest, port: str) -> Iterator[Path]:
+    """A folder with a copy of the example on ``port``; its mesh is taken down at the end, whatever happened.
+
+    Walked twice: with the capture that suits this machine, and with the one that suits every machine.
+    """
     with tempfile.TemporaryDirectory(prefix="lateen-") as name:
         folder = Path(name)
         copy = folder / "examples" / "bookinfo"
         shutil.copytree(EXAMPLE, copy, ignore=shutil.ignore_patterns("__pycache__"))
         for file in (copy / "lateen.yaml", copy / "mesh" / "gateway.yaml"):
             file.write_text(file.read_text().replace(GATEWAY_PORT, port))
+        with (copy / "lateen.yaml").open("a") as project:
+            project.write(f"\nmesh: {{capture: {request.param}}}\n")
         (folder / "run").mkdir(mode=0o700)
         yield folder
         subprocess.run(
