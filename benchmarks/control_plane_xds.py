@@ -248,9 +248,9 @@ class Run:
         figures["route_change_ms"] = summary([await self.route_change(n + 1) for n in range(min(5, self.enough()))])
         figures["reconnect_s"] = await self.reconnect()
         figures["memory_at_the_end_mib"] = memory()
+        figures["peak_memory_mib"] = peak_memory()
         await self.disconnect()
         await self.bare()
-        figures["peak_memory_mib"] = peak_memory()
         for name in ("full_push", "endpoint_change", "route_change"):
             figures[f"{name}_to_bare"] = round(middle(figures, name) / middle(figures, f"bare_{name}"), 2)
         return figures

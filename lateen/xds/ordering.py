@@ -8,6 +8,7 @@ nothing that the client holds points at it any more.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, EnvoyResource
 from lateen.xds.subscription import Subscription
@@ -23,36 +24,44 @@ REFERRERS: Mapping[str, tuple[str, ...]] = {
 Subscriptions = Mapping[str, Subscription]
 
 
-def must_wait(type_url: str, resource: EnvoyResource, subscriptions: Subscriptions) -> bool:
+class OnTheWay(NamedTuple):
+    """What a client should have and does not have yet: clusters, and endpoints."""
+
+    clusters: set[str]
+    endpoints: set[str]
+
+
+NOTHING = OnTheWay(set(), set())
+
+
+def on_the_way(subscriptions: Subscriptions) -> OnTheWay:
+    """What listeners and routes may have to wait for."""
+    clusters, endpoints = subscriptions.get(CLUSTER), subscriptions.get(ENDPOINT)
+    return OnTheWay(
+        clusters.unsettled() if clusters is not None else set(),
+        endpoints.unsettled() if clusters is not None and endpoints is not None else set(),
+    )
+
+
+def must_wait(resource: EnvoyResource, missing: OnTheWay, subscriptions: Subscriptions) -> bool:
     """Whether a listener or route points at a cluster that is on its way to the client.
 
     A cluster that the client refused, that it does not want or that does not exist is not waited for.
     """
-    if type_url not in (LISTENER, ROUTE):
-        return False
-    clusters = subscriptions.get(CLUSTER)
-    if clusters is None:
+    if not missing.clusters and not missing.endpoints:
         return False
     return any(
-        kind == CLUSTER and name in clusters.target and clusters.wants(name) and not _is_ready(name, subscriptions)
+        kind == CLUSTER
+        and (name in missing.clusters or (bool(missing.endpoints) and _needs(subscriptions[CLUSTER], name, missing)))
         for kind, name in resource.references
     )
 
 
-def _is_ready(name: str, subscriptions: Subscriptions) -> bool:
-    """Whether the client has the cluster, and the endpoints without which it does not serve."""
-    clusters = subscriptions[CLUSTER]
-    if not clusters.is_settled(name):
-        return False
-    endpoints = subscriptions.get(ENDPOINT)
-    if endpoints is None:
-        return True
-    return all(
-        kind != ENDPOINT
-        or needed not in endpoints.names
-        or needed not in endpoints.target
-        or endpoints.is_settled(needed)
-        for kind, needed in clusters.target[name].references
+def _needs(clusters: Subscription, name: str, missing: OnTheWay) -> bool:
+    """Whether a cluster has no endpoints yet, and so does not serve."""
+    found = clusters.target.get(name)
+    return found is not None and any(
+        kind == ENDPOINT and needed in missing.endpoints for kind, needed in found.references
     )
 
 

@@ -100,12 +100,20 @@ class _DiscoveryServer:
             self._server = None
 
     async def _delta(self, _: Any, context: Any) -> None:
-        session = DeltaSession(options=self._options, frame=self._cache.frame, on_rejection=self._log(context))
+        session = DeltaSession(**self._tools(context))
         await self._serve(context, session, discovery_pb2.DeltaDiscoveryRequest)
 
     async def _world(self, _: Any, context: Any) -> None:
-        session = WorldSession(options=self._options, frame=self._cache.frame, on_rejection=self._log(context))
+        session = WorldSession(**self._tools(context))
         await self._serve(context, session, discovery_pb2.DiscoveryRequest)
+
+    def _tools(self, context: Any) -> dict[str, Any]:
+        return {
+            "options": self._options,
+            "frame": self._cache.frame,
+            "differ": self._cache.differences,
+            "on_rejection": self._log(context),
+        }
 
     async def _serve(self, context: Any, session: XdsSession, request_type: Any) -> None:
         try:

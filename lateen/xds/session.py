@@ -14,10 +14,18 @@ from typing import Any
 
 import msgspec
 
-from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, EnvoyResource, EnvoyResources
+from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, EnvoyResource, EnvoyResources
 from lateen.xds.framing import Frame, delta_piece, delta_response, world_response
-from lateen.xds.ordering import ORDER, must_wait, still_used
-from lateen.xds.subscription import EVERYTHING, Changes, Rejection, Subscription, version_of_set
+from lateen.xds.ordering import NOTHING, ORDER, OnTheWay, must_wait, on_the_way, still_used
+from lateen.xds.subscription import (
+    EVERYTHING,
+    Changes,
+    Differ,
+    Rejection,
+    Subscription,
+    differing_names,
+    version_of_set,
+)
 
 WILDCARD_TYPES = (CLUSTER, LISTENER)
 MAX_NAMES = 50_000
@@ -55,10 +63,12 @@ class XdsSession:
         *,
         options: SessionOptions | None = None,
         frame: Frame = delta_piece,
+        differ: Differ = differing_names,
         on_rejection: Callable[[Rejection], None] | None = None,
     ) -> None:
         self._options = options or SessionOptions()
         self._frame = frame
+        self._differ = differ
         self._on_rejection = on_rejection or (lambda _: None)
         self._resources: EnvoyResources | None = None
         self._nonce = 0
@@ -72,7 +82,7 @@ class XdsSession:
         if resources is None:
             return
         for type_url, subscription in self.subscriptions.items():
-            subscription.retarget(resources.by_type.get(type_url, {}))
+            subscription.retarget(resources.by_type.get(type_url, {}), self._differ)
 
     def on_request(self, message: Any, now: float = 0.0) -> None:
         """Take a request. Raises SessionRefused where it breaks a limit."""
@@ -129,10 +139,12 @@ class XdsSession:
         changes: Changes = {}
         removals: list[str] = []
         size = 0
+        gated = subscription.type_url in (LISTENER, ROUTE)
+        missing = on_the_way(self.subscriptions) if gated else NOTHING
         for name, resource in subscription.due(sorted(names)):
             if resource is None:
                 removals.append(name)
-            elif not self._waits(subscription, resource, now):
+            elif not self._waits(subscription, resource, missing, now):
                 size += len(resource.body)
                 if changes and size > self._options.max_response and self._may_split(subscription):
                     break
@@ -144,8 +156,8 @@ class XdsSession:
                 changes[name] = subscription.sent[name]
         return changes
 
-    def _waits(self, subscription: Subscription, resource: EnvoyResource, now: float) -> bool:
-        if not must_wait(subscription.type_url, resource, self.subscriptions):
+    def _waits(self, subscription: Subscription, resource: EnvoyResource, missing: OnTheWay, now: float) -> bool:
+        if not must_wait(resource, missing, self.subscriptions):
             return False
         return now < subscription.waiting.setdefault(resource.name, now) + self._options.patience
 
@@ -280,9 +292,10 @@ class WorldSession(XdsSession):
         *,
         options: SessionOptions | None = None,
         frame: Frame = delta_piece,
+        differ: Differ = differing_names,
         on_rejection: Callable[[Rejection], None] | None = None,
     ) -> None:
-        super().__init__(options=options, frame=frame, on_rejection=on_rejection)
+        super().__init__(options=options, frame=frame, differ=differ, on_rejection=on_rejection)
         self._claimed: dict[str, str] = {}
 
     def on_resources(self, resources: EnvoyResources | None) -> None:

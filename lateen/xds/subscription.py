@@ -7,7 +7,7 @@ bookkeeping under a session, the same for delta and for state-of-the-world strea
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 
 import msgspec
@@ -22,6 +22,10 @@ MAX_ERROR_LENGTH = 4096
 
 Changes = dict[str, EnvoyResource | None]
 """What one response does: name -> resource, or None for a removal."""
+
+
+Differ = Callable[[Mapping[str, EnvoyResource], Mapping[str, EnvoyResource]], Sequence[str]]
+"""Gives the names that differ between two sets."""
 
 
 class Rejection(msgspec.Struct, frozen=True):
@@ -41,6 +45,13 @@ def version_of_set(resources: Iterable[EnvoyResource]) -> str:
     for name, version in sorted((resource.name, resource.version) for resource in resources):
         digest.update(f"{name}\0{version}\0".encode())
     return digest.hexdigest()
+
+
+def differing_names(before: Mapping[str, EnvoyResource], after: Mapping[str, EnvoyResource]) -> Sequence[str]:
+    """The names whose resources are not the same objects, and those that only one of both has."""
+    changed = [name for name, resource in after.items() if before.get(name) is not resource]
+    changed.extend(name for name in before if name not in after)
+    return changed
 
 
 class Subscription:
@@ -84,9 +95,11 @@ class Subscription:
             if name == EVERYTHING:
                 self.subscribe_all()
                 continue
-            self.names.add(name)
-            self.todo.add(name)
-            self.owed.add(name)
+            known = self.target.get(name)
+            shared = known.name if known is not None else name
+            self.names.add(shared)
+            self.todo.add(shared)
+            self.owed.add(shared)
             self.rejected.pop(name, None)
 
     def subscribe_all(self) -> None:
@@ -113,9 +126,10 @@ class Subscription:
         self.resumed = True
         for name, version in versions.items():
             known = self.target.get(name)
-            same = known is not None and known.version == version
-            self.sent[name] = known if known is not None and same else EnvoyResource(name, version, b"")
-            self.todo.add(name)
+            if known is None or known.version != version:
+                known = EnvoyResource(name, version, b"")
+            self.sent[known.name] = known
+            self.todo.add(known.name)
 
     def _forget(self, name: str) -> None:
         for place in (self.sent, self.awaiting, self.latest, self.leaving, self.rejected, self.waiting):
@@ -129,13 +143,12 @@ class Subscription:
 
     # --- what it should have -----------------------------------------------------------------------------------------
 
-    def retarget(self, target: Mapping[str, EnvoyResource]) -> None:
-        """Aim at new content; what is the very same object costs one comparison."""
+    def retarget(self, target: Mapping[str, EnvoyResource], differ: Differ = differing_names) -> None:
+        """Aim at new content."""
         before, self.target = self.target, target
         if target is before:
             return
-        changed = [name for name, resource in target.items() if before.get(name) is not resource]
-        changed.extend(name for name in before if name not in target)
+        changed = differ(before, target)
         self.todo.update(changed if self.wildcard else self.names.intersection(changed))
 
     def due(self, names: Iterable[str]) -> Iterator[tuple[str, EnvoyResource | None]]:
@@ -173,8 +186,8 @@ class Subscription:
                 self.sent[name] = resource
             self.rejected.pop(name, None)
             self.waiting.pop(name, None)
-        self.todo.difference_update(changes)
-        self.owed.difference_update(changes)
+        self.todo = self.todo.difference(changes)
+        self.owed = self.owed.difference(changes)
         self.apart = [group for group in self.apart if group.isdisjoint(changes)]
         self.latest.update(dict.fromkeys(changes, nonce))
         if len(self.unanswered) >= MAX_UNANSWERED:
@@ -191,6 +204,8 @@ class Subscription:
         self.last_ack = now
         for name, resource in changes.items():
             self._accept(nonce, name, resource)
+        if not self.latest:
+            self.latest, self.awaiting = {}, {}
         return True
 
     def nack(self, nonce: str, error: str, now: float) -> tuple[Rejection, ...]:
@@ -226,6 +241,11 @@ class Subscription:
     def is_settled(self, name: str) -> bool:
         """Whether the client has this name, or has said that it will not take it."""
         return name in self.rejected or (name not in self.leaving and self.accepted(name) is not None)
+
+    def unsettled(self) -> set[str]:
+        """Names that the client wants and should have, and does not have yet."""
+        names = self.todo.union(self.latest, self.leaving)
+        return {name for name in names if name in self.target and self.wants(name) and not self.is_settled(name)}
 
     def possessions(self) -> Iterator[EnvoyResource]:
         """Everything that the client has or may have by now."""
