@@ -21,6 +21,7 @@ from lateen.local.status import gateway_urls
 
 TAIL_LINES = 15
 STOP_S = 20.0
+HANG_UP_S = 10.0
 QUIET = frozenset({"ready", "control-ready", "mesh-ready"})
 
 
@@ -40,7 +41,8 @@ def start_detached(project: Project, run: RunDir, capture: str, metrics: str, ti
             pass_fds=(writer,),
         )
     os.close(writer)
-    ready = _wait(reader, time.monotonic() + timeout)
+    deadline = time.monotonic() + timeout
+    ready = _wait(reader, deadline)
     os.close(reader)
     if ready:
         for workload in project.gateways:
@@ -48,7 +50,7 @@ def start_detached(project: Project, run: RunDir, capture: str, metrics: str, ti
                 click.echo(f"{url}  gateway {workload.name}")
         click.echo(f"mesh {project.name} is ready (pid {process.pid}); stop it by: lateen down {project.name}")
         return 0
-    return _explain(process, project, run, timeout)
+    return _explain(process, project, run, timeout, deadline)
 
 
 def claim_folder(run: RunDir) -> None:
@@ -79,9 +81,17 @@ def _wait(reader: int, deadline: float) -> bool:
     return False
 
 
-def _explain(process: subprocess.Popen[bytes], project: Project, run: RunDir, timeout: float) -> int:
+def _exit_code(process: subprocess.Popen[bytes], hung_up: bool) -> int | None:
+    """How it ended; None if it still runs. One that ``hung_up`` is about to end."""
+    try:
+        return process.wait(HANG_UP_S if hung_up else 0)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def _explain(process: subprocess.Popen[bytes], project: Project, run: RunDir, timeout: float, deadline: float) -> int:
     """Say why it is not ready, with the ends of the logs that tell; then take it all down."""
-    ended = process.poll()
+    ended = _exit_code(process, time.monotonic() < deadline)
     what = f"the supervisor ended with {ended}" if ended is not None else f"not ready within {timeout:g} s"
     click.echo(f"mesh {project.name}: {what}", err=True)
     for name, path in _telling_logs(run, ended is not None):

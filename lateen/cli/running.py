@@ -63,7 +63,6 @@ async def supervise(
         mesh = _build(project, run, book, control, stop_asked, registry, events, options)
     except BaseException:
         await control.stop()
-        run.remove()
         raise
     mesh.findings = tuple(findings)
     hurry.append(mesh.kill)

@@ -115,4 +115,9 @@ def _foreground(
 
     events = EventLog()
     screen = make_screen(project, events, notify_fd)
-    return asyncio.run(supervise(project, findings, run, UpOptions(capture, metrics), events, screen))
+    try:
+        return asyncio.run(supervise(project, findings, run, UpOptions(capture, metrics), events, screen))
+    except BaseException:
+        if notify_fd is None:  # else the parent shows what the log says, and removes it
+            run.remove()
+        raise
