@@ -162,16 +162,18 @@ class Subscription:
             yield name, wanted
 
     def _is_current(self, name: str, wanted: EnvoyResource | None, have: EnvoyResource | None) -> bool:
-        refused = self.rejected.get(name)
-        version = wanted.version if wanted is not None else ""
-        if refused is not None and refused.version == version:
-            return True
-        if wanted is None or have is None:
-            return wanted is have
-        if wanted.version == have.version:
+        """Whether nothing has to be said; what was refused is forgotten once nobody wants it any more."""
+        if wanted is not None and have is not None and wanted.version == have.version:
             self.sent[name] = wanted
-            return True
-        return False
+        elif wanted is not None or have is not None:
+            refused = self.rejected.get(name)
+            return refused is not None and refused.version == (wanted.version if wanted is not None else "")
+        self.rejected.pop(name, None)
+        return True
+
+    def is_complete(self) -> bool:
+        """Whether the client has accepted the whole target."""
+        return not (self.todo or self.latest or self.rejected) and len(self.sent) == len(self.target)
 
     # --- what was sent and answered ----------------------------------------------------------------------------------
 
