@@ -48,7 +48,7 @@ async def supervise(
     on_mesh: Callable[[Mesh], Any] | None = None,
 ) -> int:
     """Run the mesh until it is told to stop. ``on_mesh`` gets the mesh and may return a coroutine to run beside it."""
-    book = RunBook(run, _new_record(project))
+    book = RunBook(run, new_record(project))
     events.listen(_log_to(run.supervisor_log))
     for finding in findings:
         events.emit("finding", finding.render())
@@ -69,7 +69,8 @@ async def supervise(
     return await _live(mesh, options, on_mesh)
 
 
-def _new_record(project: Project) -> RunRecord:
+def new_record(project: Project) -> RunRecord:
+    """What ``run.json`` says of a mesh that starts now, in this process."""
     options = project.options
     own = reference(os.getpid())
     if own is None:

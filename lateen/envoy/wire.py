@@ -93,7 +93,9 @@ def socket_address(address: str, port: int, netns: str = "") -> Any:
 
 
 def source_binding(source: Bind) -> Any:
-    """Where connections leave from."""
+    """Where connections leave from; without an address, from wherever the machine would."""
+    if not source.address:
+        return address_pb2.BindConfig()
     return address_pb2.BindConfig(
         source_address=address_pb2.SocketAddress(
             address=source.address, port_value=source.port, network_namespace_filepath=source.netns

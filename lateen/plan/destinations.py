@@ -39,7 +39,8 @@ from lateen.resources.destination_rule import OutlierDetection as OutlierSetting
 from lateen.values.names import BUILT_IN, Origin, ResourceKey, SpiffeId
 from lateen.values.protocol import Protocol
 
-OUTSIDE = Bind("0.0.0.0")  # noqa: S104 - any source address of the machine, not a listener
+OUTSIDE = Bind("")
+"""Leave from wherever the machine would: what does not stay within the mesh, by IPv4 or IPv6."""
 MESH_ALPN_HTTP1 = ("istio-http/1.1", "istio", "http/1.1")
 MESH_ALPN_HTTP2 = ("istio-h2", "istio", "h2")
 MESH_ALPN_TCP = ("istio",)

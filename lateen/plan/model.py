@@ -189,7 +189,7 @@ class Chain(msgspec.Struct, frozen=True):
 
 
 class Bind(msgspec.Struct, frozen=True):
-    """Where a socket stands: address, port (0: any) and network namespace file (empty: the proxy's own)."""
+    """Where a socket stands: address (empty: any), port (0: any), network namespace file (empty: the proxy's own)."""
 
     address: str
     port: int = 0

@@ -179,10 +179,9 @@ def _virtual_outbound(snapshot: MeshSnapshot, proxy: Proxy, telemetry: Telemetry
 
 def passthrough_clusters(proxy: Proxy) -> list[Cluster]:
     """The clusters that stand in every sidecar: the outside, workload addresses, and nowhere."""
-    outside = Bind(ANY)
     return [
         Cluster(names.BLACK_HOLE, Discovery.NONE, BUILT_IN),
-        Cluster(names.PASSTHROUGH, Discovery.ORIGINAL_DST, BUILT_IN, protocol="client", source=outside),
+        Cluster(names.PASSTHROUGH, Discovery.ORIGINAL_DST, BUILT_IN, protocol="client", source=Bind("")),
         Cluster(names.MESH_PASSTHROUGH, Discovery.ORIGINAL_DST, BUILT_IN),
     ]
 

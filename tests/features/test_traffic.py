@@ -271,6 +271,7 @@ def test_metrics_tell_who_called_whom(mesh):
 
     def wanted():
         text = mesh._over_socket(mesh.run_dir / "api.sock", "/metrics").decode()
+        assert text.count("# TYPE istio_requests_total counter") <= 1
         lines = [line for line in text.splitlines() if line.startswith("istio_requests_total{")]
         return [
             line

@@ -33,7 +33,8 @@ class LoopbackNetwork:
 
     def __init__(self, folder: Path, *, domain: str, why: str = "") -> None:
         self._domain = domain
-        self._table = NameTable(folder / "names.json")
+        self._names = folder / "names.json"
+        self._table = NameTable(self._names)
         self._leases: dict[str, tuple[int, socket.socket]] = {}
         self._next = 0
         self.reason = f"{why}; {REASON}" if why else REASON
@@ -72,12 +73,11 @@ class LoopbackNetwork:
         """The control plane allots the services' addresses; it starts beside the first workloads."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + NAMES_PATIENCE_S
-        self._table.refresh()
-        while not self._table.hosts():
+        while not self._names.exists():
             if loop.time() > deadline:
                 raise OSError(f"the control plane told no service's address within {NAMES_PATIENCE_S:g} s")
             await asyncio.sleep(NAMES_STEP_S)
-            self._table.refresh()
+        self._table.refresh()
 
     def _lease(self) -> tuple[int, socket.socket]:
         """A free prefix, and what holds it: a name that only one process of the machine can have at a time."""
