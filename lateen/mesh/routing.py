@@ -7,6 +7,8 @@ gateway and share the host, oldest first; their routes are joined and routes tha
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from lateen.mesh.model import MeshSnapshot
@@ -37,6 +39,15 @@ def qualified_gateway(name: str, namespace: str) -> str:
 def _uses(resource: Resource, gateway: str) -> bool:
     """Whether a VirtualService is bound to a gateway as a whole, or by one of its matches."""
     return gateway in gateway_names(resource)
+
+
+def client_label_names(virtual_services: Iterable[Resource]) -> frozenset[str]:
+    """The names of client labels that some ``sourceLabels`` asks for: clients that agree on these are routed alike."""
+    names: set[str] = set()
+    for resource in virtual_services:
+        spec: VirtualServiceSpec = resource.spec
+        names.update(name for route in spec.http for match in route.match for name in match.source_labels)
+    return frozenset(names)
 
 
 def mesh_hosts(snapshot: MeshSnapshot, client_namespace: str) -> tuple[BoundHost, ...]:

@@ -11,7 +11,7 @@ import msgspec
 from lateen.findings import Finding
 from lateen.mesh.addresses import in_loopback_view
 from lateen.mesh.model import Labels, MeshSnapshot, Service, Workload
-from lateen.mesh.routing import MESH_GATEWAY, BoundHost, mesh_hosts, virtual_service_for
+from lateen.mesh.routing import MESH_GATEWAY, BoundHost, client_label_names, mesh_hosts, virtual_service_for
 from lateen.mesh.traffic_policy import destination_policy
 from lateen.mesh.visibility import exported
 from lateen.plan import names
@@ -47,7 +47,7 @@ class Planned(msgspec.Struct, frozen=True):
 
 
 class ClientView(msgspec.Struct, frozen=True):
-    """What a client sees of the mesh: the same for all proxies of a namespace with the same labels.
+    """What a client sees of the mesh: the same for all proxies of a namespace, but for labels that a route asks for.
 
     Without namespaces a view belongs to one proxy, as services have other addresses for each.
     """
@@ -63,6 +63,7 @@ class Planner:
 
     def __init__(self, snapshot: MeshSnapshot) -> None:
         self.snapshot = snapshot
+        self._label_names = client_label_names(snapshot.virtual_services)
         self._views: dict[tuple[str, Labels, bool, int], ClientView] = {}
         self._changed: dict[tuple[str, Labels, bool, int], tuple[EndpointSet, ...]] = {}
 
@@ -94,13 +95,14 @@ class Planner:
 
     def _key(self, proxy: Proxy) -> tuple[str, Labels, bool, int]:
         prefix = proxy.network.prefix if isinstance(proxy.network, LoopbackNetwork) else 0
-        return (proxy.namespace, proxy.labels, proxy.type is ProxyType.SIDECAR, prefix)
+        labels = tuple(pair for pair in proxy.labels if pair[0] in self._label_names)
+        return (proxy.namespace, labels, proxy.type is ProxyType.SIDECAR, prefix)
 
     def _view(self, proxy: Proxy) -> ClientView:
         key = self._key(proxy)
         if key not in self._views:
-            _, _, is_sidecar, prefix = key
-            reading = Reading(MESH_GATEWAY, 0, proxy.namespace, proxy.labels, loopback_prefix=prefix)
+            namespace, labels, is_sidecar, prefix = key
+            reading = Reading(MESH_GATEWAY, 0, namespace, labels, loopback_prefix=prefix)
             self._views[key] = client_view(self.snapshot, reading, with_routes=is_sidecar)
         return self._views[key]
 
