@@ -284,7 +284,8 @@ class WorldSession(XdsSession):
 
     Clusters and listeners come as whole sets, where one that is refused or has to wait stands as it was before. Of the
     other types only what changed is sent, as the protocol allows. ``version_info`` is a hash of the whole set, so
-    that a client which comes back with it needs nothing.
+    that a client which comes back with it needs nothing. One that comes back with another version loses at once what
+    is not in the new set, as its old set is not known here: where that matters, use delta.
     """
 
     def __init__(

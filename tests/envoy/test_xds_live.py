@@ -201,7 +201,11 @@ def test_refused_cluster_holds_nothing_up(folder: Path, delta: bool) -> None:
 
 
 def test_new_control_plane(folder: Path, delta: bool) -> None:
-    """It is empty at first, then knows something else than before: nothing fails, nothing old is left."""
+    """It is empty at first, then knows something else than before: nothing fails, nothing old is left.
+
+    In the state of the world a new control plane cannot keep a cluster that it never knew until its route has moved:
+    a request or two may come in between.
+    """
 
     async def story(made: Bench) -> None:
         simple(made, "a", "0")
@@ -217,7 +221,7 @@ def test_new_control_plane(folder: Path, delta: bool) -> None:
                 simple(made, f"n{number}", str(number))
                 await made.until_answer(200, str(number))
                 await made.settled(8)
-        assert made.failures == [] or not delta
+        assert len(made.failures) <= (0 if delta else 6)
         assert "n2::" not in await made.admin("/clusters")
 
     run(folder, delta, story)
