@@ -85,7 +85,7 @@ def measure(services: int, proxies: int, rounds: int) -> dict[str, object]:
     endpoint, edit = [], []
     for number in range(rounds):
         running[0] = msgspec.structs.replace(running[0], ready=not running[0].ready)
-        endpoint.append(_timed(lambda: coordinator.update(resources, running)))
+        endpoint.append(_timed(lambda present=resources: coordinator.update(present, running)))  # type: ignore[misc]
         edited = _read(_text(services, 2 + number))
         edit.append(_timed(lambda edited=edited: coordinator.update(edited, running)))  # type: ignore[misc]
         resources = edited
