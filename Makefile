@@ -43,6 +43,7 @@ conformance: $(STAMP)  ## Judge `lateen validate` by the outside cases, where th
 
 bench: $(STAMP)  ## Run the benchmarks (minutes)
 	$(BIN)/python benchmarks/control_plane_xds.py
+	$(BIN)/python benchmarks/planning.py
 	$(BIN)/python benchmarks/data_path.py
 	$(BIN)/python benchmarks/start.py
 

@@ -249,7 +249,7 @@ class DeltaSession(XdsSession):
         first = not subscription.begun
         subscription.begun = True
         versions: Mapping[str, str] = message.initial_resource_versions if first else {}
-        self._check_names(len(subscription.names) + len(message.resource_names_subscribe) + len(versions))
+        self._check_names(len(subscription.names.union(message.resource_names_subscribe, versions)))
         if versions:
             subscription.resume(versions)
         if first and not message.resource_names_subscribe and subscription.type_url in WILDCARD_TYPES:

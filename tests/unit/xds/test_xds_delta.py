@@ -313,6 +313,13 @@ def test_types_that_are_not_served_are_passed_over() -> None:
     assert said(response) == ("Secret", ["b"], [])
 
 
+def test_a_client_that_comes_back_with_all_its_names_is_taken_again() -> None:
+    client = Delta(DeltaSession(options=SessionOptions(max_names=3)))
+    client.aim(resources(endpoints=[A]))
+    client.ask(ENDPOINT, "a", "b", "c", versions={"a": A.version, "b": "1", "c": "1"})
+    client.ask(ENDPOINT, "a", "b", "c")
+
+
 def test_a_client_may_not_hold_names_without_end() -> None:
     client = Delta(DeltaSession(options=SessionOptions(max_names=3)))
     client.ask(ENDPOINT, "a", "b")
