@@ -20,7 +20,11 @@ $(STAMP): pyproject.toml constraints.txt
 install: $(STAMP)  ## Install Lateen and its tools into .venv
 
 demo: $(STAMP)  ## Run the example application in the mesh and say what to open
-	$(BIN)/lateen up examples/bookinfo
+	@echo "Once it is ready, open http://127.0.0.1:8080/productpage and reload it a few times. In another terminal, try:"
+	@echo "  cp examples/bookinfo/tasks/reviews-v1.yaml examples/bookinfo/mesh/reviews.yaml    # everybody to one version"
+	@echo "  rm examples/bookinfo/mesh/reviews.yaml                                            # and back"
+	@echo "  $(BIN)/lateen status        More: docs/tutorial/bookinfo.md. Ctrl-C stops everything."
+	@$(BIN)/lateen up examples/bookinfo
 
 test: $(STAMP)  ## Run every test, on real Envoys
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
