@@ -39,20 +39,23 @@ def find_mesh(name: str | None, run_dir: Path | None, *, need_alive: bool = True
     if run_dir is not None:
         run = RunDir(run_dir.resolve())
         if need_alive and not run.is_held():
-            raise click.ClickException(f"no mesh runs with the run directory {run.path}")
+            raise click.ClickException(f"no mesh runs with the run directory {run.path}{_left_over([run])}")
+        if not run.is_ours():
+            raise click.ClickException(f"{run.path} is not the run directory of a mesh")
         return run, run.read_record()
     found = [(run, run.read_record()) for run in find_runs(runs_base())]
+    dead = [run for run, _ in found if need_alive and not run.is_held()]
     found = [(run, record) for run, record in found if not need_alive or run.is_held()]
     if name is not None:
         file = project_file(Path(name))
         chosen = [pair for pair in found if pair[0].path.name == name or _is_of(pair[1], file)]
         if not chosen:
-            raise click.ClickException(f"no mesh {name} runs{_others(found)}")
+            raise click.ClickException(f"no mesh {name} runs{_others(found)}{_left_over(dead)}")
         return chosen[0]
     here = [pair for pair in found if _is_of(pair[1], project_file(Path.cwd()))]
     candidates = here or found
     if not candidates:
-        raise click.ClickException("no mesh runs; start one by: lateen up")
+        raise click.ClickException(f"no mesh runs; start one by: lateen up{_left_over(dead)}")
     if len(candidates) > 1:
         raise click.ClickException(f"several meshes run: name one by --mesh{_others(candidates)}")
     return candidates[0]
@@ -64,3 +67,9 @@ def _is_of(record: RunRecord | None, file: Path | None) -> bool:
 
 def _others(found: list[tuple[RunDir, RunRecord | None]]) -> str:
     return f" (running: {', '.join(run.path.name for run, _ in found)})" if found else ""
+
+
+def _left_over(runs: list[RunDir]) -> str:
+    """A sentence on those whose supervisor is gone while their record, and maybe their processes, are still there."""
+    left = [run.path.name for run in runs if run.record_file.exists()]
+    return f"; the supervisor of {', '.join(left)} was killed: clear away what it left by lateen down" if left else ""

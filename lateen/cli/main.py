@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import sys
 from typing import Any
@@ -25,6 +26,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "version": ("lateen.cli.version:version", "Print the versions of Lateen and Envoy."),
 }
 HIDDEN: dict[str, str] = {"control": "lateen.cli.control:control"}
+
+OF_THE_MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 class LazyGroup(click.Group):
@@ -70,4 +73,10 @@ def main() -> Any:
         return cli.main(prog_name="lateen")
     except BrokenPipeError:
         sys.stderr.close()
+        sys.exit(1)
+    except OSError as problem:
+        if problem.errno not in OF_THE_MACHINE:
+            raise
+        subject = f"{problem.filename}: " if problem.filename else ""
+        print(f"Error: {subject}{problem.strerror}", file=sys.stderr)
         sys.exit(1)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import click
 
@@ -47,7 +47,7 @@ def status(output: str, mesh_name: str | None, run_dir: Path | None) -> None:
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @mesh_options
 def config(proxy_id: str, kind: str | None, output: str, mesh_name: str | None, run_dir: Path | None) -> None:
-    answer = _ask(f"/v1/config/{proxy_id}", mesh_name, run_dir)
+    answer = _ask(f"/v1/config/{quote(proxy_id, safe='')}", mesh_name, run_dir)
     chosen = {kind: answer[kind]} if kind else answer
     if output == "json":
         click.echo(json.dumps(chosen, indent=2))
@@ -86,8 +86,13 @@ def _ask(target: str, mesh_name: str | None, run_dir: Path | None) -> Any:
         status_code, body = asyncio.run(request(run.control_socket, target, bound_s=10.0))
     except (OSError, TimeoutError):
         raise click.ClickException("the control plane does not answer just now; see lateen status") from None
-    answer = json.loads(body)
     if status_code != 200:
-        click.echo(answer.get("error", f"the control plane answered {status_code}"), err=True)
-        sys.exit(1)
-    return answer
+        raise click.ClickException(_reason(body) or f"the control plane answered {status_code}")
+    return json.loads(body)
+
+
+def _reason(body: bytes) -> str:
+    try:
+        return str(json.loads(body)["error"])
+    except (ValueError, KeyError, TypeError):
+        return ""

@@ -140,6 +140,8 @@ def _gateway_line(gateway: InstanceStatus, rates: dict[str, Rate]) -> Any:
 
 def workload_rows(status: MeshStatus, rates: dict[str, Rate]) -> list[list[str]]:
     """One row for each service and version: replicas that are ready, restarts, rates, and why one is not ready."""
+    from rich.markup import escape
+
     groups: dict[tuple[str, str], list[InstanceStatus]] = {}
     for one in status.workloads:
         groups.setdefault((one.service, one.version), []).append(one)
@@ -155,7 +157,7 @@ def workload_rows(status: MeshStatus, rates: dict[str, Rate]) -> list[list[str]]
                 str(sum(one.restarts for one in ones)),
                 f"{sum(rate.requests for rate in found):.1f}",
                 f"{sum(rate.errors for rate in found):.1f}",
-                next((one.detail for one in ones if one.detail), ""),
+                escape(next((one.detail for one in ones if one.detail), "")),
             ]
         )
     return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 
 import click
@@ -12,10 +13,26 @@ from lateen.cli.finding_mesh import PROJECT_FILES, project_file, runs_base
 from lateen.findings import Finding
 from lateen.local.cleanup import clear
 from lateen.local.events import EventLog
-from lateen.local.preflight import taken_ports
+from lateen.local.fields import NAME_PATTERN
+from lateen.local.preflight import bind_problem, taken_ports
 from lateen.local.project import CaptureMode, Project
 from lateen.local.project_file import read_project
 from lateen.local.rundir import RunDir, find_runs
+
+
+def _mesh_name(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(NAME_PATTERN, value):
+        raise click.BadParameter(
+            f"{value!r} is not a name: small letters, digits and dashes, at most 63", context, option
+        )
+    return value
+
+
+def _listen_address(context: click.Context, option: click.Parameter, value: str) -> str:
+    port = value.rpartition(":")[2]
+    if value and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise click.BadParameter(f"{value!r} is not HOST:PORT", context, option)
+    return value
 
 
 @click.command()
@@ -26,10 +43,16 @@ from lateen.local.rundir import RunDir, find_runs
     type=click.Choice([mode.value for mode in CaptureMode]),
     help="How traffic comes to pass through the sidecars; the file's mesh.capture, or chosen by itself.",
 )
-@click.option("--name", help="The mesh's name, where the file's is not wanted.")
+@click.option("--name", callback=_mesh_name, help="The mesh's name, where the file's is not wanted.")
 @click.option("--run-dir", type=click.Path(path_type=Path, file_okay=False), help="Where sockets, keys and logs stand.")
 @click.option("--timeout", type=click.FloatRange(1, 3600), default=60.0, help="Seconds that --detach waits.")
-@click.option("--metrics", metavar="HOST:PORT", default="", help="Serve the merged metrics over TCP too.")
+@click.option(
+    "--metrics",
+    metavar="HOST:PORT",
+    default="",
+    callback=_listen_address,
+    help="Serve the merged metrics over TCP too.",
+)
 @click.option("--notify-fd", type=int, hidden=True)
 def up(
     path: Path,
@@ -46,6 +69,7 @@ def up(
     run = RunDir(run_dir.resolve() if run_dir is not None else runs_base() / project.name)
     if notify_fd is None:
         prepare(project, run)
+        _look_at(metrics)
     mode = capture or project.options.capture.value
     if detach:
         from lateen.cli.detach import start_detached
@@ -95,6 +119,14 @@ def prepare(project: Project, run: RunDir) -> None:
         click.echo(finding.render(), err=True)
     if taken:
         raise SystemExit(1)
+
+
+def _look_at(metrics: str) -> None:
+    """Exit with 1 if nobody can listen at this ``host:port`` (none if empty)."""
+    host, _, port = metrics.rpartition(":")
+    problem = bind_problem(host or "127.0.0.1", int(port)) if metrics else ""
+    if problem:
+        raise click.ClickException(f"the metrics cannot be served at {metrics}: {problem}")
 
 
 def claim(run: RunDir) -> None:

@@ -79,13 +79,14 @@ def application(plane: ControlPlane) -> Starlette:
     async def config(request: Request) -> Response:
         resources = plane.coordinator.published(request.path_params["proxy"])
         if resources is None:
-            return _json({"error": f"there is no proxy {request.path_params['proxy']}"}, 404)
+            known = ", ".join(sorted(str(entry["id"]) for entry in proxy_entries(plane)))
+            return _json({"error": f"there is no proxy {request.path_params['proxy']}; there are: {known}"}, 404)
         return _json(to_json(resources))
 
     routes = [
         Route("/v1/findings", findings),
         Route("/v1/proxies", proxies),
-        Route("/v1/config/{proxy}", config),
+        Route("/v1/config/{proxy:path}", config),
     ]
     return Starlette(routes=routes)
 

@@ -165,7 +165,8 @@ class Mesh:
             found = {workload.name for workload in find_workloads(self.project, name)}
             runners = [one for one in self._runners.values() if one.workload.name in found or one.id == name]
             if not runners:
-                raise LookupError(f"{name} means no workload")
+                known = ", ".join(one.name for one in self.project.workloads if not one.is_gateway)
+                raise LookupError(f"{name} means no workload: {known}")
             for runner in runners:
                 runner.restart_app()
                 await self._await_ready(runner)

@@ -18,13 +18,14 @@ def taken_ports(project: Project, others: Iterable[RunDir]) -> list[Finding]:
     findings = []
     for gateway in project.gateways:
         for port in gateway.ports:
-            problem = _bind_problem(gateway.bind, port.target)
+            problem = bind_problem(gateway.bind, port.target)
             if problem:
                 findings.append(_finding(project, gateway, port.target, problem, neighbours))
     return findings
 
 
-def _bind_problem(address: str, port: int) -> str:
+def bind_problem(address: str, port: int) -> str:
+    """Why nobody can listen there, in words; empty if all is well."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

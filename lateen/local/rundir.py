@@ -89,14 +89,25 @@ class RunDir:
             return ""
         return f"{self.path} is too long a path for the sockets in it: give a shorter one by --run-dir"
 
+    def is_ours(self) -> bool:
+        """Whether the directory was made by ``create``: its lock stands from first to last."""
+        lock = self.path / "lock"
+        return lock.is_file() and lock.stat().st_size == 0
+
     def create(self) -> None:
-        """Make the directory and those above it, for this user alone. Raises PermissionError if it is another's."""
+        """Make the directory and those above it, for this user alone.
+
+        Raises PermissionError if it is another's, FileExistsError if something else is kept in it.
+        """
         above = [folder for folder in reversed(self.path.parents) if folder.name.startswith("lateen")]
         for folder in (*above, self.path):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if folder.lstat().st_uid != os.getuid() or folder.is_symlink():
                 raise PermissionError(f"{folder} belongs to another user")
+        if not self.is_ours() and any(self.path.iterdir()):
+            raise FileExistsError(f"{self.path} holds other files")
         self.path.chmod(0o700)
+        (self.path / "lock").touch(mode=0o600)
         for name in ("registry", "proxies", "ca"):
             (self.path / name).mkdir(mode=0o700, exist_ok=True)
 
@@ -136,8 +147,14 @@ class RunDir:
             return None
 
     def remove(self) -> None:
-        """Remove the directory and all in it."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Remove the directory and all in it, the lock last; one that was not made by ``create`` is left alone."""
+        if self.is_ours():
+            for entry in self.path.iterdir():
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry, ignore_errors=True)
+                elif entry.name != "lock":
+                    entry.unlink(missing_ok=True)
+            shutil.rmtree(self.path, ignore_errors=True)
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -66,6 +67,44 @@ def test_down_clears_what_a_killed_supervisor_left(tmp_path: Path) -> None:
     code, output = run("down", "shop", base=tmp_path)
     assert (code, output) == (0, "mesh shop is down: its supervisor was gone, 0 processes of it were ended\n")
     assert not left.path.exists()
+
+
+def test_a_folder_of_somebody_elses_files_is_no_run_directory(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "letter").write_text("dear")
+    (folder / "lateen.yaml").write_text("services: {a: {ports: {http: 9080}, command: x}}\n")
+    code, output = run("down", "--run-dir", str(folder), base=tmp_path)
+    assert (code, output) == (1, f"Error: {folder} is not the run directory of a mesh\n")
+    code, output = run("up", str(folder), "--run-dir", str(folder), base=tmp_path)
+    assert (code, output) == (1, f"Error: the run directory cannot be made: {folder} holds other files\n")
+    assert (folder / "letter").read_text() == "dear"
+
+
+def test_a_mesh_whose_supervisor_was_killed_is_named(tmp_path: Path) -> None:
+    left = RunDir(tmp_path / "lateen" / "shop")
+    left.create()
+    left.write_record(RunRecord("shop", "no-such-run", "/shop/lateen.yaml", 0.0, ProcessRef(1, 0), processes={}))
+    for words in (["status"], ["status", "shop"], ["status", "--run-dir", str(left.path)]):
+        code, output = run(*words, base=tmp_path)
+        assert code == 1
+        assert "the supervisor of shop was killed: clear away what it left by lateen down" in output
+
+
+def test_up_tells_what_is_wrong_with_its_options(tmp_path: Path) -> None:
+    (tmp_path / "lateen.yaml").write_text("services: {a: {ports: {http: 9080}, command: x}}\n")
+    for option, value in (("--name", "../b c"), ("--metrics", "x"), ("--metrics", "127.0.0.1:99999")):
+        code, output = run("up", str(tmp_path), option, value, base=tmp_path)
+        assert code == 2
+        assert f"'{value}' is not" in output
+
+
+def test_metrics(tmp_path: Path) -> None:
+    (tmp_path / "lateen.yaml").write_text("services: {a: {ports: {http: 9080}, command: x}}\n")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        code, output = run("up", str(tmp_path), "--metrics", address, base=tmp_path)
+    assert (code, output) == (1, f"Error: the metrics cannot be served at {address}: it is taken\n")
 
 
 def test_version_and_schema() -> None:
