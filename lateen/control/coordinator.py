@@ -19,8 +19,9 @@ from lateen.envoy.translate import translate, translate_endpoints
 from lateen.findings import Finding, error
 from lateen.mesh.build import build_snapshot, with_workloads
 from lateen.mesh.model import MeshSnapshot, Workload
-from lateen.plan.model import Proxy, SecretRef
 from lateen.plan.planner import Planner, proxy_of
+from lateen.plan.proxy import Proxy
+from lateen.plan.tls import SecretRef
 from lateen.resources.kubernetes import SecretSpec
 from lateen.resources.resource import Resource
 from lateen.settings import Settings

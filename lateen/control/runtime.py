@@ -31,7 +31,7 @@ from lateen.identity.authority import Authority
 from lateen.identity.csr_server import CertificateServer
 from lateen.identity.keystore import KeystoreError
 from lateen.mesh.model import Workload
-from lateen.plan.planner import name_table
+from lateen.plan.client_view import name_table
 from lateen.settings import Settings
 from lateen.sources.files import FileEvent, FileSource
 from lateen.sources.registry import apply_registry

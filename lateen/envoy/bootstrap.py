@@ -27,7 +27,7 @@ from google.protobuf import json_format
 from lateen.envoy import wire
 from lateen.envoy.tls import SDS_CLUSTER
 from lateen.envoy.upstream_protocol import HTTP_OPTIONS
-from lateen.plan.model import Bind
+from lateen.plan.proxy import Bind
 
 XDS_CLUSTER = "xds-grpc"
 ADMIN_MODE = 0o600

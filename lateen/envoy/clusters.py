@@ -17,7 +17,7 @@ from lateen.envoy import tls, wire
 from lateen.envoy.endpoints import load_assignment
 from lateen.envoy.profile import EnvoyProfile
 from lateen.envoy.upstream_protocol import add_protocol_options
-from lateen.plan.model import (
+from lateen.plan.clusters import (
     Cluster,
     ConnectionPool,
     Discovery,

@@ -12,7 +12,7 @@ from envoy.config.core.v3 import base_pb2, health_check_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 
 from lateen.envoy import wire
-from lateen.plan.model import Endpoint, EndpointSet, LocalityEndpoints
+from lateen.plan.clusters import Endpoint, EndpointSet, LocalityEndpoints
 
 TLS_MATCH_NAMESPACE = "envoy.transport_socket_match"
 UNKNOWN = "unknown"

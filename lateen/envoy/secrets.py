@@ -12,7 +12,7 @@ from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2
 
 from lateen.envoy import wire
 from lateen.envoy.resources import EnvoyResource
-from lateen.plan.model import SecretRef
+from lateen.plan.tls import SecretRef
 from lateen.values.names import Origin
 from lateen.values.secret import SecretBytes
 

@@ -29,7 +29,9 @@ from lateen.envoy.http_connection import HTTP_MANAGER
 from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, EnvoyResources
 from lateen.envoy.secrets import translate_secret
 from lateen.envoy.tls import PROXY_SOCKET, TLS_SOCKET
-from lateen.plan.model import Bind, ProxyPlan, SecretRef
+from lateen.plan.model import ProxyPlan
+from lateen.plan.proxy import Bind
+from lateen.plan.tls import SecretRef
 
 _MESSAGES: dict[str, tuple[str, Any]] = {
     LISTENER: ("listeners", listener_pb2.Listener),

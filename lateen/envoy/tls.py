@@ -20,7 +20,7 @@ from envoy.type.matcher.v3 import string_pb2
 from lateen.envoy import wire
 from lateen.envoy.profile import EnvoyProfile
 from lateen.envoy.resources import SECRET
-from lateen.plan.model import ClientTls, SecretRef, ServerTls
+from lateen.plan.tls import ClientTls, SecretRef, ServerTls
 
 SDS_CLUSTER = "sds-grpc"
 TLS_SOCKET = "envoy.transport_sockets.tls"

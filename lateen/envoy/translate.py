@@ -21,16 +21,9 @@ from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, E
 from lateen.envoy.routes import clusters_of, route_configuration
 from lateen.envoy.tls import secret_references
 from lateen.plan.access import AccessPolicy
-from lateen.plan.model import (
-    Chain,
-    Cluster,
-    Discovery,
-    EndpointSet,
-    HttpChain,
-    Listener,
-    Proxy,
-    ProxyPlan,
-)
+from lateen.plan.clusters import Cluster, Discovery, EndpointSet
+from lateen.plan.model import Chain, HttpChain, Listener, ProxyPlan
+from lateen.plan.proxy import Proxy
 from lateen.plan.routes import RouteTable
 from lateen.values.names import Origin
 

@@ -17,7 +17,8 @@ from envoy.type.v3 import range_pb2
 
 from lateen.envoy import wire
 from lateen.envoy.mesh_headers import removal_filter
-from lateen.plan.model import ClientTls, Cluster, ConnectionPool
+from lateen.plan.clusters import Cluster, ConnectionPool
+from lateen.plan.tls import ClientTls
 
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 TCP_OPTIONS = "envoy.extensions.upstreams.tcp.v3.TcpProtocolOptions"

@@ -17,7 +17,7 @@ from google.protobuf import any_pb2, duration_pb2, struct_pb2, wrappers_pb2
 
 from lateen.envoy.resources import EnvoyResource
 from lateen.plan.matching import MatchKind, StringMatcher
-from lateen.plan.model import Bind
+from lateen.plan.proxy import Bind
 from lateen.values.names import Origin
 
 MILLION = 1_000_000

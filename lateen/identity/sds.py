@@ -5,7 +5,7 @@ from __future__ import annotations
 from lateen.envoy.resources import SECRET, EnvoyResources
 from lateen.envoy.secrets import translate_secret
 from lateen.identity.workload import Credentials
-from lateen.plan.model import MESH_ROOTS, WORKLOAD_CERTIFICATE
+from lateen.plan.tls import MESH_ROOTS, WORKLOAD_CERTIFICATE
 
 
 def workload_secrets(credentials: Credentials) -> EnvoyResources:

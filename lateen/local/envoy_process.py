@@ -8,7 +8,7 @@ from lateen.envoy.bootstrap import bootstrap
 from lateen.local.links import Link
 from lateen.local.project import Workload
 from lateen.local.rundir import RunDir, write_atomically
-from lateen.plan.model import Bind
+from lateen.plan.proxy import Bind
 
 LOG_FORMAT = "%Y-%m-%dT%T.%e %l %n %v"
 DRAIN_TIME_S = 45

@@ -13,11 +13,7 @@ from lateen.mesh.security_policy import MtlsMode, peer_policy
 from lateen.mesh.services import member_port
 from lateen.mesh.traffic_policy import DestinationPolicy, PolicyBlocks, Subset, blocks_for
 from lateen.mesh.visibility import selects
-from lateen.plan.model import (
-    MESH_ROOTS,
-    WORKLOAD_CERTIFICATE,
-    Bind,
-    ClientTls,
+from lateen.plan.clusters import (
     Cluster,
     ConnectionPool,
     Discovery,
@@ -26,10 +22,11 @@ from lateen.plan.model import (
     LoadBalancing,
     LocalityEndpoints,
     OutlierDetection,
-    SecretRef,
     TcpKeepalive,
 )
 from lateen.plan.names import mesh_sni, outbound_cluster
+from lateen.plan.proxy import Bind
+from lateen.plan.tls import MESH_ROOTS, WORKLOAD_CERTIFICATE, ClientTls, SecretRef
 from lateen.resources.destination_rule import (
     ClientTlsSettings,
     ConnectionPoolSettings,

@@ -15,9 +15,11 @@ from lateen.mesh.model import MeshSnapshot
 from lateen.mesh.routing import BoundHost, gateway_virtual_services
 from lateen.mesh.visibility import selects
 from lateen.plan.matching import MatchKind, RouteMatch, StringMatcher
-from lateen.plan.model import Bind, Chain, ChainMatch, HttpChain, Listener, Proxy, SecretRef, ServerTls, Telemetry
+from lateen.plan.model import Chain, ChainMatch, HttpChain, Listener, Telemetry
+from lateen.plan.proxy import Bind, Proxy
 from lateen.plan.route_building import Reading, build_routes
 from lateen.plan.routes import DirectResponse, Route, RouteTable, VirtualHost
+from lateen.plan.tls import SecretRef, ServerTls
 from lateen.resources.gateway import GatewaySpec, Server, ServerTlsSettings
 from lateen.resources.resource import Resource
 from lateen.values.names import BUILT_IN, ResourceKey

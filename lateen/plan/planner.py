@@ -9,34 +9,20 @@ from __future__ import annotations
 import msgspec
 
 from lateen.findings import Finding
-from lateen.mesh.addresses import in_loopback_view
-from lateen.mesh.model import Labels, MeshSnapshot, Service, Workload
-from lateen.mesh.routing import MESH_GATEWAY, BoundHost, client_label_names, mesh_hosts, virtual_service_for
+from lateen.mesh.model import Labels, MeshSnapshot, Workload
+from lateen.mesh.routing import MESH_GATEWAY, client_label_names
 from lateen.mesh.traffic_policy import destination_policy
-from lateen.mesh.visibility import exported
-from lateen.plan import names
 from lateen.plan.access_rules import access_policy
+from lateen.plan.client_view import ClientView, client_view
+from lateen.plan.clusters import EndpointSet
 from lateen.plan.destinations import plan_destinations, workload_tags
 from lateen.plan.gateway import plan_gateway
-from lateen.plan.matching import RouteMatch
-from lateen.plan.model import (
-    Cluster,
-    EndpointSet,
-    LoopbackNetwork,
-    NamespacesNetwork,
-    PodNetwork,
-    Proxy,
-    ProxyNetwork,
-    ProxyPlan,
-    ProxyType,
-    SecretRef,
-    Telemetry,
-)
-from lateen.plan.route_building import Reading, build_routes, default_route
-from lateen.plan.routes import DirectResponse, Forward, Route, RouteTable, VirtualHost, WeightedCluster
-from lateen.plan.sidecar import inbound, outbound_listeners, passthrough_clusters
-from lateen.values.names import BUILT_IN
-from lateen.values.protocol import Protocol
+from lateen.plan.inbound import inbound
+from lateen.plan.model import ProxyPlan, Telemetry
+from lateen.plan.outbound import outbound_listeners, passthrough_clusters
+from lateen.plan.proxy import LoopbackNetwork, NamespacesNetwork, PodNetwork, Proxy, ProxyNetwork, ProxyType
+from lateen.plan.route_building import Reading
+from lateen.plan.tls import SecretRef
 
 
 class Planned(msgspec.Struct, frozen=True):
@@ -44,18 +30,6 @@ class Planned(msgspec.Struct, frozen=True):
 
     plan: ProxyPlan
     findings: tuple[Finding, ...] = ()
-
-
-class ClientView(msgspec.Struct, frozen=True):
-    """What a client sees of the mesh: the same for all proxies of a namespace, but for labels that a route asks for.
-
-    Without namespaces a view belongs to one proxy, as services have other addresses for each.
-    """
-
-    services: tuple[Service, ...]
-    clusters: tuple[Cluster, ...]
-    endpoints: tuple[EndpointSet, ...]
-    route_tables: tuple[RouteTable, ...]
 
 
 class Planner:
@@ -174,112 +148,3 @@ def _service_tags(snapshot: MeshSnapshot, proxy: Proxy) -> tuple[tuple[str, str]
                 ("service_namespace", service.namespace),
             )
     return ()
-
-
-# --- the client's view ------------------------------------------------------------------------------------------------
-
-
-def client_view(snapshot: MeshSnapshot, reading: Reading, *, with_routes: bool) -> ClientView:
-    """Clusters, endpoints and route tables towards every service that a namespace sees. ``reading.port`` is unused."""
-    namespace = reading.client_namespace
-    services = tuple(
-        service
-        for _, service in sorted(snapshot.services.items())
-        if exported(service.export_to, service.namespace, namespace)
-    )
-    clusters: list[Cluster] = []
-    endpoints: list[EndpointSet] = []
-    for service in services:
-        policy = destination_policy(snapshot, namespace, reading.client_labels, service)
-        own_clusters, own_endpoints = plan_destinations(snapshot, service, policy, namespace)
-        clusters.extend(own_clusters)
-        endpoints.extend(own_endpoints)
-    tables = _sidecar_tables(snapshot, reading, services) if with_routes else ()
-    return ClientView(services, tuple(clusters), tuple(endpoints), tables)
-
-
-def _sidecar_tables(snapshot: MeshSnapshot, reading: Reading, services: tuple[Service, ...]) -> tuple[RouteTable, ...]:
-    """One route table for each port on which some service speaks HTTP."""
-    bound = mesh_hosts(snapshot, reading.client_namespace)
-    by_port: dict[int, list[Service]] = {}
-    for service in services:
-        for port in service.ports:
-            if port.protocol.is_http:
-                by_port.setdefault(port.number, []).append(service)
-    return tuple(
-        _table(snapshot, msgspec.structs.replace(reading, port=port), found, bound)
-        for port, found in sorted(by_port.items())
-    )
-
-
-def _table(
-    snapshot: MeshSnapshot, reading: Reading, services: list[Service], bound: tuple[BoundHost, ...]
-) -> RouteTable:
-    taken: set[str] = set()
-    hosts: list[VirtualHost] = []
-    for service in services:
-        resource = virtual_service_for(bound, service.hostname)
-        routes = build_routes(snapshot, resource, reading) if resource is not None else []
-        if resource is None:
-            cluster = names.outbound_cluster(reading.port, "", service.hostname)
-            routes = [default_route(cluster, service.origin)]
-        origin = resource.origin if resource is not None else service.origin
-        domains = _free(_domains(snapshot, service, reading), taken)
-        hosts.append(VirtualHost(f"{service.hostname}:{reading.port}", domains, tuple(routes), origin))
-    known = {service.hostname for service in services}
-    for entry in bound:
-        domains = _free(_plain_domains(entry.host, reading.port), taken)
-        if entry.host in known or not domains or entry.host in snapshot.services:
-            continue
-        routes = build_routes(snapshot, entry.resource, reading)
-        if routes:
-            hosts.append(VirtualHost(f"{entry.host}:{reading.port}", domains, tuple(routes), entry.resource.origin))
-    hosts.append(_catch_all(snapshot))
-    return RouteTable(str(reading.port), tuple(hosts))
-
-
-def _free(domains: tuple[str, ...], taken: set[str]) -> tuple[str, ...]:
-    """Those domains that no virtual host has yet, compared without case; marks them as taken."""
-    free = tuple(domain for domain in dict.fromkeys(domains) if domain.lower() not in taken)
-    taken.update(domain.lower() for domain in free)
-    return free
-
-
-def _plain_domains(host: str, port: int) -> tuple[str, ...]:
-    return (host, f"{host}:{port}") if host != "*" else ()
-
-
-def _domains(snapshot: MeshSnapshot, service: Service, reading: Reading) -> tuple[str, ...]:
-    """Every name by which a client of that namespace may call a service, each also with the port."""
-    host, suffix = service.hostname, f".svc.{snapshot.settings.domain}"
-    forms = [host]
-    if host.endswith(suffix):
-        short = host.removesuffix(suffix)
-        name, _, namespace = short.rpartition(".")
-        forms += [f"{short}.svc", short]
-        if namespace == reading.client_namespace:
-            forms.append(name)
-    forms += [address for address in (service.address, *service.addresses) if address and "/" not in address]
-    if reading.loopback_prefix and service.address:
-        forms.append(in_loopback_view(service.address, reading.loopback_prefix))
-    return tuple(form for plain in forms for form in (plain, f"{plain}:{reading.port}"))
-
-
-def _catch_all(snapshot: MeshSnapshot) -> VirtualHost:
-    """Hosts that the mesh does not know: passed on, or refused, as the outbound policy says."""
-    if snapshot.settings.outbound_policy == "ALLOW_ANY":
-        action = Forward((WeightedCluster(names.PASSTHROUGH, 1),))
-        return VirtualHost("allow_any", ("*",), (Route("allow_any", RouteMatch(), action, BUILT_IN),), BUILT_IN)
-    route = Route("block_all", RouteMatch(), DirectResponse(502), BUILT_IN)
-    return VirtualHost("block_all", ("*",), (route,), BUILT_IN)
-
-
-def name_table(snapshot: MeshSnapshot) -> dict[str, tuple[str, ...]]:
-    """What DNS answers inside the mesh: every host name with its addresses."""
-    table = {}
-    for host, service in sorted(snapshot.services.items()):
-        addresses = tuple(address for address in service.addresses if "/" not in address)
-        chosen = addresses or ((service.address,) if service.address else ())
-        if chosen and any(port.protocol is not Protocol.UDP for port in service.ports):
-            table[host] = chosen
-    return table

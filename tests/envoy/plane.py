@@ -14,7 +14,9 @@ from lateen.envoy.bootstrap import bootstrap
 from lateen.envoy.resources import SECRET, EnvoyResources
 from lateen.envoy.secrets import translate_secret
 from lateen.envoy.translate import translate
-from lateen.plan.model import MESH_ROOTS, WORKLOAD_CERTIFICATE, Bind, ProxyPlan
+from lateen.plan.model import ProxyPlan
+from lateen.plan.proxy import Bind
+from lateen.plan.tls import MESH_ROOTS, WORKLOAD_CERTIFICATE
 from lateen.xds.cache import ResourceCache
 from lateen.xds.server import AdsServer, SecretServer
 from lateen.xds.status import StatusBoard, SyncState

@@ -16,19 +16,10 @@ import msgspec
 import pytest
 
 from lateen.plan.access import AccessPolicy, AccessRule, All, UrlPath
+from lateen.plan.clusters import Cluster, Discovery, Endpoint
 from lateen.plan.matching import RouteMatch
-from lateen.plan.model import (
-    Bind,
-    Chain,
-    ChainMatch,
-    Cluster,
-    Discovery,
-    Endpoint,
-    HttpChain,
-    Listener,
-    ProxyPlan,
-    Telemetry,
-)
+from lateen.plan.model import Chain, ChainMatch, HttpChain, Listener, ProxyPlan, Telemetry
+from lateen.plan.proxy import Bind
 from lateen.plan.routes import Fault, FaultAbort, RouteTable, VirtualHost
 from lateen.values.names import BUILT_IN
 from tests.envoy.harness import Application, Authority, Envoy, eventually, free_port

@@ -15,29 +15,21 @@ import pytest
 from lateen.envoy.profile import EnvoyProfile
 from lateen.envoy.static import static_bootstrap
 from lateen.envoy.translate import translate
-from lateen.plan.matching import RouteMatch
-from lateen.plan.model import (
-    Bind,
-    Chain,
-    ChainMatch,
-    ClientTls,
+from lateen.plan.clusters import (
     Cluster,
     ConnectionPool,
     Discovery,
     Endpoint,
     EndpointSet,
-    HttpChain,
-    Listener,
     LoadBalancing,
     LocalityEndpoints,
     OutlierDetection,
-    ProxyPlan,
-    SecretRef,
-    ServerTls,
-    TcpChain,
-    TcpTarget,
 )
+from lateen.plan.matching import RouteMatch
+from lateen.plan.model import Chain, ChainMatch, HttpChain, Listener, ProxyPlan, TcpChain, TcpTarget
+from lateen.plan.proxy import Bind
 from lateen.plan.routes import DirectResponse, RouteTable, VirtualHost
+from lateen.plan.tls import ClientTls, SecretRef, ServerTls
 from lateen.values.names import BUILT_IN
 from tests.envoy.harness import Application, Authority, Envoy, eventually, free_port, get, raw, run_file, running
 from tests.golden.plan_to_envoy.cases import CLIENT_SIDE, ROUTES, endpoint_set, mesh_client, plan_of, route, to

@@ -18,24 +18,12 @@ from lateen.envoy.resources import EnvoyResources
 from lateen.envoy.secrets import translate_secret
 from lateen.envoy.static import static_bootstrap
 from lateen.envoy.translate import translate, with_secrets
+from lateen.plan.clusters import Cluster, Discovery, Endpoint
 from lateen.plan.matching import RouteMatch
-from lateen.plan.model import (
-    Bind,
-    Chain,
-    ChainMatch,
-    Cluster,
-    Discovery,
-    Endpoint,
-    HttpChain,
-    Listener,
-    ProxyPlan,
-    SecretRef,
-    ServerTls,
-    TcpChain,
-    TcpTarget,
-    Telemetry,
-)
+from lateen.plan.model import Chain, ChainMatch, HttpChain, Listener, ProxyPlan, TcpChain, TcpTarget, Telemetry
+from lateen.plan.proxy import Bind
 from lateen.plan.routes import RouteTable, VirtualHost
+from lateen.plan.tls import SecretRef, ServerTls
 from lateen.values.names import BUILT_IN, ResourceKey
 from tests.envoy.harness import Application, Authority, Envoy, Pem, free_port, get, raw, run_file
 from tests.golden.plan_to_envoy.cases import GATEWAY, ROUTES, endpoint_set, plan_of, route, to

@@ -11,23 +11,12 @@ from typing import NamedTuple
 import pytest
 
 from lateen.plan.access import AccessPolicy, AccessRule, All, AnyOf, Header, Not, PeerIdentity, UrlPath
+from lateen.plan.clusters import Cluster, Discovery, Endpoint
 from lateen.plan.matching import MatchKind, RouteMatch, StringMatcher
-from lateen.plan.model import (
-    Bind,
-    Chain,
-    ChainMatch,
-    Cluster,
-    Discovery,
-    Endpoint,
-    HttpChain,
-    Listener,
-    ProxyPlan,
-    ServerTls,
-    TcpChain,
-    TcpTarget,
-    Telemetry,
-)
+from lateen.plan.model import Chain, ChainMatch, HttpChain, Listener, ProxyPlan, TcpChain, TcpTarget, Telemetry
+from lateen.plan.proxy import Bind
 from lateen.plan.routes import RouteTable, VirtualHost
+from lateen.plan.tls import ServerTls
 from lateen.values.names import BUILT_IN
 from tests.envoy.harness import Application, Authority, Envoy, eventually, free_port, get, raw, running
 from tests.golden.plan_to_envoy.cases import (

@@ -9,19 +9,10 @@ from typing import NamedTuple
 
 import pytest
 
+from lateen.plan.clusters import Cluster, Discovery, Endpoint, LoadBalancing
 from lateen.plan.matching import HeaderMatcher, MatchKind, QueryMatcher, RouteMatch, StringMatcher
-from lateen.plan.model import (
-    Bind,
-    Chain,
-    ChainMatch,
-    Cluster,
-    Discovery,
-    Endpoint,
-    HttpChain,
-    Listener,
-    LoadBalancing,
-    ProxyPlan,
-)
+from lateen.plan.model import Chain, ChainMatch, HttpChain, Listener, ProxyPlan
+from lateen.plan.proxy import Bind
 from lateen.plan.routes import (
     CorsPolicy,
     DirectResponse,

@@ -9,7 +9,7 @@ import pytest
 from lateen.envoy.bootstrap import bootstrap
 from lateen.envoy.static import static_bootstrap
 from lateen.envoy.translate import translate
-from lateen.plan.model import Bind
+from lateen.plan.proxy import Bind
 from tests.envoy.harness import Authority, Pem, validate
 from tests.golden.plan_to_envoy.cases import CASES
 

@@ -18,34 +18,20 @@ from lateen.plan.access import (
     ServerName,
     UrlPath,
 )
-from lateen.plan.matching import HeaderMatcher, MatchKind, QueryMatcher, RouteMatch, StringMatcher
-from lateen.plan.model import (
-    MESH_ROOTS,
-    WORKLOAD_CERTIFICATE,
-    Bind,
-    Chain,
-    ChainMatch,
-    ClientTls,
+from lateen.plan.clusters import (
     Cluster,
     ConnectionPool,
     Discovery,
     Endpoint,
     EndpointSet,
-    HttpChain,
-    Listener,
     LoadBalancing,
     LocalityEndpoints,
     OutlierDetection,
-    Proxy,
-    ProxyPlan,
-    ProxyType,
-    SecretRef,
-    ServerTls,
-    TcpChain,
     TcpKeepalive,
-    TcpTarget,
-    Telemetry,
 )
+from lateen.plan.matching import HeaderMatcher, MatchKind, QueryMatcher, RouteMatch, StringMatcher
+from lateen.plan.model import Chain, ChainMatch, HttpChain, Listener, ProxyPlan, TcpChain, TcpTarget, Telemetry
+from lateen.plan.proxy import Bind, Proxy, ProxyType
 from lateen.plan.routes import (
     CorsPolicy,
     DirectResponse,
@@ -69,6 +55,7 @@ from lateen.plan.routes import (
     VirtualHost,
     WeightedCluster,
 )
+from lateen.plan.tls import MESH_ROOTS, WORKLOAD_CERTIFICATE, ClientTls, SecretRef, ServerTls
 from lateen.values.names import BUILT_IN, Origin, ResourceKey
 
 RULES = Origin("AuthorizationPolicy", "default", "rules", "authz.yaml", 3)

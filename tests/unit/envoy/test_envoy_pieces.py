@@ -19,18 +19,11 @@ from lateen.envoy.profile import DEFAULT_PROFILE
 from lateen.envoy.route_actions import forward, redirect
 from lateen.envoy.telemetry import first_of
 from lateen.envoy.tls import secret_references, verifies_by_sni
+from lateen.plan.clusters import Cluster, ConnectionPool, Discovery, OutlierDetection
 from lateen.plan.matching import MatchKind, RouteMatch, StringMatcher
-from lateen.plan.model import (
-    WORKLOAD_CERTIFICATE,
-    Bind,
-    ClientTls,
-    Cluster,
-    ConnectionPool,
-    Discovery,
-    OutlierDetection,
-    SecretRef,
-)
+from lateen.plan.proxy import Bind
 from lateen.plan.routes import Fault, FaultAbort, Forward, Redirect, WeightedCluster
+from lateen.plan.tls import WORKLOAD_CERTIFICATE, ClientTls, SecretRef
 from tests.golden.plan_to_envoy.cases import ROUTES, mesh_client
 
 

@@ -15,7 +15,8 @@ from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, E
 from lateen.envoy.secrets import translate_secret
 from lateen.envoy.static import static_bootstrap, to_json
 from lateen.envoy.translate import translate, with_secrets
-from lateen.plan.model import Cluster, Discovery, SecretRef
+from lateen.plan.clusters import Cluster, Discovery
+from lateen.plan.tls import SecretRef
 from lateen.values.names import ResourceKey
 from tests.golden.plan_to_envoy.cases import CASES, REVIEWS, ROUTES, gateway, plan_of, route_features, sidecar
 

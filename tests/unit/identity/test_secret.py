@@ -3,7 +3,7 @@
 from lateen.envoy.secrets import translate_secret
 from lateen.identity.sds import workload_secrets
 from lateen.identity.workload import Credentials
-from lateen.plan.model import SecretRef
+from lateen.plan.tls import SecretRef
 from lateen.values.secret import SecretBytes
 
 KEY = SecretBytes(b"PRIVATE")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lateen.plan.model import ServerTls
+from lateen.plan.tls import ServerTls
 from tests.unit.plan.building import plan, service, workload
 
 

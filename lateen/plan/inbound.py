@@ -1,192 +1,30 @@
-"""The listeners of a sidecar: what the application calls (outbound) and what calls it (inbound).
+"""The inbound side of a sidecar: what calls the application.
 
-Comes in: the proxy, its network and the client view. Goes out: ``Listener`` values. With redirected traffic one
-catching listener a direction hands over to virtual listeners and chains, as in Istio; in the loopback network each
-address and port has a listener of its own.
+Comes in: the proxy, its network, the policies that select it. Goes out: listeners, and the clusters that lead to the
+application. With redirected traffic one listener catches all; in the loopback network each port has one of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from lateen.mesh.addresses import in_loopback_view
-from lateen.mesh.model import MeshSnapshot, Service, ServicePort, Workload, WorkloadPort
+from lateen.mesh.model import MeshSnapshot, Workload, WorkloadPort
 from lateen.mesh.security_policy import MtlsMode, PeerPolicy, peer_policy
 from lateen.mesh.services import LOOPBACK_INBOUND
 from lateen.plan import names
 from lateen.plan.access import AccessPolicy
+from lateen.plan.clusters import Cluster, Discovery, Endpoint, EndpointSet, LoadBalancing, LocalityEndpoints
 from lateen.plan.matching import RouteMatch
-from lateen.plan.model import (
-    MESH_ROOTS,
-    WORKLOAD_CERTIFICATE,
-    Bind,
-    Chain,
-    ChainMatch,
-    Cluster,
-    Discovery,
-    Endpoint,
-    EndpointSet,
-    HttpChain,
-    Listener,
-    LoadBalancing,
-    LocalityEndpoints,
-    LoopbackNetwork,
-    NamespacesNetwork,
-    Proxy,
-    ServerTls,
-    TcpChain,
-    TcpTarget,
-    Telemetry,
-)
+from lateen.plan.model import Chain, ChainMatch, HttpChain, Listener, TcpChain, TcpTarget, Telemetry
+from lateen.plan.proxy import ANY, Bind, LoopbackNetwork, Proxy, mesh_netns, workload_netns
 from lateen.plan.routes import Forward, Route, RouteTable, VirtualHost, WeightedCluster
+from lateen.plan.tls import MESH_ROOTS, WORKLOAD_CERTIFICATE, ServerTls
 from lateen.values.names import BUILT_IN, Origin
 from lateen.values.protocol import Protocol
 
-ANY = "0.0.0.0"  # noqa: S104 - stands inside the workload's own network
 MESH_ALPN = ("istio-http/1.1", "istio-h2", "istio-http/1.0", "istio", "istio-peer-exchange")
 SPOKEN_ALPN = ("h2", "http/1.1")  # chosen by the server: by any other name Envoy takes HTTP/2 for HTTP/1.1
 LOOPBACK_APP = "255.1"
 INBOUND_SOURCE = "127.0.0.6"
-
-
-def workload_netns(proxy: Proxy) -> str:
-    return proxy.network.workload_netns if isinstance(proxy.network, NamespacesNetwork) else ""
-
-
-def mesh_netns(proxy: Proxy) -> str:
-    return proxy.network.mesh_netns if isinstance(proxy.network, NamespacesNetwork) else ""
-
-
-# --- outbound ------------------------------------------------------------------------------------------------------
-
-
-def outbound_listeners(
-    snapshot: MeshSnapshot, proxy: Proxy, services: Iterable[Service], telemetry: Telemetry
-) -> list[Listener]:
-    """Everything that the application's calls meet, in order of address."""
-    listeners = _service_listeners(snapshot, proxy, services, telemetry)
-    if isinstance(proxy.network, LoopbackNetwork):
-        return listeners
-    return [_virtual_outbound(snapshot, proxy, telemetry), *listeners]
-
-
-def _service_listeners(
-    snapshot: MeshSnapshot, proxy: Proxy, services: Iterable[Service], telemetry: Telemetry
-) -> list[Listener]:
-    listeners: dict[str, Listener] = {}
-    loopback = isinstance(proxy.network, LoopbackNetwork)
-    for service in services:
-        for port in service.ports:
-            if port.protocol is Protocol.UDP:
-                continue
-            addresses = _addresses(proxy, service)
-            if port.protocol.is_http and not loopback:
-                addresses = (ANY,)
-            for address in addresses:
-                name = f"{address}_{port.number}"
-                if name not in listeners:
-                    listeners[name] = _service_listener(snapshot, proxy, name, address, service, port, telemetry)
-    return [listeners[name] for name in sorted(listeners)]
-
-
-def _addresses(proxy: Proxy, service: Service) -> tuple[str, ...]:
-    """Where a service is called by this proxy: the virtual address, and those that the user gave."""
-    if isinstance(proxy.network, LoopbackNetwork):
-        return (in_loopback_view(service.address, proxy.network.prefix),) if service.address else ()
-    given = tuple(address for address in service.addresses if "/" not in address)
-    return (*((service.address,) if service.address else ()), *given)
-
-
-def _service_listener(
-    snapshot: MeshSnapshot,
-    proxy: Proxy,
-    name: str,
-    address: str,
-    service: Service,
-    port: ServicePort,
-    telemetry: Telemetry,
-) -> Listener:
-    loopback = isinstance(proxy.network, LoopbackNetwork)
-    if port.protocol.is_http:
-        action: HttpChain | TcpChain = outbound_http(str(port.number), telemetry)
-    else:
-        cluster = names.outbound_cluster(port.number, "", service.hostname)
-        action = TcpChain(f"outbound_{port.number}", (TcpTarget(cluster),), telemetry=telemetry)
-    chains: tuple[Chain, ...] = (Chain(name, ChainMatch(), action, service.origin),)
-    if port.protocol.is_http and not loopback:
-        chains = (_to_mesh_addresses(snapshot, telemetry), *chains)
-    return Listener(
-        name=name,
-        bind=Bind(address, port.number, "" if loopback else workload_netns(proxy)),
-        direction="outbound",
-        chains=chains,
-        origin=service.origin,
-        bind_to_port=loopback,
-    )
-
-
-def outbound_http(route_table: str, telemetry: Telemetry) -> HttpChain:
-    """How a sidecar speaks HTTP for its application towards the mesh."""
-    return HttpChain(
-        stat_prefix=f"outbound_{route_table}",
-        route_table=route_table,
-        telemetry=telemetry,
-        mesh_headers="add",
-        has_fault=True,
-        has_cors=True,
-    )
-
-
-def _to_mesh_addresses(snapshot: MeshSnapshot, telemetry: Telemetry) -> Chain:
-    """Calls to a workload's own address pass as they are: they name no service, so no route applies."""
-    action = TcpChain(names.MESH_PASSTHROUGH, (TcpTarget(names.MESH_PASSTHROUGH),), telemetry=telemetry)
-    match = ChainMatch(prefix_ranges=(snapshot.settings.pod_network,))
-    return Chain("to-workload-address", match, action, BUILT_IN)
-
-
-def _virtual_outbound(snapshot: MeshSnapshot, proxy: Proxy, telemetry: Telemetry) -> Listener:
-    """Catches what no service listener takes: loops, workload addresses, virtual addresses of no service (they must
-    not leave the machine), and the world outside."""
-    unknown = names.PASSTHROUGH if snapshot.settings.outbound_policy == "ALLOW_ANY" else names.BLACK_HOLE
-    loop = Chain(
-        "virtualOutbound-blackhole",
-        ChainMatch(destination_port=names.OUTBOUND_PORT),
-        TcpChain(names.BLACK_HOLE, (TcpTarget(names.BLACK_HOLE),)),
-        BUILT_IN,
-    )
-    unowned = Chain(
-        "virtualOutbound-unknown-service",
-        ChainMatch(prefix_ranges=(snapshot.settings.service_network,)),
-        TcpChain(names.BLACK_HOLE, (TcpTarget(names.BLACK_HOLE),)),
-        BUILT_IN,
-    )
-    outside = Chain(
-        "virtualOutbound-catchall-tcp",
-        ChainMatch(),
-        TcpChain(unknown, (TcpTarget(unknown),), telemetry=telemetry),
-        BUILT_IN,
-    )
-    return Listener(
-        name=names.VIRTUAL_OUTBOUND,
-        bind=Bind(ANY, names.OUTBOUND_PORT, workload_netns(proxy)),
-        direction="outbound",
-        chains=(loop, _to_mesh_addresses(snapshot, telemetry), unowned),
-        default_chain=outside,
-        origin=BUILT_IN,
-        use_original_dst=True,
-    )
-
-
-def passthrough_clusters(proxy: Proxy) -> list[Cluster]:
-    """The clusters that stand in every sidecar: the outside, workload addresses, and nowhere."""
-    return [
-        Cluster(names.BLACK_HOLE, Discovery.NONE, BUILT_IN),
-        Cluster(names.PASSTHROUGH, Discovery.ORIGINAL_DST, BUILT_IN, protocol="client", source=Bind("")),
-        Cluster(names.MESH_PASSTHROUGH, Discovery.ORIGINAL_DST, BUILT_IN),
-    ]
-
-
-# --- inbound -------------------------------------------------------------------------------------------------------
 
 
 def inbound(

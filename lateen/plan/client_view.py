@@ -1,0 +1,60 @@
+"""What a client sees of the mesh: services, clusters, endpoints and, for sidecars, route tables.
+
+Comes in: the snapshot and who reads it. Goes out: one ``ClientView`` for all proxies that see the same.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from lateen.mesh.model import MeshSnapshot, Service
+from lateen.mesh.traffic_policy import destination_policy
+from lateen.mesh.visibility import exported
+from lateen.plan.clusters import Cluster, EndpointSet
+from lateen.plan.destinations import plan_destinations
+from lateen.plan.outbound_routes import sidecar_tables
+from lateen.plan.route_building import Reading
+from lateen.plan.routes import RouteTable
+from lateen.values.protocol import Protocol
+
+
+class ClientView(msgspec.Struct, frozen=True):
+    """What a client sees of the mesh: the same for all proxies of a namespace, but for labels that a route asks for.
+
+    Without namespaces a view belongs to one proxy, as services have other addresses for each.
+    """
+
+    services: tuple[Service, ...]
+    clusters: tuple[Cluster, ...]
+    endpoints: tuple[EndpointSet, ...]
+    route_tables: tuple[RouteTable, ...]
+
+
+def client_view(snapshot: MeshSnapshot, reading: Reading, *, with_routes: bool) -> ClientView:
+    """Clusters, endpoints and route tables towards every service that a namespace sees. ``reading.port`` is unused."""
+    namespace = reading.client_namespace
+    services = tuple(
+        service
+        for _, service in sorted(snapshot.services.items())
+        if exported(service.export_to, service.namespace, namespace)
+    )
+    clusters: list[Cluster] = []
+    endpoints: list[EndpointSet] = []
+    for service in services:
+        policy = destination_policy(snapshot, namespace, reading.client_labels, service)
+        own_clusters, own_endpoints = plan_destinations(snapshot, service, policy, namespace)
+        clusters.extend(own_clusters)
+        endpoints.extend(own_endpoints)
+    tables = sidecar_tables(snapshot, reading, services) if with_routes else ()
+    return ClientView(services, tuple(clusters), tuple(endpoints), tables)
+
+
+def name_table(snapshot: MeshSnapshot) -> dict[str, tuple[str, ...]]:
+    """What DNS answers inside the mesh: every host name with its addresses."""
+    table = {}
+    for host, service in sorted(snapshot.services.items()):
+        addresses = tuple(address for address in service.addresses if "/" not in address)
+        chosen = addresses or ((service.address,) if service.address else ())
+        if chosen and any(port.protocol is not Protocol.UDP for port in service.ports):
+            table[host] = chosen
+    return table

@@ -1,0 +1,118 @@
+"""Load-balancing pools and their members, as one proxy uses them. Durations are seconds."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from lateen.plan.proxy import Bind
+from lateen.plan.tls import ClientTls
+from lateen.values.names import Origin
+
+
+class Discovery(enum.Enum):
+    """How a cluster learns its endpoints."""
+
+    EDS = "eds"
+    STATIC = "static"
+    STRICT_DNS = "strict_dns"
+    LOGICAL_DNS = "logical_dns"
+    ORIGINAL_DST = "original_dst"
+    NONE = "none"
+
+
+class LoadBalancing(enum.Enum):
+    ROUND_ROBIN = "round_robin"
+    LEAST_REQUEST = "least_request"
+    RANDOM = "random"
+    RING_HASH = "ring_hash"
+    MAGLEV = "maglev"
+    PROVIDED = "provided"
+
+
+class TcpKeepalive(msgspec.Struct, frozen=True):
+    probes: int | None = None
+    time: float | None = None
+    interval: float | None = None
+
+
+class ConnectionPool(msgspec.Struct, frozen=True):
+    """Limits; None leaves Envoy's default (unlimited for the breakers)."""
+
+    max_connections: int | None = None
+    max_pending_requests: int | None = None
+    max_requests: int | None = None
+    max_retries: int | None = None
+    max_requests_per_connection: int | None = None
+    max_connection_duration: float | None = None
+    http_idle_timeout: float | None = None
+    tcp_idle_timeout: float | None = None
+    max_concurrent_streams: int | None = None
+    keepalive: TcpKeepalive | None = None
+    http2_keepalive: tuple[float, float] | None = None
+
+
+class OutlierDetection(msgspec.Struct, frozen=True):
+    """Passive health; None leaves Envoy's default, 0 for a count turns that detector off."""
+
+    consecutive_5xx: int | None = None
+    consecutive_gateway_errors: int | None = None
+    split_local_origin: bool = False
+    consecutive_local_origin_failures: int | None = None
+    interval: float | None = None
+    base_ejection_time: float | None = None
+    max_ejection_percent: int | None = None
+    min_health_percent: int | None = None
+    http_error_codes: tuple[int, ...] = ()
+
+
+class Cluster(msgspec.Struct, frozen=True):
+    """A load-balancing pool. ``protocol`` is ``tcp``, ``http1``, ``http2`` or ``client`` (as the downstream spoke).
+
+    ``tags`` describe the destination service for telemetry (``service``, ``service_name``, ``service_namespace``).
+    """
+
+    name: str
+    discovery: Discovery
+    origin: Origin
+    protocol: str = "tcp"
+    connect_timeout: float = 10.0
+    load_balancing: LoadBalancing = LoadBalancing.LEAST_REQUEST
+    minimum_ring_size: int | None = None
+    maglev_table_size: int | None = None
+    pool: ConnectionPool = ConnectionPool()
+    outlier: OutlierDetection | None = None
+    tls: ClientTls | None = None
+    source: Bind | None = None
+    tags: tuple[tuple[str, str], ...] = ()
+    dns_refresh: float | None = None
+    proxy_protocol: str = ""
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """One member of a pool: ``address`` is an IP, a DNS name (DNS clusters) or ``unix:///path`` (port 0)."""
+
+    address: str
+    port: int
+    weight: int = 1
+    healthy: bool = True
+    mesh_tls: bool = False
+    workload: str = ""
+    tags: tuple[tuple[str, str], ...] = ()
+
+
+class LocalityEndpoints(msgspec.Struct, frozen=True):
+    """Endpoints of one locality (``region/zone/subzone``, empty if unknown) at one priority (0 first)."""
+
+    locality: str
+    endpoints: tuple[Endpoint, ...]
+    priority: int = 0
+    weight: int | None = None
+
+
+class EndpointSet(msgspec.Struct, frozen=True):
+    """The endpoints of the cluster of that name: delivered by EDS, or inside a STATIC or DNS cluster."""
+
+    cluster: str
+    localities: tuple[LocalityEndpoints, ...]

@@ -1,0 +1,59 @@
+"""TLS in a plan: who proves what to whom. Names of secrets alone, never keys."""
+
+from __future__ import annotations
+
+import msgspec
+
+from lateen.values.names import Origin, ResourceKey
+
+
+class SecretRef(msgspec.Struct, frozen=True):
+    """A certificate or trust bundle by its SDS name. ``local`` ones come from the workload's own agent
+    (``default``, ``ROOTCA``); the others over ADS from the Secret resource ``source``, or from the named files."""
+
+    name: str
+    local: bool = False
+    source: ResourceKey | None = None
+    certificate_file: str = ""
+    key_file: str = ""
+    ca_file: str = ""
+
+
+WORKLOAD_CERTIFICATE = SecretRef("default", local=True)
+MESH_ROOTS = SecretRef("ROOTCA", local=True)
+
+
+class ServerTls(msgspec.Struct, frozen=True):
+    """TLS as a server. ``roots`` set: client certificates are verified, and required if ``require_client``.
+
+    ``client_trust_domains`` limits mesh clients to SPIFFE ids of these trust domains.
+    """
+
+    certificate: SecretRef
+    origin: Origin
+    roots: SecretRef | None = None
+    require_client: bool = False
+    client_trust_domains: tuple[str, ...] = ()
+    alpn: tuple[str, ...] = ()
+    min_version: str = "TLSV1_2"
+    max_version: str = ""
+    cipher_suites: tuple[str, ...] = ()
+
+
+class ClientTls(msgspec.Struct, frozen=True):
+    """TLS as a client. ``sans`` are exact subject names of the server, any one of which must match.
+
+    ``automatic``: only towards endpoints that speak mesh TLS (``Endpoint.mesh_tls``), plain text to the others.
+    ``system_roots``: verify against the machine's CA bundle. ``verify`` False: accept any certificate.
+    """
+
+    origin: Origin
+    certificate: SecretRef | None = None
+    roots: SecretRef | None = None
+    system_roots: bool = False
+    verify: bool = True
+    sans: tuple[str, ...] = ()
+    sni: str = ""
+    auto_sni: bool = False
+    alpn: tuple[str, ...] = ()
+    automatic: bool = False
