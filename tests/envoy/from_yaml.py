@@ -1,0 +1,126 @@
+"""One real Envoy from YAML as a user writes it: resources in, the plan in the loopback layout, a static file, traffic.
+
+    with Application("v1") as app, sidecar(f"... ServiceEntry with endpoint 127.0.0.1:{app.port} ...") as proxy:
+        answer = proxy.get("shop.example", 8080, "/path")
+
+The proxy stands on addresses of 127.0.0.0/8 of its own, so tests may run beside each other. Ports of services must be
+above 1023, as an ordinary user runs this too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import itertools
+import os
+import tempfile
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from lateen.control.coordinator import Coordinator
+from lateen.control.store import ResourceStore
+from lateen.envoy.resources import EnvoyResources
+from lateen.envoy.static import static_bootstrap
+from lateen.findings import Finding
+from lateen.mesh.addresses import in_loopback_view
+from lateen.mesh.model import MeshSnapshot, Workload
+from lateen.mesh.services import LOOPBACK_INBOUND
+from lateen.plan.model import ProxyPlan
+from lateen.plan.planner import Planner, proxy_of
+from lateen.settings import Settings
+from lateen.sources.files import read_file
+from tests.envoy.harness import Answer, Authority, Envoy, run_file
+
+_prefixes = itertools.cycle(range(200, 250))
+
+
+def _own_prefix() -> int:
+    """A second octet that proxies of other test workers do not use."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    return 200 + (next(_prefixes) - 200 + 17 * worker) % 50
+
+
+class Running(Envoy):
+    """A running Envoy, what it was made from, and ways to call through it."""
+
+    plan: ProxyPlan
+    snapshot: MeshSnapshot
+    findings: tuple[Finding, ...]
+    prefix: int
+
+    def address(self, host: str) -> str:
+        """Where the proxied application calls a service (a full host name of the registry)."""
+        return in_loopback_view(self.snapshot.services[host].address, self.prefix)
+
+    @property
+    def inbound(self) -> str:
+        """Where the proxy takes calls to its workload's ports."""
+        return in_loopback_view(f"0.0.{LOOPBACK_INBOUND}", self.prefix)
+
+    def get(
+        self,
+        host: str,
+        port: int,
+        path: str = "/",
+        headers: Mapping[str, str] | None = None,
+        method: str = "GET",
+        body: bytes | None = None,
+        address: str = "",
+    ) -> Answer:
+        """One request to a service on a connection of its own; ``address`` where it is not the service's (gateways)."""
+        connection = http.client.HTTPConnection(address or self.address(host), port, timeout=10)
+        try:
+            connection.request(method, path, body=body, headers={"host": host, **(headers or {})})
+            response = connection.getresponse()
+            return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+        finally:
+            connection.close()
+
+
+@contextlib.contextmanager
+def sidecar(
+    text: str,
+    *,
+    workload: Workload | None = None,
+    others: Sequence[Workload] = (),
+    settings: Settings | None = None,
+    authority: Authority | None = None,
+    allow_findings: bool = False,
+) -> Iterator[Running]:
+    """Run the proxy of ``workload`` (by default a client named ``client``) with the configuration of ``text``.
+
+    ``others`` are further workloads of the mesh. Findings fail the test unless they are expected.
+    """
+    prefix = _own_prefix()
+    own = workload or Workload("client-0", "default", "client", (("app", "client"),), "client", "", ready=True)
+    fields = {name: getattr(own, name) for name in own.__struct_fields__}
+    own = Workload(**{**fields, "network": "loopback", "prefix": prefix})
+    with tempfile.TemporaryDirectory(prefix="lt-") as name:
+        folder = Path(name)
+        (folder / "mesh.yaml").write_text(textwrap.dedent(text))
+        store = ResourceStore("default")
+        store.apply(read_file(folder / "mesh.yaml"))
+        published: dict[str, EnvoyResources | None] = {}
+        coordinator = Coordinator(settings or Settings(), published.__setitem__)
+        coordinator.update(store.resources(), [own, *others])
+        findings = (*store.findings(), *coordinator.findings)
+        assert allow_findings or not findings, findings
+        snapshot, resources = coordinator.snapshot, published[own.id]
+        assert snapshot is not None and resources is not None
+        plan = Planner(snapshot).plan(proxy_of(own)).plan
+        pem = (authority or Authority()).mesh(own.service_account)
+        (folder / "envoy.json").write_bytes(
+            static_bootstrap(
+                plan,
+                resources,
+                certificate=pem.certificate,
+                key=pem.key,
+                roots=pem.roots,
+                admin_socket=str(folder / "admin.sock"),
+            )
+        )
+        with run_file(folder) as envoy:
+            running = Running(folder, envoy.process)
+            running.plan, running.snapshot, running.findings, running.prefix = plan, snapshot, findings, prefix
+            yield running
