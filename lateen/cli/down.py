@@ -21,8 +21,8 @@ SIGTERM, SIGKILL = 15, 9
 @click.option("--timeout", type=click.FloatRange(1, 600), default=60.0, help="Seconds to wait for an orderly end.")
 @mesh_options
 def down(name: str | None, timeout: float, mesh_name: str | None, run_dir: Path | None) -> None:
-    """Stop a mesh: requests in flight are finished, every process ends, nothing stays behind."""
-    run, record = find_mesh(name or mesh_name, run_dir, need_alive=False)
+    """Stop the mesh of this folder, or the one named: requests in flight are finished, nothing stays behind."""
+    run, record = find_mesh(name or mesh_name, run_dir, need_alive=False, only_here=True)
     if run.is_held() and record is not None:
         _stop_living(run, record, timeout)
     if not run.path.exists():

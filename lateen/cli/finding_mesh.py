@@ -34,8 +34,13 @@ def project_file(path: Path) -> Path | None:
     return next(((path / name).resolve() for name in PROJECT_FILES if (path / name).is_file()), None)
 
 
-def find_mesh(name: str | None, run_dir: Path | None, *, need_alive: bool = True) -> tuple[RunDir, RunRecord | None]:
-    """The run that is meant. ``name`` may be a mesh's name or a path of a project. Exits with a sentence if none is."""
+def find_mesh(
+    name: str | None, run_dir: Path | None, *, need_alive: bool = True, only_here: bool = False
+) -> tuple[RunDir, RunRecord | None]:
+    """The run that is meant. ``name`` may be a mesh's name or a path of a project. Exits with a sentence if none is.
+
+    Without a name it is the one of this folder; else the only one that there is, which is told, unless ``only_here``.
+    """
     if run_dir is not None:
         run = RunDir(run_dir.resolve())
         if need_alive and not run.is_held():
@@ -47,25 +52,47 @@ def find_mesh(name: str | None, run_dir: Path | None, *, need_alive: bool = True
     dead = [run for run, _ in found if need_alive and not run.is_held()]
     found = [(run, record) for run, record in found if not need_alive or run.is_held()]
     if name is not None:
-        file = project_file(Path(name))
-        chosen = [pair for pair in found if pair[0].path.name == name or _is_of(pair[1], file)]
+        chosen = [pair for pair in found if pair[0].path.name == name] or _of_path(found, Path(name))
         if not chosen:
             raise click.ClickException(f"no mesh {name} runs{_others(found)}{_left_over(dead)}")
-        return chosen[0]
-    here = [pair for pair in found if _is_of(pair[1], project_file(Path.cwd()))]
-    candidates = here or found
-    if not candidates:
+        return _the_one(chosen)
+    here = _of_path(found, Path.cwd())
+    if here:
+        return _the_one(here)
+    if not found:
         raise click.ClickException(f"no mesh runs; start one by: lateen up{_left_over(dead)}")
+    if only_here:
+        lines = [f"  {run.path.name}, of {_home(record)}: lateen down {run.path.name}" for run, record in found]
+        raise click.ClickException("no mesh of this folder runs; these do, and are stopped by:\n" + "\n".join(lines))
+    run, record = _the_one(found)
+    click.echo(f"no mesh of this folder runs; this is {run.path.name}, of {_home(record)}", err=True)
+    return run, record
+
+
+Found = list[tuple[RunDir, RunRecord | None]]
+
+
+def _of_path(found: Found, path: Path) -> Found:
+    """The meshes of a project's file; of a folder those of any file in it, the usual one first."""
+    file = project_file(path)
+    exact = [pair for pair in found if pair[1] is not None and file is not None and pair[1].project == str(file)]
+    if exact or not path.is_dir():
+        return exact
+    folder = str(path.resolve())
+    return [pair for pair in found if pair[1] is not None and str(Path(pair[1].project).parent) == folder]
+
+
+def _the_one(candidates: Found) -> tuple[RunDir, RunRecord | None]:
     if len(candidates) > 1:
         raise click.ClickException(f"several meshes run: name one by --mesh{_others(candidates)}")
     return candidates[0]
 
 
-def _is_of(record: RunRecord | None, file: Path | None) -> bool:
-    return record is not None and file is not None and record.project == str(file)
+def _home(record: RunRecord | None) -> str:
+    return record.project if record is not None else "an unknown folder"
 
 
-def _others(found: list[tuple[RunDir, RunRecord | None]]) -> str:
+def _others(found: Found) -> str:
     return f" (running: {', '.join(run.path.name for run, _ in found)})" if found else ""
 
 

@@ -104,6 +104,9 @@ _STYLES = {
     "ready": "green",
     "mesh-ready": "bold green",
     "finding": "yellow",
+    "network-lost": "bold red",
+    "network-failed": "bold red",
+    "network-restored": "bold green",
     "app-exited": "red",
     "envoy-exited": "red",
 }

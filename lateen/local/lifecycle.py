@@ -33,6 +33,7 @@ class Stage(enum.Enum):
     STOPPING_ENVOY = "stopping proxy"
     RELEASING = "releasing"
     STOPPED = "stopped"
+    EVACUATING = "leaving a network that is gone"
 
 
 class Timer(enum.Enum):
@@ -110,6 +111,12 @@ class Renew(Event, frozen=True):
     probe: Probe
 
 
+class NetworkLost(Event, frozen=True):
+    """The network that it runs in is gone: end what runs there and begin anew; ``reason`` is a sentence."""
+
+    reason: str
+
+
 class Stop(Event, frozen=True):
     """Take it down in order. ``settle``: others go on, so clients are given time to let go of it first."""
 
@@ -168,6 +175,10 @@ class Schedule(Command, frozen=True):
 
     timer: Timer
     delay: float
+
+
+class Abandon(Command, frozen=True):
+    """Give up what is being prepared, and forget the network that is gone."""
 
 
 class Release(Command, frozen=True):

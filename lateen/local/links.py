@@ -50,8 +50,18 @@ class Network(Protocol):
     def reason(self) -> str:
         """One sentence: why this mode, and what it cannot do."""
 
+    @property
+    def pid(self) -> int:
+        """The process that it stands on; 0 if there is none."""
+
     async def start(self) -> None:
         """Set up what all instances share. Raises OSError or RuntimeError with a sentence if it cannot."""
+
+    async def lost(self) -> str:
+        """Wait until what all instances share is gone, for ever if it cannot go; says how, as ``ended by signal 9``."""
+
+    async def restart(self) -> None:
+        """Set it up anew after that: every link that was given before is void. Raises like ``start``."""
 
     async def add(self, request: LinkRequest) -> Link:
         """Make the network of one instance. Raises like ``start``."""

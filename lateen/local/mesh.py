@@ -18,13 +18,17 @@ from lateen.local.changes import compare, find_workloads, keep_scale, rescale, w
 from lateen.local.control_child import ControlChild
 from lateen.local.control_watch import ControlWatch
 from lateen.local.events import EventLog
+from lateen.local.lifecycle import NetworkLost
 from lateen.local.links import Identities, Network
+from lateen.local.network_guard import NetworkGuard
 from lateen.local.processes import LogCap
+from lateen.local.procfs import reference
 from lateen.local.project import Project, Workload
 from lateen.local.registry import Registry
 from lateen.local.rundir import RunBook, RunDir
 from lateen.local.runner import Runner, Surroundings
 from lateen.local.status import CaptureStatus, MeshStatus, finding_status, gateway_urls
+from lateen.values.names import Origin
 
 STEP_BOUND_S = 30.0
 SYNC_BOUND_S = 2.0
@@ -62,7 +66,15 @@ class Mesh:
         self._network = network
         self._identities = identities
         self._registry = registry
-        self._network_ready = asyncio.Event()
+        self._guard = NetworkGuard(
+            network,
+            events,
+            Origin("Mesh", "", project.name),
+            on_up=self._note_network,
+            on_lost=self._lose_network,
+            on_failed=self._give_up,
+        )
+        self._guarding: asyncio.Task[None] | None = None
         self._addresses = AddressPool()
         self._runners: dict[str, Runner] = {}
         self._change = asyncio.Lock()
@@ -77,7 +89,7 @@ class Mesh:
             registry=registry,
             events=events,
             control_ready=control.ready,
-            network_ready=self._network_ready,
+            network_ready=self._guard.ready,
             envoy=envoy,
             environment=environment,
             services=lambda: self.project.services,
@@ -88,23 +100,35 @@ class Mesh:
 
     def start(self) -> None:
         """Begin to bring everything up."""
-        self._keep(self._start_network())
+        self._guarding = self._keep(self._guard.run())
         self._keep(LogCap(self.run.path).run())
         self._keep(self._watch.run())
         self._keep(self._tell_when_ready())
         self._launch(wanted_instances(self.project))
 
-    async def _start_network(self) -> None:
-        try:
-            await self._network.start()
-        except (OSError, RuntimeError) as problem:
-            self.events.emit("network-failed", f"the network cannot be set up: {problem}")
-            self.failed = True
-            self.stop_asked.set()
-            return
-        self.events.emit("capture", f"{self._network.mode}: {self._network.reason}")
+    def _note_network(self) -> None:
         self._book.set_mode(self._network.mode)
-        self._network_ready.set()
+        if self._network.pid:
+            self._book.note("network", reference(self._network.pid))
+
+    def _lose_network(self, reason: str) -> None:
+        self._book.note("network", None)
+        for runner in self._runners.values():
+            runner.feed(NetworkLost(reason))
+        self._keep(self._tell_when_restored())
+
+    async def _tell_when_restored(self) -> None:
+        await self._guard.ready.wait()
+        for runner in list(self._runners.values()):
+            waits = [asyncio.ensure_future(runner.wait_ready()), asyncio.ensure_future(runner.stopped.wait())]
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            for wait in waits:
+                wait.cancel()
+        self._guard.settle()
+
+    def _give_up(self) -> None:
+        self.failed = True
+        self.stop_asked.set()
 
     def _launch(self, instances: Mapping[str, Workload]) -> list[Runner]:
         tokens = self._registry.issue_tokens(instances)
@@ -212,6 +236,9 @@ class Mesh:
         """Drain and end everything, gateways first, then remove the run directory."""
         self._stopping = True
         self.events.emit("stopping", "stopping: requests in flight are finished first")
+        if self._guarding is not None:
+            self._guarding.cancel()
+            await asyncio.wait([self._guarding])
         for gateways in (True, False):
             runners = [one for one in self._runners.values() if one.workload.is_gateway is gateways]
             for runner in runners:
@@ -248,10 +275,13 @@ class Mesh:
             stopping=self._stopping,
             gateways=tuple(status for status in statuses if status.workload in gateways),
             workloads=tuple(status for status in statuses if status.workload not in gateways),
-            findings=(*(finding_status(finding) for finding in self.findings), *self._watch.findings),
+            findings=(*(finding_status(finding) for finding in self._own_findings()), *self._watch.findings),
             capture=CaptureStatus(self._network.mode, self._network.reason),
             control_plane=self.control.status(),
         )
+
+    def _own_findings(self) -> tuple[Finding, ...]:
+        return (*((self._guard.finding,) if self._guard.finding else ()), *self.findings)
 
     def urls(self) -> list[str]:
         """What to open, of every gateway."""
@@ -270,10 +300,11 @@ class Mesh:
     def runners(self) -> list[Runner]:
         return list(self._runners.values())
 
-    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+    def _keep(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
+        return task
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -7,6 +7,7 @@ ends. ``run.json`` in it tells others what runs; a directory without a holder is
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import shutil
@@ -19,6 +20,7 @@ import msgspec
 from lateen.local.procfs import ProcessRef
 
 MAX_SOCKET_PATH = 100
+BASE_NAME = "lateen"
 LONGEST_BELOW = len("/proxies//admin.sock")
 
 
@@ -155,9 +157,19 @@ class RunDir:
                 elif entry.name != "lock":
                     entry.unlink(missing_ok=True)
             shutil.rmtree(self.path, ignore_errors=True)
+            self._remove_base()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    def _remove_base(self) -> None:
+        """Remove the folders of ``base_folder`` that this was the last run in."""
+        above = self.path.parent
+        if above.name == BASE_NAME:
+            with contextlib.suppress(OSError):
+                above.rmdir()
+                if above.parent.name == _own_folder():
+                    above.parent.rmdir()
 
 
 class RunBook:
@@ -194,8 +206,11 @@ class RunBook:
 
 def base_folder(runtime_folder: str | None) -> Path:
     """Where this user's run directories stand; ``runtime_folder`` is what XDG_RUNTIME_DIR says."""
-    above = Path(runtime_folder) if runtime_folder else Path(tempfile.gettempdir()) / f"lateen-{os.getuid()}"
-    return above / "lateen"
+    return (Path(runtime_folder) if runtime_folder else Path(tempfile.gettempdir()) / _own_folder()) / BASE_NAME
+
+
+def _own_folder() -> str:
+    return f"lateen-{os.getuid()}"
 
 
 def find_runs(base: Path) -> Iterator[RunDir]:

@@ -71,6 +71,7 @@ class Runner:
         self._children: dict[Part, Child] = {}
         self._link: Link | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._preparation: asyncio.Task[None] | None = None
         self._proxy_watch: asyncio.Task[None] | None = None
         self._probe_task: asyncio.Task[None] | None = None
         self._timers: dict[Timer, asyncio.TimerHandle] = {}
@@ -158,20 +159,24 @@ class Runner:
             self._ready.clear()
 
     def _do_prepare_network(self, _: lifecycle.PrepareNetwork) -> None:
-        self._keep(self._prepare_network())
+        self._preparation = self._keep(self._prepare_network())
 
     async def _prepare_network(self) -> None:
         await self._around.network_ready.wait()
         request = LinkRequest(self.id, self.workload.namespace, self._address, self.workload.is_gateway)
         try:
-            self._link = await self._around.network.add(request)
+            link = await self._around.network.add(request)
         except (OSError, RuntimeError) as problem:
             self.feed(lifecycle.PrepareFailed(str(problem)))
-        else:
-            self.feed(lifecycle.NetworkUp())
+            return
+        if not self._around.network_ready.is_set():
+            self.feed(lifecycle.PrepareFailed("the network was lost meanwhile"))
+            return
+        self._link = link
+        self.feed(lifecycle.NetworkUp())
 
     def _do_prepare_identity(self, _: lifecycle.PrepareIdentity) -> None:
-        self._keep(self._prepare_identity())
+        self._preparation = self._keep(self._prepare_identity())
 
     async def _prepare_identity(self) -> None:
         await self._around.control_ready.wait()
@@ -282,6 +287,11 @@ class Runner:
     def _do_withdraw(self, _: lifecycle.Withdraw) -> None:
         self._around.registry.withdraw(self.id)
 
+    def _do_abandon(self, _: lifecycle.Abandon) -> None:
+        if self._preparation is not None:
+            self._preparation.cancel()
+        self._link = None
+
     def _do_drain(self, _: lifecycle.Drain) -> None:
         self._keep(self._drain())
 
@@ -346,6 +356,7 @@ _DOERS: dict[type[lifecycle.Command], Callable[[Runner, Any], None]] = {
     lifecycle.RunProbe: Runner._do_run_probe,
     lifecycle.Publish: Runner._do_publish,
     lifecycle.Withdraw: Runner._do_withdraw,
+    lifecycle.Abandon: Runner._do_abandon,
     lifecycle.Drain: Runner._do_drain,
     lifecycle.Signal: Runner._do_signal,
     lifecycle.Schedule: Runner._do_schedule,

@@ -4,6 +4,7 @@ Events come in with the time they happened at, commands go out; ``lateen.local.r
 fixed here and nowhere else: network -> registered -> identity -> Envoy -> application -> probe -> ready; and on the
 way down: not ready -> clients have let go -> Envoy drains -> application -> Envoy -> unregistered -> network.
 The application and Envoy are restarted independently of one another; an instance is ready only while both are well.
+If the network is lost both are ended, and the way up begins anew.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import msgspec
 
 from lateen.local.backoff import Backoff
 from lateen.local.lifecycle import (
+    Abandon,
     Begin,
     Command,
     Drain,
@@ -22,6 +24,7 @@ from lateen.local.lifecycle import (
     Event,
     Exited,
     IdentityUp,
+    NetworkLost,
     NetworkUp,
     Part,
     PrepareFailed,
@@ -130,7 +133,7 @@ class Instance:
             )
 
     def _on_proxy_ready(self, _: Event, now: float) -> None:
-        if not self._envoy.alive or self._stopping:
+        if not self._envoy.alive or self._is_leaving:
             return
         self._envoy.ready = True
         if self.stage is Stage.ENVOY:
@@ -141,7 +144,7 @@ class Instance:
         self._judge()
 
     def _on_probed(self, event: Probed, _: float) -> None:
-        if self._stopping or not self._app.alive or self._renewing:
+        if self._is_leaving or not self._app.alive or self._renewing:
             return
         ready = self._app.ready
         self._streak = 0 if event.ok is ready else self._streak + 1
@@ -171,6 +174,9 @@ class Instance:
         if self._stopping:
             self._after_stop_of(event.part, now)
             return
+        if self.stage is Stage.EVACUATING:
+            self._begin_anew()
+            return
         if event.part is Part.APP and self._renewing:
             self._renewing = False
             self._judge()
@@ -184,6 +190,8 @@ class Instance:
         process.alive = process.ready = False
         if self._stopping:
             self._after_stop_of(event.part, now)
+        elif self.stage is Stage.EVACUATING:
+            self._begin_anew()
         else:
             self._restart_later(event.part, "failed", f"could not be started: {event.reason}", now)
 
@@ -208,6 +216,8 @@ class Instance:
         if self._stopping or not self._has_app:
             return
         self._probe = event.probe
+        if self.stage is Stage.EVACUATING:
+            return
         if self._app.alive and not self._renewing:
             self._renewing = True
             was_ready, self._app.ready = self.ready, False
@@ -219,6 +229,31 @@ class Instance:
         elif self.stage is Stage.RUNNING and not self._app.alive:
             self._app.backoff = Backoff()
             self._start(Part.APP, now)
+
+    # A network that is gone
+
+    @property
+    def _is_leaving(self) -> bool:
+        return self._stopping or self.stage is Stage.EVACUATING
+
+    def _on_network_lost(self, event: NetworkLost, _: float) -> None:
+        if self._is_leaving or self.stage in (Stage.NEW, Stage.NETWORK, Stage.STOPPED):
+            return
+        self.stage, self.detail = Stage.EVACUATING, event.reason
+        self.ready = self._renewing = self._envoy.ready = self._app.ready = False
+        self._due.clear()
+        alive = [part for part in Part if self.alive(part)]
+        self._send(Withdraw(), Abandon(), *(Signal(part) for part in alive))
+        if alive:
+            self._send(Schedule(Timer.KILL, TERM_S))
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """Up again, once nothing of it runs in the old network."""
+        if not (self._envoy.alive or self._app.alive):
+            self._backoff = Backoff()
+            self.stage = Stage.NETWORK
+            self._send(PrepareNetwork())
 
     # The way down
 
@@ -309,7 +344,9 @@ class Instance:
             self._kill()
 
     def _kill(self) -> None:
-        if self._app.alive and (self._renewing or self.stage is Stage.STOPPING_APP):
+        if self.stage is Stage.EVACUATING:
+            self._send(*(Signal(part, kill=True) for part in Part if self.alive(part)))
+        elif self._app.alive and (self._renewing or self.stage is Stage.STOPPING_APP):
             self._send(Signal(Part.APP, kill=True))
         elif self._envoy.alive and self.stage is Stage.STOPPING_ENVOY:
             self._send(Signal(Part.ENVOY, kill=True))
@@ -360,6 +397,7 @@ _HANDLERS: dict[type[Event], Callable[..., None]] = {
     Elapsed: Instance._on_elapsed,
     Drained: Instance._on_drained,
     Renew: Instance._on_renew,
+    NetworkLost: Instance._on_network_lost,
     Stop: Instance._on_stop,
     Released: Instance._on_released,
 }

@@ -51,7 +51,7 @@ async def main():
     for name, address in pods.items():
         link = await network.add(LinkRequest(name, "default", address, is_gateway=name == "gateway"))
         links[name] = msgspec.to_builtins(link)
-    print(json.dumps({"holder": network.holder_pid, "links": links}), flush=True)
+    print(json.dumps({"holder": network.pid, "links": links}), flush=True)
     await asyncio.sleep(3600)
 asyncio.run(main())
 """
@@ -120,7 +120,7 @@ def is_zombie(pid):
 def test_a_holder_that_is_gone_is_told(rootless):
     with namespaces(rootless) as runtime:
         runtime.add("a")
-        os.kill(runtime.network.holder_pid, signal.SIGKILL)
+        os.kill(runtime.network.pid, signal.SIGKILL)
         with pytest.raises(OSError, match="the network's holder"):
             eventually(lambda: runtime.network.probe_socket("a").close())
         with pytest.raises(OSError, match="the network's holder"):

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,7 @@ class Mesh:
         self.folder = folder
         self.project = folder / "project"
         self.port, self.tls_port = free_port(), free_port()
+        self.run_ids: set[str] = set()
         self.capture = capture
         self.environment = {
             **os.environ,
@@ -96,6 +97,7 @@ class Mesh:
 
     def up(self) -> None:
         self.lateen("up", "--detach", "--capture", self.capture)
+        self.run_ids.add(self.record["run_id"])
 
     def status(self) -> Any:
         return json.loads(self.lateen("status", "-o", "json", check=False).stdout)
@@ -240,14 +242,14 @@ def running_mesh(capture: str) -> Iterator[Mesh]:
             yield mesh
         finally:
             mesh.down()
-        assert leftovers(name) == []
+        assert leftovers(mesh.run_ids) == []
 
 
-def leftovers(folder: str) -> list[str]:
-    """Processes that still belong to a mesh below a folder."""
+def leftovers(run_ids: Collection[str]) -> list[str]:
+    """Processes that still belong to one of these runs of a mesh."""
     found = []
     for process in psutil.process_iter(["pid", "cmdline"]):
         with contextlib.suppress(psutil.Error):
-            if "LATEEN_RUN_ID" in process.environ() and folder in process.environ().get("XDG_RUNTIME_DIR", ""):
+            if process.environ().get("LATEEN_RUN_ID") in run_ids:
                 found.append(f"{process.pid} {process.info['cmdline']}")
     return found

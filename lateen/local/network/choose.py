@@ -71,6 +71,17 @@ class ChosenNetwork:
         self._network = LoopbackNetwork(self._folder, domain=self._domain, why=why)
         await self._network.start()
 
+    @property
+    def pid(self) -> int:
+        return self._network.pid
+
+    async def lost(self) -> str:
+        return await self._network.lost()
+
+    async def restart(self) -> None:
+        """Anew in the way that was chosen: workloads never slip from the one into the other."""
+        await self._network.restart()
+
     async def add(self, request: LinkRequest) -> Link:
         return await self._network.add(request)
 

@@ -231,7 +231,13 @@ class HolderClient:
         if self._border is not None:
             self._border.unlink(missing_ok=True)  # where it was killed
 
-    async def _ended(self, bound_s: float) -> bool:
+    async def ended(self) -> str:
+        """Wait until the holder, or its border, has ended; says how."""
+        await self._ended(None)
+        code = self._process.wait()
+        return f"ended by signal {-code}" if code < 0 else f"ended with status {code}{self._last_words()}"
+
+    async def _ended(self, bound_s: float | None) -> bool:
         if self._process.poll() is not None:
             return True
         ended = asyncio.Event()

@@ -30,6 +30,7 @@ class LoopbackNetwork:
     """``Network`` by loopback addresses. A prefix is held against every other mesh of the machine."""
 
     mode = "loopback"
+    pid = 0
 
     def __init__(self, folder: Path, *, domain: str, why: str = "") -> None:
         self._domain = domain
@@ -40,6 +41,14 @@ class LoopbackNetwork:
         self.reason = f"{why}; {REASON}" if why else REASON
 
     async def start(self) -> None:
+        """Nothing is shared."""
+
+    async def lost(self) -> str:
+        """Never: there is nothing to lose."""
+        await asyncio.Event().wait()
+        return ""
+
+    async def restart(self) -> None:
         """Nothing is shared."""
 
     async def add(self, request: LinkRequest) -> Link:

@@ -52,14 +52,23 @@ class NamespaceNetwork:
         return REASON_USER if self.rootless else REASON_ROOT
 
     @property
-    def holder_pid(self) -> int:
-        """The process that owns the namespaces; 0 before ``start``."""
+    def pid(self) -> int:
+        """The process that owns the namespaces, or its border; 0 before ``start``."""
         return self._holder.pid if self._holder is not None else 0
 
     async def start(self) -> None:
         """Start the holder. Raises OSError with what the kernel refuses."""
         border = self._folder / "border.sock" if self.rootless else None
         self._holder = await HolderClient.start(self._environment, self._folder / "network.log", border)
+
+    async def lost(self) -> str:
+        """Wait for the end of the holder; border and holder end together."""
+        return await self._require_holder().ended()
+
+    async def restart(self) -> None:
+        """A new holder. The old namespaces end with the last process in them."""
+        await self.close()
+        await self.start()
 
     async def add(self, request: LinkRequest) -> Link:
         """A namespace with DNS in it for a workload; a gateway stands in the machine's own."""

@@ -82,6 +82,39 @@ def test_down_clears_what_a_killed_supervisor_left(tmp_path: Path) -> None:
     assert not left.path.exists()
 
 
+def leave(base: Path, name: str, project: str) -> RunDir:
+    """What a mesh leaves whose supervisor was killed."""
+    left = RunDir(base / "lateen" / name)
+    left.create()
+    left.write_record(RunRecord(name, "no-such-run", project, 0.0, ProcessRef(1, 0), processes={}))
+    return left
+
+
+def test_down_stops_the_mesh_of_this_folder_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    home.mkdir()
+    elsewhere.mkdir()
+    left = leave(tmp_path, "shop", str(home / "lateen.yaml"))
+    monkeypatch.chdir(elsewhere)
+    for words in (["down"], ["down", "."], ["down", str(elsewhere)]):
+        code, output = run(*words, base=tmp_path)
+        assert code == 1
+        assert "shop" in output
+        assert left.path.exists()
+    assert f"shop, of {home / 'lateen.yaml'}: lateen down shop" in run("down", base=tmp_path)[1]
+    monkeypatch.chdir(home)
+    assert run("down", base=tmp_path)[0] == 0
+    assert not left.path.exists()
+
+
+def test_down_finds_the_mesh_of_another_file_of_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = leave(tmp_path, "other", str(tmp_path / "other.yaml"))
+    monkeypatch.chdir(tmp_path)
+    assert run("down", base=tmp_path)[0] == 0
+    assert not left.path.exists()
+    assert not (tmp_path / "lateen").exists()
+
+
 def test_a_folder_of_somebody_elses_files_is_no_run_directory(tmp_path: Path) -> None:
     folder = tmp_path / "mine"
     folder.mkdir()

@@ -240,7 +240,7 @@ def test_the_holder_outlives_the_supervisor_and_ends_by_a_signal(tmp_path: Path,
         f" found = NamespaceNetwork(folder, dict(os.environ), rootless={rootless}, domain='d')\n"
         " await found.start()\n"
         " link = await found.add(LinkRequest('a', 'default', '240.241.9.1', False))\n"
-        " print(found.holder_pid, link.registry['workload_netns'], flush=True)\n"
+        " print(found.pid, link.registry['workload_netns'], flush=True)\n"
         " time.sleep(60)\n"
         "asyncio.run(main())\n"
     )
@@ -268,12 +268,30 @@ def test_holder_and_border_end_together(run: Run, tmp_path: Path, rootless: bool
     async def scenario(found: NamespaceNetwork) -> None:
         both = marked(str(tmp_path))
         assert len(both) == 2
-        [other] = set(both) - {found.holder_pid}
-        os.kill(found.holder_pid if first == "border" else other, signal.SIGKILL)
+        [other] = set(both) - {found.pid}
+        os.kill(found.pid if first == "border" else other, signal.SIGKILL)
         with pytest.raises(OSError, match="the network's holder"):
             for _ in range(100):
                 await found.add(request("a"))
                 await asyncio.sleep(0.01)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("first", ["first process", "holder"])
+def test_a_lost_network_is_noticed_and_set_up_anew(run: Run, tmp_path: Path, rootless: bool, first: str) -> None:
+    async def scenario(found: NamespaceNetwork) -> None:
+        before = (await found.add(request("a"))).registry["workload_netns"]
+        loss = asyncio.ensure_future(found.lost())
+        owner = int(str(before).split("/")[2])
+        os.kill(found.pid if first == "first process" else owner, signal.SIGKILL)
+        how = await asyncio.wait_for(loss, 5)
+        assert how.startswith("ended "), how
+        await found.restart()
+        link = await found.add(request("a"))
+        assert link.registry["workload_netns"] != before
+        assert Path(str(link.registry["workload_netns"])).exists()
+        found.probe_socket("a").close()
 
     run(scenario)
 

@@ -122,6 +122,19 @@ def test_a_failed_preparation_is_tried_again() -> None:
     assert drive(machine, life.Elapsed(Timer.PREPARE)) == [life.PrepareNetwork()]
 
 
+def test_a_lost_network_ends_both_processes_and_the_way_up_begins_anew() -> None:
+    machine = running()
+    commands = machine.handle(life.NetworkLost("the network is gone"), 0)
+    assert commands[:4] == [life.Withdraw(), life.Abandon(), life.Signal(Part.ENVOY), life.Signal(Part.APP)]
+    assert (machine.ready, machine.detail) == (False, "the network is gone")
+    assert drive(machine, life.Probed(True), life.ProxyReady(), life.Exited(Part.ENVOY, -15)) == []
+    assert drive(machine, life.Elapsed(Timer.KILL)) == [life.Signal(Part.APP, kill=True)]
+    assert drive(machine, life.Exited(Part.APP, -9)) == [life.PrepareNetwork()]
+    drive(machine, *UP[1:])
+    assert machine.ready
+    assert machine.restarts == 0
+
+
 EVENTS = st.one_of(
     st.sampled_from(
         [
@@ -136,6 +149,7 @@ EVENTS = st.one_of(
             life.Probed(False, "no"),
             life.Drained(),
             life.Renew(PROBE),
+            life.NetworkLost("gone"),
             life.Stop(),
         ]
     ),
