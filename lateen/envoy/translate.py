@@ -7,7 +7,7 @@ table) is made once: the makers remember their results by the frozen inputs them
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 
 from lateen.envoy import wire
@@ -22,7 +22,7 @@ from lateen.envoy.routes import clusters_of, route_configuration
 from lateen.envoy.tls import secret_references
 from lateen.plan.access import AccessPolicy
 from lateen.plan.clusters import Cluster, Discovery, EndpointSet
-from lateen.plan.model import Chain, HttpChain, Listener, ProxyPlan
+from lateen.plan.model import Chain, Destinations, HttpChain, Listener, ProxyPlan
 from lateen.plan.proxy import Proxy
 from lateen.plan.routes import RouteTable
 from lateen.values.names import Origin
@@ -36,21 +36,15 @@ def translate(plan: ProxyPlan, profile: EnvoyProfile = DEFAULT_PROFILE) -> Envoy
 
     Raises ValueError or TypeError for a plan that Envoy has no words for, which is a bug of the planner.
     """
-    endpoints = {found.cluster: found for found in plan.endpoints}
-    clusters, assignments = [], []
-    for cluster in plan.clusters:
-        known = endpoints.get(cluster.name, EndpointSet(cluster.name, ()))
-        embedded = known if cluster.discovery in EMBEDDED else None
-        clusters.append(translate_cluster(cluster, embedded, _is_weighted(known), profile))
-        if cluster.discovery is Discovery.EDS:
-            assignments.append(translate_endpoints(known))
+    clusters, assignments = translate_destinations(plan.shared, profile)
+    own_clusters, own_assignments = translate_destinations(Destinations(plan.clusters, plan.endpoints), profile)
     delivered, embedded_tables = _tables(plan)
     context = ChainContext(source_fields(plan.proxy), profile, ())
     listeners = [translate_listener(found, context, embedded_tables[found.name]) for found in plan.listeners]
     return EnvoyResources(
         {
-            CLUSTER: _by_name(clusters),
-            ENDPOINT: _by_name(assignments),
+            CLUSTER: {**clusters, **own_clusters},
+            ENDPOINT: {**assignments, **own_assignments},
             LISTENER: _by_name(listeners),
             ROUTE: _by_name(translate_route_table(table, access) for table, access in delivered),
             SECRET: {},
@@ -72,6 +66,22 @@ def source_fields(proxy: Proxy) -> SourceFields:
         ("app", labels.get("app", "")),
         ("version", labels.get("version", "")),
     )
+
+
+@lru_cache(maxsize=1024)
+def translate_destinations(
+    destinations: Destinations, profile: EnvoyProfile = DEFAULT_PROFILE
+) -> tuple[Mapping[str, EnvoyResource], Mapping[str, EnvoyResource]]:
+    """Clusters and endpoints by name; made once for all proxies that hold the same object."""
+    endpoints = {found.cluster: found for found in destinations.endpoints}
+    clusters, assignments = [], []
+    for cluster in destinations.clusters:
+        known = endpoints.get(cluster.name) or EndpointSet(cluster.name, ())
+        embedded = known if cluster.discovery in EMBEDDED else None
+        clusters.append(translate_cluster(cluster, embedded, _is_weighted(known), profile))
+        if cluster.discovery is Discovery.EDS:
+            assignments.append(translate_endpoints(known))
+    return _by_name(clusters), _by_name(assignments)
 
 
 @lru_cache(maxsize=32768)

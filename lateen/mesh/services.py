@@ -128,12 +128,11 @@ def members_of_services(
     workloads: Iterable[Workload],
 ) -> dict[str, tuple[Member, ...]]:
     """The members of every service by host name. ``entries`` holds, by host, the ServiceEntry that defines it."""
-    candidates: dict[str, list[Member]] = {}
+    candidates = _Candidates()
     for workload in workloads:
-        candidates.setdefault(workload.namespace, []).append(_workload_member(workload))
+        candidates.add(_workload_member(workload))
     for resource in workload_entries:
-        member = _entry_member(resource.spec, resource.key.namespace, resource.key.name)
-        candidates.setdefault(resource.key.namespace, []).append(member)
+        candidates.add(_entry_member(resource.spec, resource.key.namespace, resource.key.name))
     result: dict[str, tuple[Member, ...]] = {}
     for host, service in services.items():
         entry = entries.get(host)
@@ -144,9 +143,23 @@ def members_of_services(
             if selector is None:
                 result[host] = _inline_members(service, spec)
                 continue
-        pool = candidates.get(service.namespace, ()) if selector else ()
-        result[host] = tuple(member for member in pool if selects(selector or (), member.labels))
+        result[host] = candidates.selected(service.namespace, dict(selector)) if selector else ()
     return result
+
+
+class _Candidates:
+    """Who may be a member of a service, found by namespace and label, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._by_label: dict[tuple[str, str, str], list[Member]] = {}
+
+    def add(self, member: Member) -> None:
+        for name, value in member.labels:
+            self._by_label.setdefault((member.namespace, name, value), []).append(member)
+
+    def selected(self, namespace: str, selector: Mapping[str, str]) -> tuple[Member, ...]:
+        pools = [self._by_label.get((namespace, name, value), []) for name, value in selector.items()]
+        return tuple(member for member in min(pools, key=len) if selects(selector, member.labels))
 
 
 def _inline_members(service: Service, spec: ServiceEntrySpec) -> tuple[Member, ...]:

@@ -85,7 +85,7 @@ class AccessRule(msgspec.Struct, frozen=True):
     origin: Origin
 
 
-class AccessPolicy(msgspec.Struct, frozen=True):
+class AccessPolicy(msgspec.Struct, frozen=True, cache_hash=True):
     """What one chain enforces: a matching ``deny`` denies; then, unless ``allow`` is None, one of it must match."""
 
     deny: tuple[AccessRule, ...] = ()

@@ -12,6 +12,7 @@ from lateen.mesh.traffic_policy import destination_policy
 from lateen.mesh.visibility import exported
 from lateen.plan.clusters import Cluster, EndpointSet
 from lateen.plan.destinations import plan_destinations
+from lateen.plan.model import Destinations
 from lateen.plan.outbound_routes import sidecar_tables
 from lateen.plan.route_building import Reading
 from lateen.plan.routes import RouteTable
@@ -25,8 +26,7 @@ class ClientView(msgspec.Struct, frozen=True):
     """
 
     services: tuple[Service, ...]
-    clusters: tuple[Cluster, ...]
-    endpoints: tuple[EndpointSet, ...]
+    destinations: Destinations
     route_tables: tuple[RouteTable, ...]
 
 
@@ -46,7 +46,7 @@ def client_view(snapshot: MeshSnapshot, reading: Reading, *, with_routes: bool) 
         clusters.extend(own_clusters)
         endpoints.extend(own_endpoints)
     tables = sidecar_tables(snapshot, reading, services) if with_routes else ()
-    return ClientView(services, tuple(clusters), tuple(endpoints), tables)
+    return ClientView(services, Destinations(tuple(clusters), tuple(endpoints)), tables)
 
 
 def name_table(snapshot: MeshSnapshot) -> dict[str, tuple[str, ...]]:

@@ -67,7 +67,7 @@ class OutlierDetection(msgspec.Struct, frozen=True):
     http_error_codes: tuple[int, ...] = ()
 
 
-class Cluster(msgspec.Struct, frozen=True):
+class Cluster(msgspec.Struct, frozen=True, cache_hash=True):
     """A load-balancing pool. ``protocol`` is ``tcp``, ``http1``, ``http2`` or ``client`` (as the downstream spoke).
 
     ``tags`` describe the destination service for telemetry (``service``, ``service_name``, ``service_namespace``).
@@ -90,7 +90,7 @@ class Cluster(msgspec.Struct, frozen=True):
     proxy_protocol: str = ""
 
 
-class Endpoint(msgspec.Struct, frozen=True):
+class Endpoint(msgspec.Struct, frozen=True, cache_hash=True):
     """One member of a pool: ``address`` is an IP, a DNS name (DNS clusters) or ``unix:///path`` (port 0)."""
 
     address: str
@@ -102,7 +102,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     tags: tuple[tuple[str, str], ...] = ()
 
 
-class LocalityEndpoints(msgspec.Struct, frozen=True):
+class LocalityEndpoints(msgspec.Struct, frozen=True, cache_hash=True):
     """Endpoints of one locality (``region/zone/subzone``, empty if unknown) at one priority (0 first)."""
 
     locality: str
@@ -111,7 +111,7 @@ class LocalityEndpoints(msgspec.Struct, frozen=True):
     weight: int | None = None
 
 
-class EndpointSet(msgspec.Struct, frozen=True):
+class EndpointSet(msgspec.Struct, frozen=True, cache_hash=True):
     """The endpoints of the cluster of that name: delivered by EDS, or inside a STATIC or DNS cluster."""
 
     cluster: str

@@ -19,7 +19,7 @@ from lateen.values.names import Origin
 # --- telemetry ---------------------------------------------------------------------------------------------------
 
 
-class Telemetry(msgspec.Struct, frozen=True):
+class Telemetry(msgspec.Struct, frozen=True, cache_hash=True):
     """What a chain reports, and about whom. ``reporter`` is ``source`` (client side and gateways) or ``destination``.
 
     ``tags`` are constant labels of this proxy's own side. ``access_log`` is the path of the JSON log, empty for none.
@@ -34,7 +34,7 @@ class Telemetry(msgspec.Struct, frozen=True):
 # --- listeners ---------------------------------------------------------------------------------------------------
 
 
-class HttpChain(msgspec.Struct, frozen=True, tag=True):
+class HttpChain(msgspec.Struct, frozen=True, cache_hash=True, tag=True):
     """Speak HTTP. Routes come by RDS under ``route_table``, or are ``inline``.
 
     ``forwarded_client_cert``: sanitize, append_forward, sanitize_set. ``trust_edge``: this is where outside clients
@@ -62,7 +62,7 @@ class TcpTarget(msgspec.Struct, frozen=True):
     weight: int = 1
 
 
-class TcpChain(msgspec.Struct, frozen=True, tag=True):
+class TcpChain(msgspec.Struct, frozen=True, cache_hash=True, tag=True):
     """Pass bytes on to one of the weighted clusters."""
 
     stat_prefix: str
@@ -82,7 +82,7 @@ class ChainMatch(msgspec.Struct, frozen=True):
     application_protocols: tuple[str, ...] = ()
 
 
-class Chain(msgspec.Struct, frozen=True):
+class Chain(msgspec.Struct, frozen=True, cache_hash=True):
     """A match, optional TLS, and what to do with the bytes."""
 
     name: str
@@ -92,7 +92,7 @@ class Chain(msgspec.Struct, frozen=True):
     tls: ServerTls | None = None
 
 
-class Listener(msgspec.Struct, frozen=True):
+class Listener(msgspec.Struct, frozen=True, cache_hash=True):
     """One listening socket, or (``bind_to_port`` False) a virtual one reached by ``use_original_dst`` of another.
 
     ``original_dst``: restore the destination before the redirect. ``inspect_tls``/``inspect_http``: sniff first bytes.
@@ -116,8 +116,15 @@ class Listener(msgspec.Struct, frozen=True):
 # --- the whole ---------------------------------------------------------------------------------------------------
 
 
+class Destinations(msgspec.Struct, frozen=True, cache_hash=True):
+    """Pools and their members that several proxies have in common, as one object, so that they are translated once."""
+
+    clusters: tuple[Cluster, ...] = ()
+    endpoints: tuple[EndpointSet, ...] = ()
+
+
 class ProxyPlan(msgspec.Struct, frozen=True):
-    """Everything that one proxy does."""
+    """Everything that one proxy does. ``clusters`` and ``endpoints`` are its own, beside those in ``shared``."""
 
     proxy: Proxy
     listeners: tuple[Listener, ...]
@@ -125,3 +132,12 @@ class ProxyPlan(msgspec.Struct, frozen=True):
     clusters: tuple[Cluster, ...]
     endpoints: tuple[EndpointSet, ...]
     secrets: tuple[SecretRef, ...] = ()
+    shared: Destinations = Destinations()
+
+    @property
+    def all_clusters(self) -> tuple[Cluster, ...]:
+        return (*self.shared.clusters, *self.clusters)
+
+    @property
+    def all_endpoints(self) -> tuple[EndpointSet, ...]:
+        return (*self.shared.endpoints, *self.endpoints)

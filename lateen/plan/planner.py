@@ -37,6 +37,7 @@ class Planner:
 
     def __init__(self, snapshot: MeshSnapshot) -> None:
         self.snapshot = snapshot
+        self._first_service = _first_services(snapshot)
         self._label_names = client_label_names(snapshot.virtual_services)
         self._views: dict[tuple[str, Labels, bool, int], ClientView] = {}
         self._changed: dict[tuple[str, Labels, bool, int], tuple[EndpointSet, ...]] = {}
@@ -84,7 +85,7 @@ class Planner:
         snapshot, view = self.snapshot, self._view(proxy)
         tags = _own_tags(proxy)
         outgoing = Telemetry("source", tags, access_log)
-        incoming = Telemetry("destination", (*tags, *_service_tags(snapshot, proxy)), access_log)
+        incoming = Telemetry("destination", (*tags, *self._service_tags(proxy)), access_log)
         access = access_policy(snapshot, proxy.namespace, proxy.labels)
         workload = snapshot.workloads.get(proxy.id)
         inbound_listeners, clusters, endpoints = inbound(snapshot, proxy, workload, access, incoming)
@@ -92,9 +93,18 @@ class Planner:
             proxy=proxy,
             listeners=(*outbound_listeners(snapshot, proxy, view.services, outgoing), *inbound_listeners),
             route_tables=view.route_tables,
-            clusters=(*view.clusters, *passthrough_clusters(proxy), *clusters),
-            endpoints=(*view.endpoints, *endpoints),
+            clusters=(*passthrough_clusters(proxy), *clusters),
+            endpoints=tuple(endpoints),
+            shared=view.destinations,
         )
+
+    def _service_tags(self, proxy: Proxy) -> tuple[tuple[str, str], ...]:
+        """The service that a workload's own telemetry reports for."""
+        host = self._first_service.get(proxy.id)
+        if host is None:
+            return ()
+        service = self.snapshot.services[host]
+        return (("service", host), ("service_name", service.name), ("service_namespace", service.namespace))
 
     def _gateway(self, proxy: Proxy, address: str, access_log: str) -> Planned:
         view = self._view(proxy)
@@ -104,9 +114,10 @@ class Planner:
             proxy=proxy,
             listeners=tuple(listeners),
             route_tables=tuple(tables),
-            clusters=(*view.clusters, *passthrough_clusters(proxy)[:1]),
-            endpoints=view.endpoints,
+            clusters=tuple(passthrough_clusters(proxy)[:1]),
+            endpoints=(),
             secrets=_distinct(secrets),
+            shared=view.destinations,
         )
         return Planned(plan, tuple(findings))
 
@@ -137,14 +148,10 @@ def _own_tags(proxy: Proxy) -> tuple[tuple[str, str], ...]:
     return workload_tags(proxy.namespace, proxy.workload, proxy.labels, proxy.service_account)
 
 
-def _service_tags(snapshot: MeshSnapshot, proxy: Proxy) -> tuple[tuple[str, str], ...]:
-    """The service that a workload's own telemetry reports for: the first that it is a member of."""
+def _first_services(snapshot: MeshSnapshot) -> dict[str, str]:
+    """By instance the first service, in order of host names, that it is a member of."""
+    first: dict[str, str] = {}
     for host, members in sorted(snapshot.members.items()):
-        if any(member.instance == proxy.id for member in members):
-            service = snapshot.services[host]
-            return (
-                ("service", host),
-                ("service_name", service.name),
-                ("service_namespace", service.namespace),
-            )
-    return ()
+        for member in members:
+            first.setdefault(member.instance, host)
+    return first

@@ -148,7 +148,7 @@ class CorsPolicy(msgspec.Struct, frozen=True):
     forward_unmatched_preflights: bool = True
 
 
-class Route(msgspec.Struct, frozen=True):
+class Route(msgspec.Struct, frozen=True, cache_hash=True):
     """One route: the first whose match holds decides."""
 
     name: str
@@ -162,7 +162,7 @@ class Route(msgspec.Struct, frozen=True):
     stat_prefix: str = ""
 
 
-class VirtualHost(msgspec.Struct, frozen=True):
+class VirtualHost(msgspec.Struct, frozen=True, cache_hash=True):
     """Routes for a set of domains. ``require_tls`` answers plain HTTP with a 301 to https."""
 
     name: str
@@ -172,7 +172,7 @@ class VirtualHost(msgspec.Struct, frozen=True):
     require_tls: bool = False
 
 
-class RouteTable(msgspec.Struct, frozen=True):
+class RouteTable(msgspec.Struct, frozen=True, cache_hash=True):
     """A named set of virtual hosts, delivered as one RouteConfiguration.
 
     ``ignore_port_in_host`` lets ``Host: name:port`` match the domain ``name``.

@@ -14,6 +14,7 @@ import msgspec
 
 from lateen.mesh.build import build_snapshot
 from lateen.mesh.model import Workload, WorkloadPort
+from lateen.plan.model import Destinations
 from lateen.plan.planner import Planner, proxy_of
 from lateen.resources.decode import decode
 from lateen.resources.documents import parse_documents
@@ -78,7 +79,13 @@ def rendered(case: str) -> str:
     task, proxy = cases()[case]
     snapshot = build_snapshot(Settings(), _resources(task), _workloads())
     planned = Planner(snapshot).plan(proxy_of(snapshot.workloads[PROXIES[proxy]]))
-    value: Any = msgspec.to_builtins(planned, str_keys=True, builtin_types=(bytes,), enc_hook=float)
+    plan = planned.plan
+    whole = msgspec.structs.replace(
+        plan, clusters=plan.all_clusters, endpoints=plan.all_endpoints, shared=Destinations()
+    )
+    value: Any = msgspec.to_builtins(
+        msgspec.structs.replace(planned, plan=whole), str_keys=True, builtin_types=(bytes,), enc_hook=float
+    )
     return json.dumps(_short(value), indent=1, default=lambda data: data.decode()) + "\n"
 
 

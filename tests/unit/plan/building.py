@@ -70,9 +70,9 @@ def host(planned, table_name, host_name):
 
 
 def cluster(planned, name):
-    return next(found for found in planned.clusters if found.name == name)
+    return next(found for found in planned.all_clusters if found.name == name)
 
 
 def endpoints(planned, name):
-    found = next(entry for entry in planned.endpoints if entry.cluster == name)
+    found = next(entry for entry in planned.all_endpoints if entry.cluster == name)
     return sorted(f"{one.address}:{one.port}" for group in found.localities for one in group.endpoints)
