@@ -15,7 +15,7 @@ import msgspec
 from lateen.mesh.build import build_snapshot
 from lateen.mesh.model import Workload, WorkloadPort
 from lateen.plan.model import Destinations
-from lateen.plan.planner import Planner, proxy_of
+from lateen.plan.planner import Planned, Planner, proxy_of
 from lateen.resources.decode import decode
 from lateen.resources.documents import parse_documents
 from lateen.resources.resource import Resource
@@ -79,6 +79,11 @@ def rendered(case: str) -> str:
     task, proxy = cases()[case]
     snapshot = build_snapshot(Settings(), _resources(task), _workloads())
     planned = Planner(snapshot).plan(proxy_of(snapshot.workloads[PROXIES[proxy]]))
+    return as_text(planned)
+
+
+def as_text(planned: Planned) -> str:
+    """A plan with its findings, as a golden file holds it."""
     plan = planned.plan
     whole = msgspec.structs.replace(
         plan, clusters=plan.all_clusters, endpoints=plan.all_endpoints, shared=Destinations()
