@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -17,11 +18,11 @@ from lateen.local.cleanup import clear
 from lateen.local.processes import tail
 from lateen.local.project import Project
 from lateen.local.rundir import RunDir
-from lateen.local.status import gateway_urls
 
 TAIL_LINES = 15
 STOP_S = 20.0
 HANG_UP_S = 10.0
+API_S = 5.0
 QUIET = frozenset({"ready", "control-ready", "mesh-ready"})
 
 
@@ -45,9 +46,9 @@ def start_detached(project: Project, run: RunDir, capture: str, metrics: str, ti
     ready = _wait(reader, deadline)
     os.close(reader)
     if ready:
-        for workload in project.gateways:
-            for url in gateway_urls(workload):
-                click.echo(f"{url}  gateway {workload.name}")
+        for gateway in _gateways(run):
+            for url in gateway["urls"]:
+                click.echo(f"{url}  gateway {gateway['workload']}")
         click.echo(f"mesh {project.name} is ready (pid {process.pid}); stop it by: lateen down {project.name}")
         return 0
     return _explain(process, project, run, timeout, deadline)
@@ -79,6 +80,18 @@ def _wait(reader: int, deadline: float) -> bool:
                 subject = f"{event['subject']}: " if event["subject"] else ""
                 click.echo(f"{subject}{event['text']}", err=True)
     return False
+
+
+def _gateways(run: RunDir) -> list[dict[str, Any]]:
+    """The gateways as the API tells them; it may come up a moment after everything else is ready."""
+    deadline = time.monotonic() + API_S
+    while True:
+        try:
+            return list(Client(run.api_socket).get("/v1/status")["gateways"])
+        except ApiError:
+            if time.monotonic() > deadline:
+                return []
+            time.sleep(0.02)
 
 
 def _exit_code(process: subprocess.Popen[bytes], hung_up: bool) -> int | None:
@@ -125,7 +138,7 @@ def _telling_logs(run: RunDir, ended: bool) -> list[tuple[str, Path]]:
         if one["ready"]:
             continue
         click.echo(f"{one['name']} is not ready: {one['detail'] or one['stage']}", err=True)
-        kind = "app" if one["stage"] == "running" and one["urls"] == [] else "envoy"
+        kind = "app" if one["stage"] == "running" and not one["ports"] else "envoy"
         found.append((f"{one['name']}'s {kind} log", run.proxy(one["name"]) / f"{kind}.log"))
     if not status["control_plane"]["ready"]:
         click.echo("the control plane is not ready", err=True)

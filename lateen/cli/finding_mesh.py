@@ -9,9 +9,8 @@ from typing import Any
 
 import click
 
+from lateen.local.project_names import PROJECT_FILES
 from lateen.local.rundir import RunDir, RunRecord, base_folder, find_runs
-
-PROJECT_FILES = ("lateen.yaml", "lateen.yml")
 
 
 def mesh_options(command: Callable[..., Any]) -> Callable[..., Any]:

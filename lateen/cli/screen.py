@@ -134,10 +134,10 @@ def render_table(status: MeshStatus, rates: dict[str, Rate]) -> Any:
 def _gateway_line(gateway: InstanceStatus, rates: dict[str, Rate]) -> Any:
     from rich.text import Text
 
-    text = Text("  ".join(gateway.urls), style="bold cyan" if gateway.ready else "dim")
+    text = Text("  ".join(gateway.urls), style="bold cyan")
     traffic = rates.get(gateway.name)
-    state = f"{traffic.requests:.1f} req/s" if traffic is not None and gateway.ready else gateway.detail or "ready"
-    text.append(f"  gateway {gateway.workload}  {state}", style="not bold dim")
+    state = f"{traffic.requests:.1f} req/s" if traffic is not None and gateway.ready and gateway.urls else "ready"
+    text.append(f"  gateway {gateway.workload}  {gateway.detail or state}", style="not bold dim")
     return text
 
 

@@ -35,9 +35,7 @@ def render_status(answer: dict[str, Any]) -> list[str]:
     """The status as lines of text: gateways first."""
     control = answer["control_plane"]
     lines = [f"mesh {answer['name']} (pid {answer['pid']}), capture by {answer['capture']['mode'] or '...'}"]
-    for gateway in answer["gateways"]:
-        state = "ready" if gateway["ready"] else f"not ready: {gateway['detail']}"
-        lines.append(f"gateway {gateway['workload']}: {'  '.join(gateway['urls'])}  {state}")
+    lines += [_gateway_line(gateway) for gateway in answer["gateways"]]
     lines += table(
         ["INSTANCE", "SERVICE", "VERSION", "READY", "RESTARTS", "PID", "ADDRESS", ""],
         [
@@ -58,6 +56,17 @@ def render_status(answer: dict[str, Any]) -> list[str]:
         lines.append(f"control plane: not ready, started again {control['restarts']} times")
     lines += [finding["text"] for finding in answer["findings"]]
     return lines
+
+
+def _gateway_line(gateway: dict[str, Any]) -> str:
+    """Its open ports and how it is. One that listens nowhere is not called ready."""
+    if not gateway["ready"]:
+        state = f"not ready: {gateway['detail']}"
+    elif not gateway["urls"]:
+        state = gateway["detail"] or "no port is open"
+    else:
+        state = f"ready; {gateway['detail']}" if gateway["detail"] else "ready"
+    return f"gateway {gateway['workload']}: " + "  ".join([*gateway["urls"], state])
 
 
 def table(head: list[str], rows: list[list[str]]) -> list[str]:

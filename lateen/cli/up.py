@@ -7,9 +7,8 @@ import re
 from pathlib import Path
 
 import click
-import msgspec
 
-from lateen.cli.finding_mesh import PROJECT_FILES, project_file, runs_base
+from lateen.cli.finding_mesh import project_file, runs_base
 from lateen.findings import Finding
 from lateen.local.cleanup import clear
 from lateen.local.events import EventLog
@@ -17,6 +16,7 @@ from lateen.local.fields import NAME_PATTERN
 from lateen.local.preflight import bind_problem, taken_ports
 from lateen.local.project import CaptureMode, Project
 from lateen.local.project_file import read_project
+from lateen.local.project_names import PROJECT_FILES
 from lateen.local.rundir import RunDir, find_runs
 
 
@@ -84,13 +84,11 @@ def load_project(path: Path, name: str | None) -> tuple[Project, list[Finding]]:
     file = project_file(path)
     if file is None:
         raise click.ClickException(f"there is no {' or '.join(PROJECT_FILES)} in {path}")
-    project, findings = read_project(file.read_bytes(), str(file))
+    project, findings = read_project(file.read_bytes(), str(file), name)
     if project is None:
         for finding in findings:
             click.echo(finding.render(), err=True)
         raise SystemExit(1)
-    if name is not None:
-        project = msgspec.structs.replace(project, name=name)
     return project, findings
 
 

@@ -1,7 +1,7 @@
 """The control plane's own API on ``control.sock``, for the supervisor and the command line of the same user.
 
-JSON over HTTP: ``/v1/findings``, ``/v1/proxies`` (who has which configuration) and ``/v1/config/<proxy>`` (what a
-proxy was given, keys left out).
+JSON over HTTP: ``/v1/findings``, ``/v1/proxies`` (who has which configuration), ``/v1/gateways`` (what each gateway
+was told to listen on) and ``/v1/config/<proxy>`` (what a proxy was given, keys left out).
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from lateen.envoy.listening import listening_place
 from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET
 from lateen.envoy.static import to_json
 from lateen.findings import Finding
+from lateen.xds.subscription import bind_problem
 
 if TYPE_CHECKING:
     from lateen.control.runtime import ControlPlane
@@ -65,6 +67,26 @@ def proxy_entries(plane: ControlPlane) -> list[dict[str, object]]:
     return [{"id": name, "connected": name in connected, "types": kinds} for name, kinds in types.items()]
 
 
+def gateway_entries(plane: ControlPlane) -> dict[str, list[dict[str, object]]]:
+    """What each gateway was told to listen on; ``error`` is what its Envoy said against it."""
+    snapshot = plane.coordinator.snapshot
+    refused = {
+        (proxy, one.type_url, one.name): bind_problem(one) or one.error for proxy, one in plane.status.rejections()
+    }
+    found: dict[str, list[dict[str, object]]] = {}
+    for workload in snapshot.workloads.values() if snapshot is not None else ():
+        resources = plane.coordinator.published(workload.id)
+        if not workload.is_gateway or resources is None:
+            continue
+        entries = found.setdefault(workload.id, [])
+        for name, listener in resources.by_type.get(LISTENER, {}).items():
+            address, port = listening_place(listener)
+            if port:
+                error = refused.get((workload.id, LISTENER, name), "")
+                entries.append({"address": address, "port": port, "error": error})
+    return found
+
+
 def _json(value: object, status: int = 200) -> Response:
     return Response(msgspec.json.encode(value), status, media_type="application/json")
 
@@ -72,6 +94,9 @@ def _json(value: object, status: int = 200) -> Response:
 def application(plane: ControlPlane) -> Starlette:
     async def findings(_: Request) -> Response:
         return _json({"findings": [finding_entry(finding) for finding in plane.findings()]})
+
+    async def gateways(_: Request) -> Response:
+        return _json({"gateways": gateway_entries(plane)})
 
     async def proxies(_: Request) -> Response:
         return _json({"proxies": proxy_entries(plane)})
@@ -86,6 +111,7 @@ def application(plane: ControlPlane) -> Starlette:
     routes = [
         Route("/v1/findings", findings),
         Route("/v1/proxies", proxies),
+        Route("/v1/gateways", gateways),
         Route("/v1/config/{proxy:path}", config),
     ]
     return Starlette(routes=routes)

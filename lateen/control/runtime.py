@@ -30,6 +30,7 @@ from lateen.findings import Finding, error
 from lateen.identity.authority import Authority
 from lateen.identity.csr_server import CertificateServer
 from lateen.identity.keystore import KeystoreError
+from lateen.local.project_names import is_project as is_project_file
 from lateen.mesh.model import Workload
 from lateen.plan.client_view import name_table
 from lateen.settings import Settings
@@ -38,8 +39,9 @@ from lateen.sources.registry import apply_registry
 from lateen.values.names import BUILT_IN
 from lateen.xds.cache import ResourceCache
 from lateen.xds.server import AdsServer
+from lateen.xds.session import RETRY_S
 from lateen.xds.status import StatusBoard
-from lateen.xds.subscription import Rejection
+from lateen.xds.subscription import Rejection, bind_problem
 
 LOG = logging.getLogger("lateen.control")
 SERVICES_FILE = "services.yaml"
@@ -130,7 +132,8 @@ class ControlPlane:
 
     def _apply_files(self, events: list[FileEvent]) -> None:
         for event in events:
-            self._store.apply(event)
+            is_project = event.data is not None and is_project_file(Path(event.path).name, event.data)
+            self._store.apply(FileEvent(event.path, None) if is_project else event)
 
     def _apply_registry(self, events: list[FileEvent]) -> None:
         entries = [event for event in events if not event.path.endswith(SERVICES_FILE)]
@@ -152,6 +155,10 @@ class ControlPlane:
 
 
 def _refusal(rejection: Rejection) -> Finding:
+    problem = bind_problem(rejection)
+    if problem:
+        message = f"Envoy {problem}; it is tried again every {RETRY_S:g} s"
+        return error("port-taken", message, rejection.origin or BUILT_IN, "stop what has the port, or use another port")
     kind = rejection.type_url.rpartition(".")[2]
     message = f"Envoy refuses {kind} {rejection.name}: {rejection.error}; the last version that it took goes on"
     return error("refused-by-envoy", message, rejection.origin or BUILT_IN)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import msgspec
+
 from lateen.local.uds_http import request
 
 FIRST_WAIT_S = 0.005
@@ -50,6 +52,33 @@ async def active_requests(socket_path: Path) -> int:
         if name.startswith("http.") and not name.startswith("http.admin.") and value.isdigit():
             count += int(value)
     return count
+
+
+class _SocketAddress(msgspec.Struct):
+    address: str = ""
+    port_value: int = 0
+
+
+class _Address(msgspec.Struct):
+    socket_address: _SocketAddress = msgspec.field(default_factory=_SocketAddress)
+
+
+class _Listener(msgspec.Struct):
+    local_address: _Address = msgspec.field(default_factory=_Address)
+    additional_local_addresses: tuple[_Address, ...] = ()
+
+
+class _Listeners(msgspec.Struct):
+    listener_statuses: tuple[_Listener, ...] = ()
+
+
+async def listening(socket_path: Path) -> dict[int, str]:
+    """The TCP ports that Envoy's active listeners have, with their addresses. Raises OSError, TimeoutError or
+    msgspec.MsgspecError if it does not answer."""
+    _, body = await request(socket_path, "/listeners?format=json")
+    found = msgspec.json.decode(body, type=_Listeners).listener_statuses
+    places = [one.socket_address for entry in found for one in (entry.local_address, *entry.additional_local_addresses)]
+    return {place.port_value: place.address for place in places if place.port_value}
 
 
 async def metrics(socket_path: Path, pattern: str = "") -> bytes:

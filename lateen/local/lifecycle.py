@@ -111,6 +111,12 @@ class Renew(Event, frozen=True):
     probe: Probe
 
 
+class Listening(Event, frozen=True):
+    """What a gateway's Envoy was told to open is open, or (``problem``, a sentence) could not be opened."""
+
+    problem: str = ""
+
+
 class NetworkLost(Event, frozen=True):
     """The network that it runs in is gone: end what runs there and begin anew; ``reason`` is a sentence."""
 

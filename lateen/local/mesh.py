@@ -18,6 +18,7 @@ from lateen.local.changes import compare, find_workloads, keep_scale, rescale, w
 from lateen.local.control_child import ControlChild
 from lateen.local.control_watch import ControlWatch
 from lateen.local.events import EventLog
+from lateen.local.gateway_ports import POLL_S, GatewayPorts, unopened_findings
 from lateen.local.lifecycle import NetworkLost
 from lateen.local.links import Identities, Network
 from lateen.local.network_guard import NetworkGuard
@@ -27,7 +28,7 @@ from lateen.local.project import Project, Workload
 from lateen.local.registry import Registry
 from lateen.local.rundir import RunBook, RunDir
 from lateen.local.runner import Runner, Surroundings
-from lateen.local.status import CaptureStatus, MeshStatus, finding_status, gateway_urls
+from lateen.local.status import CaptureStatus, MeshStatus, finding_status
 from lateen.values.names import Origin
 
 STEP_BOUND_S = 30.0
@@ -60,6 +61,7 @@ class Mesh:
         self.stop_asked = stop_asked
         self.failed = False
         self.findings: tuple[Finding, ...] = ()
+        self._port_findings: tuple[Finding, ...] = ()
         self._watch = ControlWatch(run.control_socket, control, events)
         self._file_project = project
         self._book = book
@@ -94,6 +96,7 @@ class Mesh:
             environment=environment,
             services=lambda: self.project.services,
             record=book.note,
+            ports=GatewayPorts(run),
         )
 
     # Up
@@ -103,6 +106,7 @@ class Mesh:
         self._guarding = self._keep(self._guard.run())
         self._keep(LogCap(self.run.path).run())
         self._keep(self._watch.run())
+        self._keep(self._watch_ports())
         self._keep(self._tell_when_ready())
         self._launch(wanted_instances(self.project))
 
@@ -154,8 +158,26 @@ class Mesh:
             await runner.wait_ready()
         await self._watch.look()
         await self._watch.wait_synced(frozenset(self._runners), SYNC_BOUND_S)
+        await self._look_at_ports()
         self.ready.set()
         self.events.emit("mesh-ready", "everything is ready")
+
+    async def _watch_ports(self) -> None:
+        while True:
+            await asyncio.sleep(POLL_S)
+            await self._look_at_ports()
+
+    async def _look_at_ports(self) -> None:
+        """See which ports of gateways are open, and tell of those that nothing opens."""
+        gateways = [runner for runner in self._runners.values() if runner.workload.is_gateway]
+        await asyncio.gather(*(runner.look_at_ports() for runner in gateways))
+        found = [
+            finding for runner in gateways for finding in unopened_findings(self.project, runner.workload, runner.seen)
+        ]
+        for finding in found:
+            if finding not in self._port_findings:
+                self.events.emit("finding", finding.render())
+        self._port_findings = tuple(found)
 
     # Changes
 
@@ -281,11 +303,7 @@ class Mesh:
         )
 
     def _own_findings(self) -> tuple[Finding, ...]:
-        return (*((self._guard.finding,) if self._guard.finding else ()), *self.findings)
-
-    def urls(self) -> list[str]:
-        """What to open, of every gateway."""
-        return [url for workload in self.project.gateways for url in gateway_urls(workload)]
+        return (*((self._guard.finding,) if self._guard.finding else ()), *self.findings, *self._port_findings)
 
     def runner(self, name: str) -> Runner:
         """The instance of this id, or the first of this workload or service. Raises LookupError if there is none."""

@@ -12,6 +12,7 @@ import enum
 
 import msgspec
 
+from lateen.values.names import Origin
 from lateen.values.protocol import Protocol
 
 
@@ -112,6 +113,15 @@ class MeshOptions(msgspec.Struct, frozen=True):
     outbound_policy: str = "ALLOW_ANY"
 
 
+class PortPlace(msgspec.Struct, frozen=True):
+    """Where in the file a port of a gateway stands. Kept beside the workloads: a line that moves changes nothing."""
+
+    gateway: str
+    port: str
+    field: str
+    line: int
+
+
 class Project(msgspec.Struct, frozen=True):
     """Everything that a ``lateen.yaml`` says. ``folder`` is absolute; relative paths in the file are relative to it."""
 
@@ -122,6 +132,13 @@ class Project(msgspec.Struct, frozen=True):
     services: tuple[Service, ...] = ()
     workloads: tuple[Workload, ...] = ()
     options: MeshOptions = MeshOptions()
+    places: tuple[PortPlace, ...] = ()
+
+    def origin_of_port(self, gateway: Workload, port: Port) -> Origin:
+        """Where the file says this port of a gateway."""
+        origin = Origin("Project", "", self.name, self.file, 1, f"gateways.{gateway.name}.ports")
+        found = [one for one in self.places if (one.gateway, one.port) == (gateway.name, port.name)]
+        return origin.at(found[0].field, found[0].line) if found else origin
 
     def workload(self, name: str) -> Workload | None:
         return next((workload for workload in self.workloads if workload.name == name), None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 
 import msgspec
@@ -29,6 +29,7 @@ from lateen.local.project import (
     CaptureMode,
     MeshOptions,
     Port,
+    PortPlace,
     Probe,
     ProbeKind,
     Project,
@@ -45,14 +46,20 @@ ANY_ADDRESS = "0.0.0.0"  # noqa: S104
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-def read_project(data: bytes, file: str) -> tuple[Project | None, list[Finding]]:
-    """Read a project. ``file`` is the absolute path of the file. None with findings where there is an error."""
+def read_project(data: bytes, file: str, name: str | None = None) -> tuple[Project | None, list[Finding]]:
+    """Read a project. ``file`` is the absolute path of the file; ``name`` stands before the mesh's name in it.
+
+    None with findings where there is an error.
+    """
     folder = str(PurePath(file).parent)
-    origin = Origin(KIND, "", PurePath(folder).name, path=file, line=1)
+    origin = Origin(KIND, "", name or _name_of(folder), path=file, line=1)
     value, line_of, findings = read_yaml(data, origin)
     if any(finding.is_error for finding in findings):
         return None, findings
     value = {} if value is None else value
+    written = value.get("name") if isinstance(value, Mapping) else None
+    if name is None and isinstance(written, str) and written:
+        origin = msgspec.structs.replace(origin, name=written)
     findings += check_shape(value, ProjectFields, origin, line_of)
     if any(finding.is_error for finding in findings):
         return None, findings
@@ -61,6 +68,11 @@ def read_project(data: bytes, file: str) -> tuple[Project | None, list[Finding]]
     project = builder.build()
     findings += builder.findings
     return (None if any(finding.is_error for finding in findings) else project), findings
+
+
+def _name_of(folder: str) -> str:
+    """The name of a mesh whose file gives none."""
+    return re.sub("[^a-z0-9]+", "-", PurePath(folder).name.lower()).strip("-")[:40] or "mesh"
 
 
 def seconds(duration: str) -> float:
@@ -93,7 +105,7 @@ class _Builder:
         if not workloads:
             self._error((), "empty-project", "nothing would run: there is no service and no gateway", "add services")
         return Project(
-            name=fields.name or self._default_name(),
+            name=self._origin.name,
             namespace=fields.namespace,
             folder=self._folder,
             file=self._file,
@@ -106,10 +118,19 @@ class _Builder:
                 trust_domain=fields.mesh.trust_domain,
                 outbound_policy=fields.mesh.outbound_policy,
             ),
+            places=tuple(self._places()),
         )
 
-    def _default_name(self) -> str:
-        return re.sub("[^a-z0-9]+", "-", PurePath(self._folder).name.lower()).strip("-")[:40] or "mesh"
+    def _places(self) -> Iterator[PortPlace]:
+        for name, gateway in self._fields.gateways.items():
+            names = (
+                enumerate(gateway.ports)
+                if isinstance(gateway.ports, Mapping)
+                else enumerate(port.name for port in gateway.ports)
+            )
+            for index, port in names:
+                below: FieldPath = ("gateways", name, "ports", port if isinstance(gateway.ports, Mapping) else index)
+                yield PortPlace(name, port, field_text(below), self._line_of(below))
 
     def _service(self, name: str, fields: ServiceFields) -> list[Service]:
         ports = self._ports(("services", name, "ports"), fields.ports)

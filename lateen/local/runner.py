@@ -16,6 +16,7 @@ from lateen.local import envoy_admin, lifecycle
 from lateen.local.environment import application_environment, proxy_environment
 from lateen.local.envoy_process import envoy_argv, write_bootstrap
 from lateen.local.events import EventLog
+from lateen.local.gateway_ports import GatewayPorts, PortsSeen
 from lateen.local.lifecycle import Event, Part, Stage, Timer
 from lateen.local.links import Identities, IdentityRequest, Link, LinkRequest, Network
 from lateen.local.probes import Target, run_probe
@@ -24,7 +25,7 @@ from lateen.local.procfs import ProcessRef
 from lateen.local.project import NO_PROBE, Application, Service, Workload
 from lateen.local.registry import Registry
 from lateen.local.rundir import RunDir
-from lateen.local.status import InstanceStatus, gateway_urls
+from lateen.local.status import InstanceStatus
 from lateen.local.supervisor import Instance
 
 
@@ -43,6 +44,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     environment: Mapping[str, str]
     services: Callable[[], tuple[Service, ...]]
     record: Callable[[str, ProcessRef | None], None]
+    ports: GatewayPorts
 
 
 class Runner:
@@ -61,6 +63,7 @@ class Runner:
         self.id = instance_id
         self.workload = workload
         self.stopped = asyncio.Event()
+        self.seen = PortsSeen()
         self._ready = asyncio.Event()
         self._around = around
         self._address = address
@@ -113,6 +116,9 @@ class Runner:
         detail = machine.detail
         if not machine.ready and not detail and machine.stage is not Stage.RUNNING:
             detail = machine.stage.value
+        ports = self.seen.statuses(self.workload) if self.workload.is_gateway else ()
+        if not detail and machine.ready:
+            detail = "; ".join(f"port {port.number} is not open: {port.detail}" for port in ports if not port.ready)
         return InstanceStatus(
             name=self.id,
             workload=self.workload.name,
@@ -128,7 +134,8 @@ class Runner:
             proxy_pid=self._pid(Part.ENVOY),
             address=self._link.address if self._link else self._address,
             labels=dict(self.workload.labels),
-            urls=gateway_urls(self.workload),
+            urls=tuple(port.url for port in ports if port.ready),
+            ports=ports,
         )
 
     def _pid(self, part: Part) -> int:
@@ -251,6 +258,8 @@ class Runner:
     def _on_exit(self, part: Part, code: int) -> None:
         self._children.pop(part, None)
         self._around.record(f"{self.id}/{part.value}", None)
+        if part is Part.ENVOY:
+            self.seen = PortsSeen(told=self.seen.told)
         watch = self._proxy_watch if part is Part.ENVOY else self._probe_task
         if watch is not None:
             watch.cancel()
@@ -258,7 +267,18 @@ class Runner:
 
     async def _watch_proxy(self) -> None:
         await envoy_admin.wait_ready(self._folder / "admin.sock")
+        if self.workload.is_gateway:
+            self._take(await self._around.ports.look_until_settled(self.id))
         self.feed(lifecycle.ProxyReady())
+
+    async def look_at_ports(self) -> None:
+        """See again which ports of this gateway are open."""
+        if self._machine.proxy_ready():
+            self._take(await self._around.ports.look(self.id, self.seen))
+
+    def _take(self, seen: PortsSeen) -> None:
+        self.seen = seen
+        self.feed(lifecycle.Listening(seen.problem))
 
     def _do_run_probe(self, _: lifecycle.RunProbe) -> None:
         self._probe_task = self._keep(self._probe())

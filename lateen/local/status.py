@@ -9,10 +9,21 @@ from lateen.local.project import Port, Workload
 from lateen.values.protocol import Protocol
 
 
+class PortStatus(msgspec.Struct, frozen=True):
+    """One port of a gateway. ``ready``: its Envoy listens there; ``detail`` says why not, ``url`` what to open."""
+
+    name: str
+    number: int
+    ready: bool
+    url: str
+    detail: str
+
+
 class InstanceStatus(msgspec.Struct, frozen=True):
     """One replica or gateway. ``pid`` is the application's, ``proxy_pid`` its Envoy's; 0 where none runs.
 
-    ``stage`` says where it is in its life, ``detail`` why it is not ready, ``last_exit`` how a process of it ended.
+    ``stage`` says where it is in its life, ``detail`` why it is not ready or what else is wrong with it. A gateway has
+    ``ports``, and ``urls`` for those that are open.
     """
 
     name: str
@@ -30,6 +41,7 @@ class InstanceStatus(msgspec.Struct, frozen=True):
     address: str
     labels: dict[str, str]
     urls: tuple[str, ...] = ()
+    ports: tuple[PortStatus, ...] = ()
 
 
 class CaptureStatus(msgspec.Struct, frozen=True):
@@ -106,15 +118,10 @@ _SCHEMES = {
 }
 
 
-def gateway_urls(workload: Workload) -> tuple[str, ...]:
-    """What to open on this machine to reach a gateway; nothing for a workload that is none."""
-    if not workload.is_gateway:
-        return ()
-    host = "127.0.0.1" if workload.bind == "0.0.0.0" else workload.bind  # noqa: S104 - not a bind, a comparison
-    return tuple(_url(host, port) for port in workload.ports)
-
-
-def _url(host: str, port: Port) -> str:
+def port_url(gateway: Workload, port: Port, address: str, number: int) -> str:
+    """What to open on this machine to reach a gateway's port, which listens at ``address`` as ``number``."""
+    place = address or gateway.bind
+    host = "127.0.0.1" if place == "0.0.0.0" else place  # noqa: S104 - not a bind, a comparison
     scheme = _SCHEMES.get(port.protocol, "tcp")
     standard = {"http": 80, "https": 443}.get(scheme)
-    return f"{scheme}://{host}" if port.number == standard else f"{scheme}://{host}:{port.number}"
+    return f"{scheme}://{host}" if number == standard else f"{scheme}://{host}:{number}"

@@ -24,6 +24,7 @@ from lateen.local.lifecycle import (
     Event,
     Exited,
     IdentityUp,
+    Listening,
     NetworkLost,
     NetworkUp,
     Part,
@@ -78,6 +79,7 @@ class Instance:
         self._backoff = Backoff()
         self._streak = 0
         self._probes = 0
+        self._listening_problem = ""
         self._stopping = False
         self._renewing = False
         self._due: set[Timer] = set()
@@ -138,9 +140,17 @@ class Instance:
         self._envoy.ready = True
         if self.stage is Stage.ENVOY:
             self.stage = Stage.RUNNING
-            self.detail = ""
+            self.detail = self._listening_problem
             if self._has_app:
                 self._start(Part.APP, now)
+        self._judge()
+
+    def _on_listening(self, event: Listening, _: float) -> None:
+        if not self._envoy.alive or self._is_leaving or event.problem == self._listening_problem:
+            return
+        self._listening_problem = self.detail = event.problem
+        if event.problem:
+            self._send(Report("port-refused", event.problem))
         self._judge()
 
     def _on_probed(self, event: Probed, _: float) -> None:
@@ -355,6 +365,8 @@ class Instance:
         process = self._process(part)
         process.alive, process.ready, process.started_at = True, False, now
         self._send(Start(part))
+        if part is Part.ENVOY:
+            self._listening_problem = ""
         if part is Part.APP:
             self._streak = self._probes = 0
             if self._probe.kind is ProbeKind.NONE:
@@ -365,7 +377,8 @@ class Instance:
 
     def _judge(self) -> None:
         """Publish the instance's readiness if it has changed."""
-        ready = self._envoy.ready and (self._app.ready or not self._has_app) and not self._stopping
+        up = self._envoy.ready and not self._listening_problem and not self._stopping
+        ready = up and (self._app.ready or not self._has_app)
         if ready is not self.ready:
             self.ready = ready
             if ready:
@@ -397,6 +410,7 @@ _HANDLERS: dict[type[Event], Callable[..., None]] = {
     Elapsed: Instance._on_elapsed,
     Drained: Instance._on_drained,
     Renew: Instance._on_renew,
+    Listening: Instance._on_listening,
     NetworkLost: Instance._on_network_lost,
     Stop: Instance._on_stop,
     Released: Instance._on_released,

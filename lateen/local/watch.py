@@ -41,7 +41,7 @@ async def follow_file(mesh: Mesh, stop: asyncio.Event) -> None:
 
 async def take_edit(mesh: Mesh, data: bytes) -> None:
     """Apply one version of the file, if it is sound."""
-    project, findings = read_project(data, mesh.project.file)
+    project, findings = read_project(data, mesh.project.file, mesh.project.name)
     if project is None:
         tell(mesh, findings)
         mesh.events.emit("edit-refused", "the edit of lateen.yaml changes nothing until it is mended")

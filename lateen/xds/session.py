@@ -31,6 +31,8 @@ WILDCARD_TYPES = (CLUSTER, LISTENER)
 MAX_NAMES = 50_000
 MAX_RESPONSE_BYTES = 2 * 1024 * 1024
 PATIENCE = 10.0
+RETRY_S = 2.0
+"""Seconds after which a listener is sent again whose address another process has."""
 
 
 class SessionRefused(Exception):
@@ -96,6 +98,8 @@ class XdsSession:
             subscription = self.subscriptions.get(type_url)
             if subscription is None:
                 continue
+            if subscription.rejected:
+                subscription.retry(now - RETRY_S)
             if subscription.owes_nothing_but_an_answer():
                 return self._respond(subscription, {})
             if not subscription.todo:
@@ -118,8 +122,18 @@ class XdsSession:
 
     def deadline(self) -> float | None:
         """When to ask again even if nothing has happened, because a wait is then over; None if nothing waits."""
-        waits = [since for subscription in self.subscriptions.values() for since in subscription.waiting.values()]
-        return min(waits) + self._options.patience if waits else None
+        moments = [
+            since + self._options.patience
+            for subscription in self.subscriptions.values()
+            for since in subscription.waiting.values()
+        ]
+        moments += [
+            refused.at + RETRY_S
+            for subscription in self.subscriptions.values()
+            if subscription.rejected
+            for refused in subscription.retriable()
+        ]
+        return min(moments, default=None)
 
     # --- what goes out -----------------------------------------------------------------------------------------------
 
@@ -227,8 +241,11 @@ class XdsSession:
             return False
         if not message.HasField("error_detail"):
             return subscription.ack(nonce, now)
+        before = dict(subscription.rejected)
         for rejection in subscription.nack(nonce, message.error_detail.message, now):
-            self._on_rejection(rejection)
+            known = before.get(rejection.name)
+            if known is None or (known.version, known.error) != (rejection.version, rejection.error):
+                self._on_rejection(rejection)
         return True
 
     def _type_of(self, message: Any) -> str:

@@ -186,7 +186,8 @@ class Subscription:
                 self.leaving[name] = nonce
             else:
                 self.sent[name] = resource
-            self.rejected.pop(name, None)
+            if not self._is_refused(name, resource):
+                self.rejected.pop(name, None)
             self.waiting.pop(name, None)
         self.todo = self.todo.difference(changes)
         self.owed = self.owed.difference(changes)
@@ -267,9 +268,29 @@ class Subscription:
             place.update([(name, second) for name in merged if place.get(name) == oldest])
         self.unanswered[second] = {**merged, **self.unanswered[second]}
 
+    def retriable(self) -> list[Rejection]:
+        """What was refused for a reason that may pass, and is not on its way again."""
+        return [
+            refused
+            for name, refused in self.rejected.items()
+            if bind_problem(refused) and name in self.target and name not in self.latest and name not in self.todo
+        ]
+
+    def retry(self, before: float) -> None:
+        """Send again, unchanged, what was refused up to this time for a reason that may pass."""
+        names = [refused.name for refused in self.retriable() if refused.at <= before]
+        self.todo.update(names)
+        self.owed.update(names)
+
+    def _is_refused(self, name: str, resource: EnvoyResource | None) -> bool:
+        """Whether this very version is refused: until there is another answer it stays so."""
+        refused = self.rejected.get(name)
+        return refused is not None and resource is not None and refused.version == resource.version
+
     def _accept(self, nonce: str, name: str, resource: EnvoyResource | None) -> None:
         if self.latest.get(name) == nonce:
             del self.latest[name], self.awaiting[name]
+            self.rejected.pop(name, None)
         elif name in self.latest:
             self.awaiting[name] = resource
 
@@ -292,6 +313,13 @@ class Subscription:
     def _rejection(self, name: str, resource: EnvoyResource | None, error: str, now: float) -> Rejection:
         version, origin = (resource.version, resource.origin) if resource is not None else ("", None)
         return Rejection(self.type_url, name, version, error[:MAX_ERROR_LENGTH], origin, now)
+
+
+def bind_problem(rejection: Rejection) -> str:
+    """Envoy's words where it could not bind this listener's address, which may pass by itself; else empty."""
+    pattern = rf"(?:\(s\) |, |\n){re.escape(rejection.name)}: (cannot bind .*?)(?:, [^ ,]+: |\n|$)"
+    found = re.search(pattern, rejection.error)
+    return found[1] if found else ""
 
 
 def _is_named(name: str, error: str) -> bool:

@@ -13,13 +13,14 @@ import pytest
 from lateen.api.client import ApiError, Client
 from lateen.api.server import Api, owner_socket, serve
 from lateen.local.mesh import Mesh
-from tests.unit.local.running import project, running_mesh
+from tests.unit.local.running import GATEWAY, project, running_mesh
 
 TEXT = "services:\n  a: {command: 'sh -c \"echo hello; sleep 1000\"'}\ngateways:\n  in: {ports: {http: 18081}}\n"
 
 
 @asynccontextmanager
 async def served(tmp_path: Path) -> AsyncIterator[tuple[Mesh, Client]]:
+    (tmp_path / "gateway.yaml").write_text(GATEWAY % 18081)
     async with running_mesh(project(TEXT, tmp_path)) as mesh:
         listener = owner_socket(mesh.run.api_socket)
         server = asyncio.ensure_future(serve(Api(mesh).application(), listener))

@@ -21,6 +21,11 @@ from lateen.local.project_file import read_project
 from lateen.local.registry import Registry
 from lateen.local.rundir import RunBook, RunDir
 
+GATEWAY = (
+    "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: in}\nspec: {selector: {istio: in}, "
+    "servers: [{port: {number: %d, name: http, protocol: HTTP}, hosts: ['*']}]}\n"
+)
+
 
 def project(text: str, folder: Path) -> Project:
     file = folder / "lateen.yaml"

@@ -12,7 +12,7 @@ from pathlib import Path
 from lateen.local.mesh import Mesh
 from lateen.local.procfs import find_by_run_id
 from lateen.local.watch import take_edit
-from tests.unit.local.running import project, running_mesh
+from tests.unit.local.running import GATEWAY, project, running_mesh
 
 SLEEPER = "services:\n  a: {command: sleep 1000, replicas: %d}\ngateways:\n  in: {ports: {http: 18080}}\n"
 
@@ -30,6 +30,7 @@ def entry(mesh: Mesh, name: str) -> dict[str, object]:
 
 def test_up_and_down_leave_nothing_behind(tmp_path: Path) -> None:
     async def scenario() -> None:
+        (tmp_path / "gateway.yaml").write_text(GATEWAY % 18080)
         async with running_mesh(project(SLEEPER % 2, tmp_path)) as mesh:
             async with asyncio.timeout(20):
                 await mesh.ready.wait()

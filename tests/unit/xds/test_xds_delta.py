@@ -6,7 +6,7 @@ import pytest
 
 from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, EnvoyResource
 from lateen.values.names import Origin
-from lateen.xds.session import DeltaSession, SessionOptions, SessionRefused
+from lateen.xds.session import RETRY_S, DeltaSession, SessionOptions, SessionRefused
 from lateen.xds.subscription import Rejection
 from tests.unit.xds.exchange import Delta, resource, resources, said
 
@@ -335,3 +335,27 @@ def test_answers_are_remembered_within_bounds() -> None:
     assert len(subscription.unanswered) <= 32
     client.answer(responses[-1])
     assert subscription.accepted("a") == resource("a", "99")
+
+
+def test_a_listener_whose_address_is_taken_is_sent_again_until_it_is_free() -> None:
+    """It stays refused meanwhile, and what is refused for itself is not sent again."""
+    told: list[Rejection] = []
+    envoy = Delta(DeltaSession(on_rejection=told.append))
+    envoy.aim(resources(listeners=[resource("a"), resource("b")]))
+    [first] = envoy.ask(LISTENER)
+    taken = "Error adding/updating listener(s) a: cannot bind '127.0.0.1:80': Address already in use, b: no such filter"
+    assert envoy.answer(first, taken) == []
+    for _ in range(3):
+        assert envoy.session.deadline() == envoy.now + RETRY_S
+        envoy.now += RETRY_S
+        [again] = envoy.read()
+        assert [one.name for one in again.resources] == ["a"]
+        assert envoy.session.subscriptions[LISTENER].rejected.keys() == {"a", "b"}
+        assert envoy.session.deadline() is None
+        assert envoy.answer(again, taken.partition(", b")[0]) == []
+    envoy.now += RETRY_S
+    [again] = envoy.read()
+    assert envoy.answer(again) == []
+    assert envoy.session.subscriptions[LISTENER].rejected.keys() == {"b"}
+    assert envoy.session.deadline() is None
+    assert [one.name for one in told] == ["a", "b", "a"]
