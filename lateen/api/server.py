@@ -16,14 +16,9 @@ Errors are ``{"error": sentence}`` with status 400 or 404. Over TCP, where asked
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import socket
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import msgspec
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -168,43 +163,3 @@ async def _body(request: Request) -> bytes:
         if len(body) > MAX_BODY_BYTES:
             return b""
     return body
-
-
-class _Server(uvicorn.Server):
-    """Signals are the supervisor's own matter."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-def owner_socket(path: Path) -> socket.socket:
-    """A listening Unix socket for its owner alone."""
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)
-    try:
-        listener.bind(str(path))
-    finally:
-        os.umask(before)
-    listener.listen(128)
-    return listener
-
-
-def tcp_socket(address: str) -> socket.socket:
-    """A listening TCP socket on ``host:port``. Raises OSError or ValueError if that cannot be."""
-    host, _, port = address.rpartition(":")
-    return socket.create_server((host or "127.0.0.1", int(port)))
-
-
-async def serve(application: Starlette, listener: socket.socket) -> None:
-    """Serve until cancelled."""
-    config = uvicorn.Config(
-        application, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1, ws="none"
-    )
-    server = _Server(config)
-    try:
-        await server.serve(sockets=[listener])
-    finally:
-        for listening in server.servers:
-            listening.close()

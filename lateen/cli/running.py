@@ -170,7 +170,8 @@ def _stop_on_signals(stop_asked: asyncio.Event) -> list[Callable[[], None]]:
 
 
 async def _serve_api(mesh: Mesh, options: UpOptions) -> None:
-    from lateen.api.server import Api, owner_socket, serve, tcp_socket
+    from lateen.api.server import Api
+    from lateen.local.uds_server import owner_socket, serve, tcp_socket
 
     api = Api(mesh)
     servers = [serve(api.application(), owner_socket(mesh.run.api_socket))]

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -23,6 +22,7 @@ from lateen.envoy.listening import listening_place
 from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET
 from lateen.envoy.static import to_json
 from lateen.findings import Finding
+from lateen.local.uds_server import owner_socket, serve
 from lateen.xds.subscription import bind_problem
 
 if TYPE_CHECKING:
@@ -120,18 +120,9 @@ def application(plane: ControlPlane) -> Starlette:
 @contextlib.asynccontextmanager
 async def serve_control(plane: ControlPlane, socket: Path) -> AsyncIterator[None]:
     """Serve the API on a Unix socket for as long as the context lasts."""
-    socket.unlink(missing_ok=True)
-    settings = uvicorn.Config(
-        application(plane), uds=str(socket), log_level="warning", lifespan="off", access_log=False
-    )
-    server = uvicorn.Server(settings)
-    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
-    task = asyncio.ensure_future(server._serve())
+    server = asyncio.ensure_future(serve(application(plane), owner_socket(socket)))
     try:
-        while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn has no event for it
-            await asyncio.sleep(0.005)
-        socket.chmod(0o600)
         yield
     finally:
-        server.should_exit = True
-        await task
+        server.cancel()
+        await asyncio.gather(server, return_exceptions=True)

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from lateen.api.client import ApiError, Client
-from lateen.api.server import Api, owner_socket, serve
+from lateen.api.server import Api
 from lateen.local.mesh import Mesh
+from lateen.local.uds_server import owner_socket, serve
 from tests.unit.local.running import GATEWAY, project, running_mesh
 
 TEXT = "services:\n  a: {command: 'sh -c \"echo hello; sleep 1000\"'}\ngateways:\n  in: {ports: {http: 18081}}\n"
