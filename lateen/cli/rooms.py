@@ -39,6 +39,7 @@ class AgentIdentities:
         self._trust_domain = trust_domain
         self._cache = ResourceCache()
         self._agents: dict[str, tuple[asyncio.Task[None], SecretServer]] = {}
+        self._identities: dict[str, WorkloadIdentity] = {}
 
     async def add(self, request: IdentityRequest) -> None:
         """Return once the first certificate is there and SDS answers. Raises RuntimeError with the reason if not."""
@@ -54,6 +55,7 @@ class AgentIdentities:
         server = await serve_secrets(request.sds_socket, self._cache, request.instance_id)
         renewal = asyncio.ensure_future(identity.run())
         self._agents[request.instance_id] = (renewal, server)
+        self._identities[request.instance_id] = identity
         try:
             async with asyncio.timeout(FIRST_CERTIFICATE_S):
                 await first.wait()
@@ -61,8 +63,14 @@ class AgentIdentities:
             await self.remove(request.instance_id)
             raise RuntimeError(f"no certificate for {spiffe}: {identity.problem or 'no answer'}") from None
 
+    def problem(self, instance_id: str) -> str:
+        """Why the certificate could not be renewed at the last attempt; empty while all is well."""
+        identity = self._identities.get(instance_id)
+        return identity.problem if identity is not None else ""
+
     async def remove(self, instance_id: str) -> None:
         """Stop serving, and forget the key."""
+        self._identities.pop(instance_id, None)
         agent = self._agents.pop(instance_id, None)
         if agent is None:
             return

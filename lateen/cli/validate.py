@@ -12,8 +12,6 @@ from typing import Any
 
 import click
 
-PROJECT_FILE = "lateen.yaml"
-
 
 @click.command(help="Check resource files: schema and meaning, each document by itself.")
 @click.option("-f", "--file", "files", multiple=True, required=True, help="A file, a folder, or - for standard input.")
@@ -46,6 +44,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def _inputs(files: tuple[str, ...]) -> list[tuple[str, bytes]]:
+    from lateen.local.project_names import is_project
     from lateen.sources.files import matching_files, read_file
 
     found: list[tuple[str, bytes]] = []
@@ -56,8 +55,10 @@ def _inputs(files: tuple[str, ...]) -> list[tuple[str, bytes]]:
         path = Path(name)
         if not path.exists():
             raise click.UsageError(f"there is no file or folder {name}")
-        for file in matching_files([path], frozenset(path.rglob(PROJECT_FILE)) if path.is_dir() else frozenset()):
+        for file in matching_files([path]):
             event = read_file(file)
+            if path.is_dir() and is_project(file.name, event.data or b""):
+                continue
             if event.error:
                 raise click.UsageError(f"{file}: {event.error}")
             found.append((str(file), event.data or b""))

@@ -118,16 +118,22 @@ class WorkloadIdentity:
         while True:
             try:
                 credentials = await self.obtain()
-            except CertificateUnavailable as problem:
+                self._deliver(credentials)
+            except Exception as problem:  # a renewal that ended here would cost the workload its identity
                 failures += 1
-                if self.problem != problem.reason:
-                    logger.warning("no new certificate for %s: %s", self.identity, problem.reason)
-                self.problem = problem.reason
+                self._tell(problem)
                 await asyncio.sleep(retry_pause(failures, self._left(), self._spread()))
                 continue
             failures, self.problem, self.credentials = 0, "", credentials
-            self._deliver(credentials)
             await self._sleep_until(renewal_time(self._now(), credentials.not_after, self._spread()))
+
+    def _tell(self, problem: Exception) -> None:
+        reason, trace = f"{type(problem).__name__}: {problem}", True
+        if isinstance(problem, CertificateUnavailable):
+            reason, trace = problem.reason, False
+        if self.problem != reason:
+            logger.warning("no new certificate for %s: %s", self.identity, reason, exc_info=trace)
+        self.problem = reason
 
     async def obtain(self) -> Credentials:
         """Make a new key and have it certified, once. Raises CertificateUnavailable."""

@@ -93,6 +93,9 @@ class Identities(Protocol):
     async def add(self, request: IdentityRequest) -> None:
         """Return once a certificate is there and SDS answers. Raises OSError or RuntimeError with a sentence."""
 
+    def problem(self, instance_id: str) -> str:
+        """Why the certificate could not be renewed at the last attempt; empty while all is well."""
+
     async def remove(self, instance_id: str) -> None:
         """Stop serving and forget the key."""
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 from collections.abc import Iterable
 
 from lateen.findings import Finding, error
-from lateen.local.project import Project, Workload
+from lateen.local.project import Port, Project, Workload
 from lateen.local.rundir import RunDir
-from lateen.values.names import Origin
+
+TAKEN = "it is taken"
+NOT_ALLOWED = "this user may not listen on it"
 
 
 def taken_ports(project: Project, others: Iterable[RunDir]) -> list[Finding]:
@@ -20,7 +23,7 @@ def taken_ports(project: Project, others: Iterable[RunDir]) -> list[Finding]:
         for port in gateway.ports:
             problem = bind_problem(gateway.bind, port.target)
             if problem:
-                findings.append(_finding(project, gateway, port.target, problem, neighbours))
+                findings.append(port_finding(project, gateway, port, problem, neighbours))
     return findings
 
 
@@ -32,17 +35,28 @@ def bind_problem(address: str, port: int) -> str:
             probe.bind((address, port))
             probe.listen(1)
         except PermissionError:
-            return "this user may not listen on it"
+            return NOT_ALLOWED
         except OSError as problem:
-            return "it is taken" if problem.errno == 98 else str(problem.strerror or problem)
+            return TAKEN if problem.errno == errno.EADDRINUSE else str(problem.strerror or problem)
     return ""
 
 
-def _finding(project: Project, gateway: Workload, port: int, problem: str, others: Iterable[RunDir]) -> Finding:
-    where = f"{gateway.bind}:{port}"
-    holder = _mesh_with(where, others) or _process_with(port)
-    message = f"the gateway {gateway.name} cannot have {where}: {problem}{' by ' + holder if holder else ''}"
-    origin = Origin("Project", "", project.name, project.file, 1, f"gateways.{gateway.name}.ports")
+def port_finding(project: Project, gateway: Workload, port: Port, problem: str, others: Iterable[RunDir]) -> Finding:
+    """The finding for one port that nobody can listen on for this ``bind_problem``."""
+    where = f"{gateway.bind}:{port.target}"
+    origin = project.origin_of_port(gateway, port)
+    message = f"the gateway {gateway.name} cannot have {where}: {problem}"
+    if problem == NOT_ALLOWED:
+        remedy = (
+            f"use a port from 1024 on, such as {port.target + 8000}, or let ordinary users listen on it: "
+            f"sysctl net.ipv4.ip_unprivileged_port_start={port.target}"
+        )
+        return error("port-not-allowed", message, origin, remedy)
+    if problem != TAKEN:
+        return error("port-not-free", message, origin, "give bind an address of this machine: 127.0.0.1 or 0.0.0.0")
+    holder = _mesh_with(where, others) or _process_with(port.target)
+    if holder:
+        message += f" by {holder}"
     return error("port-taken", message, origin, "give the gateway another port, or stop what has it")
 
 

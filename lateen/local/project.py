@@ -123,7 +123,10 @@ class PortPlace(msgspec.Struct, frozen=True):
 
 
 class Project(msgspec.Struct, frozen=True):
-    """Everything that a ``lateen.yaml`` says. ``folder`` is absolute; relative paths in the file are relative to it."""
+    """Everything that a ``lateen.yaml`` says. ``folder`` is absolute; relative paths in the file are relative to it.
+
+    ``written_name`` is what the file calls the mesh, where ``name`` was given by other means.
+    """
 
     name: str
     namespace: str
@@ -133,6 +136,7 @@ class Project(msgspec.Struct, frozen=True):
     workloads: tuple[Workload, ...] = ()
     options: MeshOptions = MeshOptions()
     places: tuple[PortPlace, ...] = ()
+    written_name: str = ""
 
     def origin_of_port(self, gateway: Workload, port: Port) -> Origin:
         """Where the file says this port of a gateway."""

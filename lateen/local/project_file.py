@@ -119,6 +119,7 @@ class _Builder:
                 outbound_policy=fields.mesh.outbound_policy,
             ),
             places=tuple(self._places()),
+            written_name=fields.name or _name_of(self._folder),
         )
 
     def _places(self) -> Iterator[PortPlace]:

@@ -6,7 +6,7 @@ Events go in through ``feed``, always in a turn of their own; everything that ta
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from lateen.local.procfs import ProcessRef
 from lateen.local.project import NO_PROBE, Application, Service, Workload
 from lateen.local.registry import Registry
 from lateen.local.rundir import RunDir
-from lateen.local.status import InstanceStatus
+from lateen.local.status import InstanceStatus, PortStatus
 from lateen.local.supervisor import Instance
 
 
@@ -118,7 +118,7 @@ class Runner:
             detail = machine.stage.value
         ports = self.seen.statuses(self.workload) if self.workload.is_gateway else ()
         if not detail and machine.ready:
-            detail = "; ".join(f"port {port.number} is not open: {port.detail}" for port in ports if not port.ready)
+            detail = "; ".join(self._troubles(ports))
         return InstanceStatus(
             name=self.id,
             workload=self.workload.name,
@@ -137,6 +137,15 @@ class Runner:
             urls=tuple(port.url for port in ports if port.ready),
             ports=ports,
         )
+
+    def _troubles(self, ports: tuple[PortStatus, ...]) -> Iterator[str]:
+        """What is wrong although it is ready."""
+        problem = self._around.identities.problem(self.id)
+        if problem:
+            yield f"its certificate is not renewed: {problem}"
+        for port in ports:
+            if not port.ready:
+                yield f"port {port.number} is not open: {port.detail}"
 
     def _pid(self, part: Part) -> int:
         child = self._children.get(part)

@@ -15,12 +15,16 @@ from lateen.local.project import Project
 from lateen.local.project_file import read_project
 from lateen.values.names import Origin
 
+MISSING_LOOKS = 2
+"""A file that an editor replaces may be away for one look."""
+
 
 async def follow_file(mesh: Mesh, stop: asyncio.Event) -> None:
     """Until ``stop`` is set. The folder is watched, so that editors which replace the file by renaming are seen."""
     file = Path(mesh.project.file)
     last = await asyncio.to_thread(_read, file)
     edits: set[asyncio.Task[None]] = set()
+    missing = 0
     async for _ in awatch(
         file.parent,
         stop_event=stop,
@@ -32,6 +36,10 @@ async def follow_file(mesh: Mesh, stop: asyncio.Event) -> None:
         yield_on_timeout=True,
     ):
         data = await asyncio.to_thread(_read, file)
+        missing = missing + 1 if data is None else 0
+        if missing == MISSING_LOOKS:
+            tell(mesh, [*mesh.findings, file_gone(mesh.project)])
+            last = None
         if data != last and data is not None:
             last = data
             edit = asyncio.ensure_future(take_edit(mesh, data))
@@ -59,12 +67,19 @@ def tell(mesh: Mesh, findings: Sequence[Finding]) -> None:
     mesh.findings = tuple(findings)
 
 
+def file_gone(project: Project) -> Finding:
+    """A warning that nobody can edit what is not there."""
+    origin = Origin("Project", "", project.name, project.file, 1)
+    message = "the file is gone; the mesh goes on as it was last read"
+    return warning("project-file-gone", message, origin, f"put it back, or stop the mesh: lateen down {project.name}")
+
+
 def fixed_options(running: Project, edited: Project) -> list[Finding]:
     """A warning for each option that holds for the life of a mesh and was edited."""
     origin = Origin("Project", "", running.name, running.file, 1)
     findings = []
     for field, before, after in (
-        ("name", running.name, edited.name),
+        ("name", running.written_name, edited.written_name),
         ("namespace", running.namespace, edited.namespace),
         ("mesh", running.options, edited.options),
     ):
@@ -76,7 +91,9 @@ def fixed_options(running: Project, edited: Project) -> list[Finding]:
 
 def keep_options(running: Project, edited: Project) -> Project:
     """The edited project under the running one's name and options."""
-    return msgspec.structs.replace(edited, name=running.name, options=running.options)
+    return msgspec.structs.replace(
+        edited, name=running.name, written_name=running.written_name, options=running.options
+    )
 
 
 def _read(file: Path) -> bytes | None:

@@ -41,8 +41,13 @@ def matching_files(paths: Iterable[Path], excluded: frozenset[Path] = frozenset(
             candidates = [file for file in sorted(path.parent.glob(path.name)) if not file.name.startswith(".")]
         else:
             candidates = [path]
-        found.update((file, None) for file in candidates if file not in excluded and file.is_file())
+        found.update((file, None) for file in candidates if file not in excluded and _is_there(file))
     return list(found)
+
+
+def _is_there(file: Path) -> bool:
+    """Whether it is a file, or a link that leads nowhere: a user who made one expects that it is read."""
+    return file.is_file() or (file.is_symlink() and not file.exists())
 
 
 def is_pattern(path: Path) -> bool:
@@ -56,9 +61,12 @@ def read_file(path: Path) -> FileEvent:
         if path.stat().st_size > MAX_FILE_BYTES:
             return FileEvent(str(path), b"", f"the file is larger than {MAX_FILE_BYTES >> 20} MiB")
         return FileEvent(str(path), path.read_bytes())
-    except FileNotFoundError:
-        return FileEvent(str(path), None)
     except OSError as problem:
+        if path.is_symlink():
+            why = f"it is a symbolic link to {path.readlink()}: {problem.strerror}"
+            return FileEvent(str(path), b"", f"the file cannot be read: {why}")
+        if isinstance(problem, FileNotFoundError):
+            return FileEvent(str(path), None)
         return FileEvent(str(path), b"", f"the file cannot be read: {problem.strerror}")
 
 

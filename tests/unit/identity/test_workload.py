@@ -108,6 +108,7 @@ class Bench:
     def __init__(self, folder, life=datetime.timedelta(hours=24), clock=None):
         self.folder, self.life = folder, life
         self.delivered = []
+        self.before_delivery = lambda: None
         self._got = asyncio.Event()
         self.server = None
         self.workload = WorkloadIdentity(
@@ -120,6 +121,7 @@ class Bench:
         )
 
     def _deliver(self, credentials):
+        self.before_delivery()
         self.delivered.append(credentials)
         self._got.set()
 
@@ -165,6 +167,26 @@ def test_a_workload_waits_for_an_authority_that_is_not_there_yet(tmp_path):
         assert bench.workload.problem == ""
 
     bench.run(steps)
+
+
+def test_a_certificate_that_cannot_be_handed_on_is_told_and_asked_for_again(tmp_path):
+    bench = Bench(tmp_path)
+    problems = []
+
+    def refuse_twice():
+        problems.append(bench.workload.problem)
+        if len(problems) < 3:
+            raise RuntimeError("no room")
+
+    bench.before_delivery = refuse_twice
+
+    async def steps():
+        await bench.up()
+        await bench.until(1)
+
+    bench.run(steps)
+    assert problems == ["", "RuntimeError: no room", "RuntimeError: no room"]
+    assert bench.workload.problem == ""
 
 
 def test_every_renewal_has_a_new_key(tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lateen.local.mesh import Mesh
 from lateen.local.procfs import find_by_run_id
-from lateen.local.watch import take_edit
+from lateen.local.watch import follow_file, take_edit
 from tests.unit.local.running import GATEWAY, project, running_mesh
 
 SLEEPER = "services:\n  a: {command: sleep 1000, replicas: %d}\ngateways:\n  in: {ports: {http: 18080}}\n"
@@ -115,6 +115,34 @@ def test_an_edit_touches_what_it_changes_and_a_broken_one_nothing(tmp_path: Path
             await take_edit(mesh, b"services:\n  a: {command: sleep 1000}\n  c: {command: sleep 1000}\n")
             await until(lambda: {one.name for one in mesh.status().workloads} == {"a-0", "c-0"} and mesh.status().ready)
             assert {one.name: one.pid for one in mesh.status().workloads}["a-0"] == before["a-0"][0]
+
+    asyncio.run(scenario())
+
+
+def test_what_is_wrong_with_the_folder_is_told(tmp_path: Path) -> None:
+    """A link that leads nowhere and a project file that is gone; another project's file is no resource."""
+
+    async def scenario() -> None:
+        (tmp_path / "other.yaml").write_text("name: other\nservices:\n  b: {command: sleep 1000}\n")
+        (tmp_path / "link.yaml").symlink_to(tmp_path / "nowhere.yaml")
+        wanted = project("services:\n  a: {command: sleep 1000}\n", tmp_path)
+        async with running_mesh(wanted) as mesh:
+            await until(lambda: mesh.status().ready and bool(mesh.status().findings))
+            (link,) = mesh.status().findings
+            assert (link.code, Path(link.path).name) == ("unreadable-file", "link.yaml")
+            assert "nowhere.yaml" in link.message
+            (tmp_path / "link.yaml").unlink()
+            stop = asyncio.Event()
+            follower = asyncio.ensure_future(follow_file(mesh, stop))
+            await until(lambda: not mesh.status().findings)
+            text = Path(wanted.file).read_text()
+            Path(wanted.file).unlink()
+            await until(lambda: [one.code for one in mesh.status().findings] == ["project-file-gone"])
+            assert mesh.status().ready
+            Path(wanted.file).write_text(text)
+            await until(lambda: not mesh.status().findings)
+            stop.set()
+            await follower
 
     asyncio.run(scenario())
 

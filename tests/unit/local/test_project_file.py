@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 from pathlib import Path
 
 import pytest
 
+from lateen.local.preflight import NOT_ALLOWED, port_finding, taken_ports
 from lateen.local.project import ProbeKind, Project
 from lateen.local.project_file import read_project
 from lateen.local.schema import project_schema, render_schema
+from lateen.local.watch import fixed_options, keep_options
 from lateen.values.protocol import Protocol
 
 ROOT = Path(__file__).parents[3]
@@ -139,6 +143,34 @@ def test_each_mistake_is_named_with_its_place(text: str, expected: list[tuple[st
     assert problems(text) == expected
 
 
+def test_a_finding_names_the_mesh_as_it_is_called() -> None:
+    text = b"name: shop\nservices:\n  a: {command: x, ports: {web: 80}}\n"
+    for name, expected in ((None, "shop"), ("other", "other")):
+        project, (finding,) = read_project(text, "/home/My Folder/lateen.yaml", name)
+        assert project is not None
+        assert project.name == finding.origin.name == expected
+        assert project.written_name == "shop"
+    unnamed, _ = read_project(text.replace(b"name: shop", b""), "/home/My Folder/lateen.yaml")
+    assert unnamed is not None
+    assert unnamed.name == "my-folder"
+
+
+def test_a_port_that_cannot_be_had_is_named_with_its_line_and_what_helps() -> None:
+    text = "gateways:\n  in:\n    ports:\n      http: %d\n  list:\n    ports:\n    - {name: http, port: %d}\n"
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
+        numbers = one.getsockname()[1], two.getsockname()[1]
+        project = read(text % numbers)
+        first, second = taken_ports(project, [])
+    assert (first.origin.line, first.origin.field) == (4, "gateways.in.ports.http")
+    assert (second.origin.line, second.origin.field) == (7, "gateways.list.ports[0]")
+    assert f"127.0.0.1:{numbers[0]}: it is taken by process {os.getpid()}" in first.message
+    low = read("gateways:\n  in: {ports: {http: 80}}\n")
+    finding = port_finding(low, low.gateways[0], low.gateways[0].ports[0], NOT_ALLOWED, [])
+    assert "this user may not listen on it" in finding.message
+    assert "8080" in finding.remedy
+    assert "ip_unprivileged_port_start=80" in finding.remedy
+
+
 def test_an_unknown_field_is_answered_with_the_nearest_one() -> None:
     _, findings = read_project(b"services: {a: {comand: x}}", "/shop/lateen.yaml")
     assert findings[0].remedy == "did you mean command?"
@@ -155,3 +187,16 @@ def test_the_example_is_a_sound_project() -> None:
 def test_the_schema_in_the_docs_is_the_one_of_the_structs() -> None:
     assert (ROOT / "docs" / "reference" / "lateen.schema.json").read_text() == render_schema()
     assert json.loads(render_schema()) == project_schema()
+
+
+def test_an_edit_of_the_name_is_told_as_long_as_it_does_not_hold() -> None:
+    text = b"name: shop\nservices: {a: {command: x}}\n"
+    running, _ = read_project(text, "/shop/lateen.yaml", "other")
+    edited, _ = read_project(text.replace(b"shop", b"store"), "/shop/lateen.yaml", "other")
+    assert running is not None
+    assert edited is not None
+    assert fixed_options(running, running) == []
+    for _ in range(2):
+        assert [finding.origin.field for finding in fixed_options(running, edited)] == ["name"]
+        running = keep_options(running, edited)
+        assert running.name == "other"
