@@ -19,6 +19,7 @@ from lateen.local.project import Port, Project, Workload
 from lateen.local.rundir import RunDir
 from lateen.local.status import PortStatus, port_url
 from lateen.local.uds_http import request
+from lateen.values.protocol import Protocol
 
 SETTLE_S = 2.0
 SETTLE_STEP_S = 0.01
@@ -94,7 +95,8 @@ def unopened_findings(project: Project, gateway: Workload, seen: PortsSeen) -> l
         origin = project.origin_of_port(gateway, port)
         message = f"no Gateway opens port {port.number} of the gateway {gateway.name}: nothing listens there"
         server = f"{{number: {port.number}, name: {port.name}, protocol: {port.protocol.value or 'HTTP'}}}"
-        remedy = f'add a Gateway with selector: {{{labels}}} and servers: [{{port: {server}, hosts: ["*"]}}]'
+        tls = ", tls: {mode: SIMPLE, credentialName: NAME}" if port.protocol is Protocol.HTTPS else ""
+        remedy = f'add a Gateway with selector: {{{labels}}} and servers: [{{port: {server}, hosts: ["*"]{tls}}}]'
         findings.append(warning("port-not-opened", message, origin, remedy))
     return findings
 

@@ -50,6 +50,9 @@ def test_a_url_is_shown_for_a_port_that_is_open_and_for_no_other():
         assert told["resource"] == "Project features"
         assert f"number: {mesh.port}" in told["remedy"]
         assert "istio: ingressgateway" in told["remedy"]
+        secure = next(one for one in found if one is not told)
+        assert "protocol: HTTPS" in secure["remedy"]
+        assert "tls: {mode: SIMPLE" in secure["remedy"]
         text = mesh.lateen("status", check=False).stdout
         assert "ready" not in next(line for line in text.splitlines() if line.startswith("gateway ingress"))
         file.write_text(before)

@@ -25,6 +25,7 @@ PROBE_PATIENCE_S = 2.0
 END_PATIENCE_S = 2.0
 MAX_ANSWER = 65536
 MAX_SOCKETS = 4
+FIRST_OF_SIGNALS = 256 - 64
 
 
 _CODE = "import sys; sys.path.append(sys.argv[1]); from lateen.local.network.{} import main; main(sys.argv[2:])"
@@ -235,6 +236,8 @@ class HolderClient:
         """Wait until the holder, or its border, has ended; says how."""
         await self._ended(None)
         code = self._process.wait()
+        if self._border is not None and code >= FIRST_OF_SIGNALS:  # the border ends with what ended the holder
+            code -= 256
         return f"ended by signal {-code}" if code < 0 else f"ended with status {code}{self._last_words()}"
 
     async def _ended(self, bound_s: float | None) -> bool:

@@ -107,6 +107,14 @@ def test_down_stops_the_mesh_of_this_folder_and_no_other(tmp_path: Path, monkeyp
     assert not left.path.exists()
 
 
+def test_a_command_elsewhere_says_which_mesh_it_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    running = leave(tmp_path, "shop", "/shop/lateen.yaml")
+    assert running.lock()
+    monkeypatch.chdir(tmp_path)
+    assert "no mesh of this folder runs; this is shop, of /shop/lateen.yaml" in run("status", base=tmp_path)[1]
+    running.remove()
+
+
 def test_down_finds_the_mesh_of_another_file_of_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     left = leave(tmp_path, "other", str(tmp_path / "other.yaml"))
     monkeypatch.chdir(tmp_path)
