@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
+from lateen.control.holding import settle
 from lateen.control.store import internal_error
 from lateen.envoy.profile import DEFAULT_PROFILE, EnvoyProfile
 from lateen.envoy.resources import ENDPOINT, SECRET, EnvoyResource, EnvoyResources
@@ -38,7 +39,10 @@ class ProxyOptions(msgspec.Struct, frozen=True):
 
 
 class Coordinator:
-    """Holds the mesh as it is. ``publish`` takes a proxy's resources, or None once the proxy is gone."""
+    """Holds the mesh as it is. ``publish`` takes a proxy's resources, or None once the proxy is gone.
+
+    ``effective`` are the resources that hold: those of the last update, but for what has to wait for another.
+    """
 
     def __init__(
         self,
@@ -52,6 +56,7 @@ class Coordinator:
         self._profile = profile
         self._options = options or (lambda _: ProxyOptions())
         self._resources: tuple[Resource, ...] = ()
+        self.effective: tuple[Resource, ...] = ()
         self._planner: Planner | None = None
         self._published: dict[str, EnvoyResources] = {}
         self.findings: tuple[Finding, ...] = ()
@@ -72,11 +77,12 @@ class Coordinator:
             self._update_endpoints(planner, running)
             return
         self._resources = resources
-        self._planner = Planner(build_snapshot(self._settings, resources, running.values()))
-        self._plan_all(self._planner)
+        self.effective, waiting = settle(self.effective, resources, self._settings.domain)
+        self._planner = Planner(build_snapshot(self._settings, self.effective, running.values()))
+        self._plan_all(self._planner, waiting)
 
-    def _plan_all(self, planner: Planner) -> None:
-        findings = list(planner.snapshot.findings)
+    def _plan_all(self, planner: Planner, waiting: tuple[Finding, ...]) -> None:
+        findings = [*waiting, *planner.snapshot.findings]
         for workload in planner.snapshot.workloads.values():
             try:
                 findings.extend(self._plan_one(planner, workload))

@@ -7,6 +7,7 @@ killed and started again at any moment; proxies go on with what they have.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import json
 import logging
@@ -22,6 +23,7 @@ import msgspec
 from lateen.control.api import serve_control
 from lateen.control.coordinator import Coordinator, ProxyOptions
 from lateen.control.debounce import Debounce
+from lateen.control.rollout import Rollout
 from lateen.control.store import ResourceStore
 from lateen.control.tokens import TokenBook
 from lateen.envoy.profile import EnvoyProfile
@@ -82,7 +84,9 @@ class ControlPlane:
             self.settings, self._publish, self._proxy_options, EnvoyProfile(system_roots=system_roots())
         )
         self.tokens = TokenBook(run / "tokens.json", self.settings.trust_domain)
-        self.ads = AdsServer(self.cache, self.tokens.proxy, self.status)
+        self._rollout = Rollout(self._deliver, lambda name: self.status.settled(name, self.cache.get(name)))
+        self._progress = asyncio.Event()
+        self.ads = AdsServer(self.cache, self.tokens.proxy, self.status, on_quiet=self._progress.set)
         self._store = ResourceStore(self.options.namespace)
         self._services = ResourceStore(self.options.namespace)
         self._workloads: dict[str, Workload] = {}
@@ -95,6 +99,19 @@ class ControlPlane:
         return (*self._store.findings(), *self._services.findings(), *self.coordinator.findings, *refused)
 
     def _publish(self, proxy_id: str, resources: EnvoyResources | None) -> None:
+        workload = self._workloads.get(proxy_id)
+        self._rollout.aim(proxy_id, resources, is_gateway=workload is not None and workload.is_gateway)
+
+    async def _roll_out(self) -> None:
+        """Follow proxies through the steps of a change."""
+        while True:
+            self._progress.clear()
+            deadline = self._rollout.progress(time.monotonic())
+            with contextlib.suppress(TimeoutError):
+                left = None if deadline is None else max(0.0, deadline - time.monotonic())
+                await asyncio.wait_for(self._progress.wait(), left)
+
+    def _deliver(self, proxy_id: str, resources: EnvoyResources | None) -> None:
         self.cache.put(proxy_id, resources)
         if resources is None:
             self.status.forget(proxy_id)
@@ -114,6 +131,7 @@ class ControlPlane:
         certificates = CertificateServer(authority, self.tokens.identity)
         await certificates.start(self.run / "ca.sock")
         await self.ads.start(self.run / "xds.sock")
+        rolling = asyncio.ensure_future(self._roll_out())
         async with serve_control(self, self.run / "control.sock"):
             followers = [
                 asyncio.ensure_future(self._follow(files, self._apply_files, stop)),
@@ -121,6 +139,8 @@ class ControlPlane:
             ]
             await stop.wait()
             await asyncio.gather(*followers, return_exceptions=True)
+        rolling.cancel()
+        await asyncio.gather(rolling, return_exceptions=True)
         await self.ads.stop()
         await certificates.stop()
 
@@ -146,6 +166,8 @@ class ControlPlane:
         started = time.perf_counter()
         resources = (*self._services.resources(), *self._store.resources())
         self.coordinator.update(resources, self._workloads.values())
+        self._rollout.start(time.monotonic())
+        self._progress.set()
         snapshot = self.coordinator.snapshot
         names = name_table(snapshot) if snapshot is not None else {}
         if names != self._names:

@@ -72,8 +72,10 @@ class _DiscoveryServer:
         methods: tuple[str, str],
         options: SessionOptions,
         limits: ServerLimits,
+        on_quiet: Callable[[], None] = lambda: None,
     ) -> None:
         self._cache = cache
+        self._on_quiet = on_quiet
         self._identify = identify
         self._status = status
         self._methods = methods
@@ -119,7 +121,10 @@ class _DiscoveryServer:
         try:
             proxy_id = self._identify(context)
             with self._admitted(proxy_id, session):
-                await _Stream(context, session, request_type, self._cache, proxy_id, self._large, self._limits).run()
+                stream = _Stream(
+                    context, session, request_type, self._cache, proxy_id, self._large, self._limits, self._on_quiet
+                )
+                await stream.run()
         except _Refusal as refusal:
             await context.abort(refusal.code, refusal.reason)
 
@@ -136,6 +141,7 @@ class _DiscoveryServer:
             self._streams[proxy_id] -= 1
             if not self._streams[proxy_id]:
                 del self._streams[proxy_id]
+            self._on_quiet()
 
     def _log(self, context: Any) -> Callable[[Rejection], None]:
         def log(rejection: Rejection) -> None:
@@ -156,7 +162,8 @@ class AdsServer(_DiscoveryServer):
     """Aggregated discovery, delta and state of the world.
 
     ``authenticate`` gives the proxy id that a token proves, or None; who a client is comes from its token alone, and
-    never from the node that it claims to be.
+    never from the node that it claims to be. ``on_quiet`` is called whenever a stream has nothing left to send for now,
+    and when it ends: how far proxies are may have changed.
     """
 
     def __init__(
@@ -167,6 +174,7 @@ class AdsServer(_DiscoveryServer):
         *,
         options: SessionOptions | None = None,
         limits: ServerLimits | None = None,
+        on_quiet: Callable[[], None] = lambda: None,
     ) -> None:
         def identify(context: Any) -> str:
             token = bearer_token(context.invocation_metadata())
@@ -182,6 +190,7 @@ class AdsServer(_DiscoveryServer):
             methods=(f"/{ADS_SERVICE}/DeltaAggregatedResources", f"/{ADS_SERVICE}/StreamAggregatedResources"),
             options=options or SessionOptions(),
             limits=limits or ServerLimits(),
+            on_quiet=on_quiet,
         )
 
 
@@ -230,8 +239,10 @@ class _Stream:
         proxy_id: str,
         large: asyncio.Semaphore,
         limits: ServerLimits,
+        on_quiet: Callable[[], None],
     ) -> None:
         self._context = context
+        self._on_quiet = on_quiet
         self._session = session
         self._request_type = request_type
         self._cache = cache
@@ -272,6 +283,7 @@ class _Stream:
             self._session.on_resources(self._cache.get(self._proxy_id))
             while await self._write_one():
                 self._session.on_resources(self._cache.get(self._proxy_id))
+            self._on_quiet()
 
     async def _write_one(self) -> bool:
         """Send the next response if there is one; large ones are made only as fast as they leave."""

@@ -120,6 +120,12 @@ class XdsSession:
         """How many names may have to be sent, of all types."""
         return sum(len(subscription.todo) for subscription in self.subscriptions.values())
 
+    def settled(self, resources: EnvoyResources | None) -> bool:
+        """Whether the stream aims at these very resources, and the client has answered for all that it was sent."""
+        return self._resources is resources and not any(
+            subscription.todo or subscription.unanswered for subscription in self.subscriptions.values()
+        )
+
     def deadline(self) -> float | None:
         """When to ask again even if nothing has happened, because a wait is then over; None if nothing waits."""
         moments = [

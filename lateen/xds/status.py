@@ -11,7 +11,7 @@ from collections.abc import Collection
 
 import msgspec
 
-from lateen.envoy.resources import EnvoyResource
+from lateen.envoy.resources import EnvoyResource, EnvoyResources
 from lateen.xds.ordering import ORDER
 from lateen.xds.session import XdsSession
 from lateen.xds.subscription import Rejection, Subscription, version_of_set
@@ -83,6 +83,10 @@ class StatusBoard:
     def connected(self) -> frozenset[str]:
         """The proxies that have a stream now."""
         return frozenset(self._sessions)
+
+    def settled(self, proxy_id: str, resources: EnvoyResources | None) -> bool:
+        """Whether every stream of a proxy has taken in these resources of the cache; so it is where it has none."""
+        return all(session.settled(resources) for session in self._sessions.get(proxy_id, ()))
 
     def rows(self, proxy_id: str | None = None) -> tuple[TypeStatus, ...]:
         """One row for each type of one proxy, or of all proxies in the order of their ids."""

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lateen.control.coordinator import Coordinator
+from lateen.mesh.references import dangling_references
 from lateen.settings import Settings
 from tests.unit.plan.building import resources, service, workload
 
@@ -62,7 +63,7 @@ class Follower:
 
 @given(st.lists(step, max_size=25))
 @settings(max_examples=60, deadline=None)
-def test_step_by_step_is_from_scratch(steps):
+def test_step_by_step_is_from_scratch_with_what_holds(steps):
     follower = Follower()
     parts = dict.fromkeys(range(len(NAMES)))
     running = {}
@@ -77,5 +78,8 @@ def test_step_by_step_is_from_scratch(steps):
             running[what] = msgspec.structs.replace(running[what], ready=not running[what].ready)
         follower.coordinator.update(tuple(PARTS[index] for index in sorted(parts)), list(running.values()))
     scratch = Follower()
-    scratch.coordinator.update(tuple(PARTS[index] for index in sorted(parts)), list(running.values()))
+    scratch.coordinator.update(follower.coordinator.effective, list(running.values()))
     assert follower.given == scratch.given
+    wanted = tuple(PARTS[index] for index in sorted(parts))
+    if steps and not dangling_references(wanted, "cluster.local"):
+        assert follower.coordinator.effective == wanted
