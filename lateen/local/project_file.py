@@ -36,8 +36,8 @@ from lateen.local.project import (
     Service,
     Workload,
 )
-from lateen.local.shape import FieldPath, LineOf, check_shape, field_text
-from lateen.local.yaml_lines import read_yaml
+from lateen.local.shape import FieldPath, LineOf, check_shape, field_lines, field_text
+from lateen.resources.yaml_reader import YAML_1_1, YamlProblem, read_yaml
 from lateen.values.names import Origin
 from lateen.values.protocol import Protocol, parse_protocol, protocol_of_port
 
@@ -53,14 +53,15 @@ def read_project(data: bytes, file: str, name: str | None = None) -> tuple[Proje
     """
     folder = str(PurePath(file).parent)
     origin = Origin(KIND, "", name or _name_of(folder), path=file, line=1)
-    value, line_of, findings = read_yaml(data, origin)
-    if any(finding.is_error for finding in findings):
-        return None, findings
-    value = {} if value is None else value
+    try:
+        text = read_yaml(data, YAML_1_1)
+    except YamlProblem as problem:
+        return None, [error(problem.code, problem.message, origin.at(problem.field, problem.line), problem.remedy)]
+    value, line_of = {} if text.value is None else text.value, field_lines(text.lines)
     written = value.get("name") if isinstance(value, Mapping) else None
     if name is None and isinstance(written, str) and written:
         origin = msgspec.structs.replace(origin, name=written)
-    findings += check_shape(value, ProjectFields, origin, line_of)
+    findings = check_shape(value, ProjectFields, origin, line_of)
     if any(finding.is_error for finding in findings):
         return None, findings
     fields = msgspec.convert(value, ProjectFields)

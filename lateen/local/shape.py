@@ -49,6 +49,17 @@ def field_text(path: FieldPath) -> str:
     return text
 
 
+def field_lines(lines: Mapping[str, int]) -> LineOf:
+    """The line of a field by its path, from lines by their text: of the nearest field around it that has one."""
+
+    def line_of(path: FieldPath) -> int:
+        while path and field_text(path) not in lines:
+            path = path[:-1]
+        return lines.get(field_text(path), 1)
+
+    return line_of
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A remedy for an unknown word: the nearest known one, or all of them."""
     names = sorted(known)

@@ -135,6 +135,8 @@ def test_a_gateway_has_no_application() -> None:
         ("mesh: {capture: magic}", [("invalid-value", 1, "mesh.capture")]),
         ("", [("empty-project", 1, "")]),
         ("services: [", [("invalid-yaml", 1, "")]),
+        ("services:\n  a: {command: !!timestamp x}", [("invalid-yaml", 2, "")]),
+        ("services:\n  a: {command: x, environment: {A: 2001-99-99}}", [("invalid-yaml", 2, "")]),
         ("- a", [("wrong-type", 1, "")]),
         ("services:\n  a:\n    command: x\n    ports: {web: 80}", [("unnamed-protocol", 4, "services.a.ports.web")]),
     ],

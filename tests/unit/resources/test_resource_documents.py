@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lateen.findings import Finding
-from lateen.resources.documents import MAX_BYTES, MAX_DEPTH, Document, parse_documents
+from lateen.resources.documents import MAX_BYTES, Document, parse_documents
+from lateen.resources.yaml_reader import MAX_DEPTH
 
 
 def _read(text: str | bytes) -> tuple[tuple[Document, ...], tuple[Finding, ...]]:
@@ -69,6 +70,7 @@ def test_lists_are_taken_apart_with_their_lines() -> None:
 def test_merge_keys_fill_in_what_is_not_said() -> None:
     (document,), _ = _read("base: &base {a: 1, b: 2}\nuser:\n  <<: *base\n  b: 3\n")
     assert document.value["user"] == {"a": 1, "b": 3}
+    assert document.lines["user.b"] == 4
     assert _codes("a:\n  <<: 3\n") == [("invalid-key", 2)]
 
 
@@ -79,6 +81,9 @@ def test_merge_keys_fill_in_what_is_not_said() -> None:
         ("a: !!python/object:os.system x\n", "unknown-tag", 1),
         ("a:\n  ? [1]\n  : 2\n", "invalid-key", 2),
         ("a: 1\nb: \x01\n", "invalid-yaml", 2),
+        ("a: 1\nb: [\n", "invalid-yaml", 2),
+        ("a: 1\nb: !!int x\n", "invalid-yaml", 2),
+        ("a: 1\nb: !!bool x\n", "invalid-yaml", 2),
         ("a: &x [*x]\n", "too-deep", 1),
     ],
 )
