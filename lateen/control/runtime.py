@@ -11,7 +11,6 @@ import contextlib
 import datetime
 import json
 import logging
-import os
 import signal
 import ssl
 import sys
@@ -23,6 +22,7 @@ import msgspec
 from lateen.control.api import serve_control
 from lateen.control.coordinator import Coordinator, ProxyOptions
 from lateen.control.debounce import Debounce
+from lateen.control.last_good import LastGood, write_whole
 from lateen.control.rollout import Rollout
 from lateen.control.store import ResourceStore
 from lateen.control.tokens import TokenBook
@@ -88,6 +88,8 @@ class ControlPlane:
         self._progress = asyncio.Event()
         self.ads = AdsServer(self.cache, self.tokens.proxy, self.status, on_quiet=self._progress.set)
         self._store = ResourceStore(self.options.namespace)
+        self._last_good = LastGood(run / "last-good")
+        self._files: dict[str, bytes] = {}
         self._services = ResourceStore(self.options.namespace)
         self._workloads: dict[str, Workload] = {}
         self._debounce = Debounce(self._rebuild)
@@ -124,9 +126,8 @@ class ControlPlane:
         """Read everything once, then open the sockets, then follow changes until ``stop`` is set."""
         files = FileSource([Path(name) for name in self.options.resources], [Path(self.options.project)])
         registry = FileSource([self.run / "registry"])
-        self._apply_files(files.changed())
         self._apply_registry(registry.changed())
-        self._rebuild()
+        self._take_up(files.changed())
         authority = Authority(self.run / "ca", self.settings.trust_domain, lambda: datetime.datetime.now(datetime.UTC))
         certificates = CertificateServer(authority, self.tokens.identity)
         await certificates.start(self.run / "ca.sock")
@@ -154,6 +155,34 @@ class ControlPlane:
         for event in events:
             is_project = event.data is not None and is_project_file(Path(event.path).name, event.data)
             self._store.apply(FileEvent(event.path, None) if is_project else event)
+            if event.data is None:
+                self._files.pop(event.path, None)
+            else:
+                self._files[event.path] = event.data
+
+    def _take_up(self, events: list[FileEvent]) -> None:
+        """Begin with what held for the control plane before this one, then go over to what the files say now."""
+        before = [FileEvent(path, data) for path, data in self._last_good.files.items()]
+        now = {event.path: event for event in events}
+        if any(event != now.get(event.path) for event in before):
+            self._apply_files(before)
+            self._rebuild()
+            events = [*events, *(FileEvent(event.path, None) for event in before if event.path not in now)]
+        self._apply_files(events)
+        self._rebuild()
+
+    def _remember(self) -> None:
+        """Keep the files of which all holds; of the others, and of those that are in use still, the last good state."""
+        present = {resource.key: resource for resource in self._store.resources()}
+        effective = {resource.key: resource for resource in self.coordinator.effective}
+        services = {resource.key for resource in self._services.resources()}
+        differing = [key for key, resource in present.items() if effective.get(key) is not resource]
+        kept = [resource for key, resource in effective.items() if key not in present and key not in services]
+        waiting = {present[key].origin.path for key in differing} | {resource.origin.path for resource in kept}
+        waiting |= {effective[key].origin.path for key in differing if key in effective}
+        good = {path: data for path, data in self._files.items() if path not in waiting and self._store.holds(path)}
+        still = {path: data for path, data in self._last_good.files.items() if path in waiting or path in self._files}
+        self._last_good.keep({**still, **good})
 
     def _apply_registry(self, events: list[FileEvent]) -> None:
         entries = [event for event in events if not event.path.endswith(SERVICES_FILE)]
@@ -166,6 +195,7 @@ class ControlPlane:
         started = time.perf_counter()
         resources = (*self._services.resources(), *self._store.resources())
         self.coordinator.update(resources, self._workloads.values())
+        self._remember()
         self._rollout.start(time.monotonic())
         self._progress.set()
         snapshot = self.coordinator.snapshot
@@ -184,14 +214,6 @@ def _refusal(rejection: Rejection) -> Finding:
     kind = rejection.type_url.rpartition(".")[2]
     message = f"Envoy refuses {kind} {rejection.name}: {rejection.error}; the last version that it took goes on"
     return error("refused-by-envoy", message, rejection.origin or BUILT_IN)
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file of mode 0600 so that readers see all of it or what was there before."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.touch(mode=0o600)
-    temporary.write_bytes(data)
-    temporary.replace(path)
 
 
 def run_control_plane(run: Path) -> None:

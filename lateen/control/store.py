@@ -76,6 +76,10 @@ class ResourceStore:
                 resources[key] = resource
         return FileState(resources, tuple(findings), frozenset(broken))
 
+    def holds(self, path: str) -> bool:
+        """Whether a file could be read and everything in it holds."""
+        return not any(finding.is_error for finding in self._files.get(path, EMPTY).findings)
+
     def resources(self) -> tuple[Resource, ...]:
         """Every resource that holds, each key once."""
         found: dict[ResourceKey, Resource] = {}

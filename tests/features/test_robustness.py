@@ -122,6 +122,24 @@ def test_a_broken_edit_changes_nothing_and_is_told(mesh):
     mesh.settled()
 
 
+def test_a_broken_edit_does_not_come_into_force_by_a_restart(mesh):
+    mesh.write("extra.yaml", BOTH % (5, 100, 0))
+    mesh.settled()
+    with mesh.load(VIA) as load:
+        mesh.write("extra.yaml", (BOTH % (5, 0, 100)).replace("timeout", "tiemout"))
+        until(lambda: "tiemout" in json.dumps(mesh.status()["findings"]), "the finding")
+        before = process(mesh, "control")
+        os.kill(before, signal.SIGKILL)
+        until(lambda: process(mesh, "control") not in (0, before), "the control plane is started again")
+        until(lambda: mesh.status()["control_plane"]["ready"], "the control plane is ready")
+        until(lambda: "tiemout" in json.dumps(mesh.status()["findings"]), "the new one finds it too")
+        mesh.settled()
+        assert {mesh.get(VIA).version for _ in range(20)} == {"v1"}
+    assert load.failures == []
+    (mesh.project / "extra.yaml").unlink()
+    mesh.settled()
+
+
 def test_an_edit_arrives_well_within_a_second(mesh):
     for first, second in ((100, 0), (0, 100), (100, 0)):
         mesh.write("extra.yaml", BOTH % (5, first, second))
