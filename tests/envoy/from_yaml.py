@@ -21,7 +21,6 @@ from pathlib import Path
 from lateen.control.coordinator import Coordinator
 from lateen.control.store import ResourceStore
 from lateen.envoy.resources import EnvoyResources
-from lateen.envoy.static import static_bootstrap
 from lateen.findings import Finding
 from lateen.mesh.addresses import in_loopback_view
 from lateen.mesh.model import MeshSnapshot, Workload
@@ -30,7 +29,7 @@ from lateen.plan.model import ProxyPlan
 from lateen.plan.planner import Planner, proxy_of
 from lateen.settings import Settings
 from lateen.sources.files import read_file
-from tests.envoy.harness import Answer, Authority, Envoy, run_file
+from tests.envoy.harness import Answer, Authority, Envoy, run_file, write_file
 
 _prefixes = itertools.cycle(range(200, 250))
 
@@ -110,16 +109,7 @@ def sidecar(
         assert snapshot is not None and resources is not None
         plan = Planner(snapshot).plan(proxy_of(own)).plan
         pem = (authority or Authority()).mesh(own.service_account)
-        (folder / "envoy.json").write_bytes(
-            static_bootstrap(
-                plan,
-                resources,
-                certificate=pem.certificate,
-                key=pem.key,
-                roots=pem.roots,
-                admin_socket=str(folder / "admin.sock"),
-            )
-        )
+        write_file(folder, plan, resources, pem)
         with run_file(folder) as envoy:
             running = Running(folder, envoy.process)
             running.plan, running.snapshot, running.findings, running.prefix = plan, snapshot, findings, prefix

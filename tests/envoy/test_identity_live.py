@@ -30,7 +30,7 @@ from lateen.identity.workload import Credentials, WorkloadIdentity, judge_chain
 from lateen.values.names import SpiffeId
 from lateen.xds.cache import ResourceCache
 from lateen.xds.server import SecretServer, serve_secrets
-from tests.envoy.harness import UnixConnection, free_port
+from tests.envoy.harness import UnixConnection, free_port, unverified
 
 REVIEWS = SpiffeId("cluster.local", "default", "reviews")
 RATINGS = SpiffeId("cluster.local", "default", "ratings")
@@ -359,8 +359,7 @@ def test_without_a_certificate_of_the_mesh_nobody_gets_in(tmp_path: Path) -> Non
 
 
 def client_tls(pair: Path | None = None) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context = unverified()
     if pair is not None:
         context.load_cert_chain(pair)
     return context

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import socket
-import ssl
 import threading
 import time
 from collections import Counter
@@ -18,11 +17,11 @@ import pytest
 from lateen.plan.access import AccessPolicy, AccessRule, All, UrlPath
 from lateen.plan.clusters import Cluster, Discovery, Endpoint
 from lateen.plan.matching import RouteMatch
-from lateen.plan.model import Chain, ChainMatch, HttpChain, Listener, ProxyPlan, Telemetry
+from lateen.plan.model import HttpChain, ProxyPlan, Telemetry
 from lateen.plan.proxy import Bind
 from lateen.plan.routes import Fault, FaultAbort, RouteTable, VirtualHost
 from lateen.values.names import BUILT_IN
-from tests.envoy.harness import Application, Authority, Envoy, eventually, free_port
+from tests.envoy.harness import Application, Authority, Envoy, eventually, free_port, listening, unverified
 from tests.envoy.plane import controlled
 from tests.golden.plan_to_envoy.cases import MESH_SERVER, OWN, ROUTES, RULES, endpoint_set, plan_of, prefix, route, to
 
@@ -42,13 +41,7 @@ def plan(
     chain = HttpChain(
         "i", inline=RouteTable("inbound|80||", (host,)), access=access, telemetry=Telemetry("source", tags)
     )
-    listener = Listener(
-        "i",
-        Bind("127.0.0.1", port),
-        "inbound",
-        (Chain("i", ChainMatch(), chain, BUILT_IN, MESH_SERVER if tls else None),),
-        BUILT_IN,
-    )
+    listener = listening(port, chain, "inbound", MESH_SERVER if tls else None)
     cluster = Cluster("c", Discovery.EDS, BUILT_IN, "http1")
     return plan_of(
         (listener,), (), (cluster,), (endpoint_set("c", *(Endpoint("127.0.0.1", a.port) for a in applications)),)
@@ -193,16 +186,10 @@ def test_listeners_change_under_load(application: Application) -> None:
         assert found.keys() == {"200"}, found
 
 
-def certificate_of(port: int, folder: Path, authority: Authority) -> bytes:
-    pem = authority.mesh("client")
-    (folder / "c.pem").write_bytes(pem.certificate + pem.key)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    context.load_cert_chain(folder / "c.pem")
+def certificate_of(port: int, authority: Authority) -> bytes:
     with (
         socket.create_connection(("127.0.0.1", port), timeout=5) as plain,
-        context.wrap_socket(plain) as connection,
+        unverified(authority.mesh("client")).wrap_socket(plain) as connection,
     ):
         return connection.getpeercert(binary_form=True) or b""
 
@@ -210,9 +197,9 @@ def certificate_of(port: int, folder: Path, authority: Authority) -> bytes:
 def test_a_certificate_is_rotated_by_the_agent_alone(application: Application, tmp_path: Path) -> None:
     authority, port = Authority(), free_port()
     with controlled(plan(port, application, tls=True), authority.mesh("a")) as (plane, envoy):
-        before = certificate_of(port, tmp_path, authority)
+        before = certificate_of(port, authority)
         plane.certify(authority.mesh("a"))
-        eventually(lambda: certificate_of(port, tmp_path, authority) != before)
+        eventually(lambda: certificate_of(port, authority) != before)
         assert listeners_changed(envoy) == 0
 
 
@@ -220,9 +207,9 @@ def test_the_control_planes_end_harms_nothing(application: Application, tmp_path
     authority, port = Authority(), free_port()
     with controlled(plan(port, application, tls=True), authority.mesh("a")) as (plane, envoy):
         plane.stop_ads()
-        assert certificate_of(port, tmp_path, authority)
+        assert certificate_of(port, authority)
         eventually(lambda: envoy.stat("control_plane.connected_state") == 0)
-        assert certificate_of(port, tmp_path, authority)
+        assert certificate_of(port, authority)
         plane.start_ads()
         plane.serve(plan(port, application, tls=True, access=NO_ADMIN))
         eventually(lambda: envoy.stat("control_plane.connected_state") == 1, 15)

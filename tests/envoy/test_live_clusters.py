@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from lateen.envoy.profile import EnvoyProfile
-from lateen.envoy.static import static_bootstrap
 from lateen.envoy.translate import translate
 from lateen.plan.clusters import (
     Cluster,
@@ -26,12 +25,24 @@ from lateen.plan.clusters import (
     OutlierDetection,
 )
 from lateen.plan.matching import RouteMatch
-from lateen.plan.model import Chain, ChainMatch, HttpChain, Listener, ProxyPlan, TcpChain, TcpTarget
+from lateen.plan.model import HttpChain, ProxyPlan, TcpChain, TcpTarget
 from lateen.plan.proxy import Bind
 from lateen.plan.routes import DirectResponse, RouteTable, VirtualHost
 from lateen.plan.tls import ClientTls, SecretRef, ServerTls
 from lateen.values.names import BUILT_IN
-from tests.envoy.harness import Application, Authority, Envoy, eventually, free_port, get, raw, run_file, running
+from tests.envoy.harness import (
+    Application,
+    Authority,
+    Envoy,
+    eventually,
+    free_port,
+    get,
+    listening,
+    raw,
+    run_file,
+    running,
+    write_file,
+)
 from tests.golden.plan_to_envoy.cases import CLIENT_SIDE, ROUTES, endpoint_set, mesh_client, plan_of, route, to
 
 
@@ -39,10 +50,7 @@ def client(port: int, cluster: Cluster, endpoints: EndpointSet) -> ProxyPlan:
     """A listener in front of one cluster."""
     host = VirtualHost("all", ("*",), (route("default", RouteMatch(), to(cluster.name)),), ROUTES)
     chain = HttpChain("o", inline=RouteTable("80", (host,)), telemetry=CLIENT_SIDE)
-    listener = Listener(
-        "o", Bind("127.0.0.1", port), "outbound", (Chain("o", ChainMatch(), chain, BUILT_IN),), BUILT_IN
-    )
-    return plan_of((listener,), (), (cluster,), (endpoints,))
+    return plan_of((listening(port, chain),), (), (cluster,), (endpoints,))
 
 
 @contextlib.contextmanager
@@ -190,8 +198,7 @@ def tls_server(authority: Authority, *sans: str, client_roots: bool = False) -> 
         SecretRef("cert"), BUILT_IN, roots=SecretRef("roots") if client_roots else None, require_client=client_roots
     )
     host = VirtualHost("all", ("*",), (route("d", RouteMatch(), DirectResponse(200, b"over TLS")),), ROUTES)
-    chain = Chain("s", ChainMatch(), HttpChain("s", inline=RouteTable("s", (host,))), BUILT_IN, tls)
-    listener = Listener("s", Bind("127.0.0.1", port), "inbound", (chain,), BUILT_IN)
+    listener = listening(port, HttpChain("s", inline=RouteTable("s", (host,))), "inbound", tls)
     with running(plan_of((listener,)), authority.issue(*sans)):
         yield port
 
@@ -206,15 +213,7 @@ def originating(tls: ClientTls, server: int, authority: Authority, folder: Path)
     plan = client(port, cluster, endpoint_set("c", Endpoint("localhost", server)))
     pem = authority.issue("client.example")
     resources = translate(plan, EnvoyProfile(system_roots=str(roots)))
-    text = static_bootstrap(
-        plan,
-        resources,
-        certificate=pem.certificate,
-        key=pem.key,
-        roots=pem.roots,
-        admin_socket=str(folder / "admin.sock"),
-    )
-    (folder / "envoy.json").write_bytes(text)
+    write_file(folder, plan, resources, pem)
     with run_file(folder):
         yield port
 
@@ -283,12 +282,9 @@ def test_automatic_tls_spares_endpoints_without_a_proxy(apps: tuple[Application,
 def test_weighted_bytes(apps: tuple[Application, ...]) -> None:
     port = free_port()
     chain = TcpChain("t", (TcpTarget("a", 1), TcpTarget("b", 1)))
-    listener = Listener(
-        "t", Bind("127.0.0.1", port), "outbound", (Chain("t", ChainMatch(), chain, BUILT_IN),), BUILT_IN
-    )
     clusters = tuple(Cluster(name, Discovery.EDS, ROUTES) for name in ("a", "b"))
     endpoints = tuple(endpoint_set(app.name, here(app)) for app in apps[:2])
-    with running(plan_of((listener,), (), clusters, endpoints), Authority().mesh("a")):
+    with running(plan_of((listening(port, chain),), (), clusters, endpoints), Authority().mesh("a")):
         found = Counter(get(port).seen["app"] for _ in range(40))
         assert min(found["a"], found["b"]) >= 5
 
@@ -296,11 +292,10 @@ def test_weighted_bytes(apps: tuple[Application, ...]) -> None:
 def test_the_proxy_protocol_announces_the_client(apps: tuple[Application, ...]) -> None:
     port = free_port()
     chain = TcpChain("t", (TcpTarget("a"),))
-    listener = Listener(
-        "t", Bind("127.0.0.1", port), "outbound", (Chain("t", ChainMatch(), chain, BUILT_IN),), BUILT_IN
-    )
     cluster = Cluster("a", Discovery.EDS, ROUTES, proxy_protocol="V1")
-    with running(plan_of((listener,), (), (cluster,), (endpoint_set("a", here(apps[0])),)), Authority().mesh("a")):
+    with running(
+        plan_of((listening(port, chain),), (), (cluster,), (endpoint_set("a", here(apps[0])),)), Authority().mesh("a")
+    ):
         answer = raw(port, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert b"400" in answer or b"PROXY" in answer  # the application takes the announcement for a bad request
 
@@ -309,11 +304,10 @@ def test_idle_time_ends_a_connection() -> None:
     port, start = free_port(), time.monotonic()
     with Application("a") as app:
         chain = TcpChain("t", (TcpTarget("a"),), idle_timeout=0.3)
-        listener = Listener(
-            "t", Bind("127.0.0.1", port), "outbound", (Chain("t", ChainMatch(), chain, BUILT_IN),), BUILT_IN
-        )
         cluster = Cluster("a", Discovery.EDS, ROUTES)
-        with running(plan_of((listener,), (), (cluster,), (endpoint_set("a", here(app)),)), Authority().mesh("a")):
+        with running(
+            plan_of((listening(port, chain),), (), (cluster,), (endpoint_set("a", here(app)),)), Authority().mesh("a")
+        ):
             start = time.monotonic()
             assert raw(port, b"") == b""
             assert time.monotonic() - start < 1.5

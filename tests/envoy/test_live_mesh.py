@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -18,7 +17,18 @@ from lateen.plan.proxy import Bind
 from lateen.plan.routes import RouteTable, VirtualHost
 from lateen.plan.tls import ServerTls
 from lateen.values.names import BUILT_IN
-from tests.envoy.harness import Application, Authority, Envoy, eventually, free_port, get, raw, running
+from tests.envoy.harness import (
+    Application,
+    Authority,
+    Envoy,
+    eventually,
+    free_port,
+    get,
+    listening,
+    raw,
+    running,
+    unverified,
+)
 from tests.golden.plan_to_envoy.cases import (
     MESH_SERVER,
     OWN,
@@ -182,15 +192,9 @@ def test_plain_text_is_refused(mesh: Mesh) -> None:
     [None, ("spiffe://other.domain/ns/default/sa/productpage",), ("productpage.default.svc",)],
     ids=["no certificate", "another trust domain", "no identity"],
 )
-def test_a_stranger_is_refused(mesh: Mesh, authority: Authority, identity: tuple[str] | None, tmp_path: Path) -> None:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    if identity is not None:
-        pem = authority.issue(*identity)
-        (tmp_path / "c.pem").write_bytes(pem.certificate + pem.key)
-        context.load_cert_chain(tmp_path / "c.pem")
-    assert tls_get(mesh.server_port, context) == b""
+def test_a_stranger_is_refused(mesh: Mesh, authority: Authority, identity: tuple[str] | None) -> None:
+    pem = authority.issue(*identity) if identity is not None else None
+    assert tls_get(mesh.server_port, unverified(pem)) == b""
 
 
 def test_a_websocket_crosses_the_mesh(mesh: Mesh) -> None:
@@ -277,13 +281,8 @@ def test_another_method_is_not_permitted(mesh: Mesh) -> None:
     assert get(mesh.client_port, "/", method="DELETE").status == 403
 
 
-def test_another_identity_may_what_it_may(mesh: Mesh, authority: Authority, tmp_path: Path) -> None:
-    pem = authority.mesh("ratings")
-    (tmp_path / "c.pem").write_bytes(pem.certificate + pem.key)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    context.load_cert_chain(tmp_path / "c.pem")
+def test_another_identity_may_what_it_may(mesh: Mesh, authority: Authority) -> None:
+    context = unverified(authority.mesh("ratings"))
     assert b" 200 " in tls_get(mesh.server_port, context, "/public/x").partition(b"\r\n")[0]
     assert b" 403 " in tls_get(mesh.server_port, context, "/other").partition(b"\r\n")[0]
 
@@ -394,9 +393,7 @@ def test_a_chain_of_plain_text_drops_the_headers(authority: Authority) -> None:
         plan = server_plan(free_port(), free_port(), application.port)
         chain = plan.listeners[0].chains[0]
         http = HttpChain("plain", inline=chain.action.inline, telemetry=Telemetry("destination", SERVER_TAGS))  # type: ignore[union-attr]
-        listener = Listener(
-            "plain", Bind("127.0.0.1", port), "inbound", (Chain("p", ChainMatch(), http, BUILT_IN),), BUILT_IN
-        )
+        listener = listening(port, http, "inbound")
         with running(plan_of((listener,), (), plan.clusters, plan.endpoints), authority.mesh("reviews")) as envoy:
             answer = get(port, "/", {"x-lateen-src-workload": "forged"})
             assert "x-lateen-src-workload" not in answer.seen["headers"]
@@ -408,22 +405,14 @@ def test_a_chain_of_plain_text_drops_the_headers(authority: Authority) -> None:
             assert eventually(lambda: samples(envoy, "istio_requests_total", **labels)) == 1
 
 
-def test_optional_certificates_are_still_verified(authority: Authority, tmp_path: Path) -> None:
+def test_optional_certificates_are_still_verified(authority: Authority) -> None:
     """require_client False: without a certificate yes, with a foreign one no."""
     tls = ServerTls(MESH_SERVER.certificate, BUILT_IN, MESH_SERVER.roots)
     port = free_port()
     with Application("a") as application:
         plan = server_plan(free_port(), free_port(), application.port)
         http = HttpChain("p", inline=plan.listeners[0].chains[0].action.inline)  # type: ignore[union-attr]
-        listener = Listener(
-            "p", Bind("127.0.0.1", port), "inbound", (Chain("p", ChainMatch(), http, BUILT_IN, tls),), BUILT_IN
-        )
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
+        listener = listening(port, http, "inbound", tls)
         with running(plan_of((listener,), (), plan.clusters, plan.endpoints), authority.mesh("reviews")):
-            assert b" 200 " in tls_get(port, context).partition(b"\r\n")[0]
-            pem = Authority().mesh("productpage")
-            (tmp_path / "c.pem").write_bytes(pem.certificate + pem.key)
-            context.load_cert_chain(tmp_path / "c.pem")
-            assert tls_get(port, context) == b""
+            assert b" 200 " in tls_get(port, unverified()).partition(b"\r\n")[0]
+            assert tls_get(port, unverified(Authority().mesh("productpage"))) == b""

@@ -11,8 +11,7 @@ import pytest
 
 from lateen.plan.clusters import Cluster, Discovery, Endpoint, LoadBalancing
 from lateen.plan.matching import HeaderMatcher, MatchKind, QueryMatcher, RouteMatch, StringMatcher
-from lateen.plan.model import Chain, ChainMatch, HttpChain, Listener, ProxyPlan
-from lateen.plan.proxy import Bind
+from lateen.plan.model import HttpChain, ProxyPlan
 from lateen.plan.routes import (
     CorsPolicy,
     DirectResponse,
@@ -32,8 +31,7 @@ from lateen.plan.routes import (
     VirtualHost,
     WeightedCluster,
 )
-from lateen.values.names import BUILT_IN
-from tests.envoy.harness import Answer, Application, Authority, Envoy, eventually, free_port, get, running
+from tests.envoy.harness import Answer, Application, Authority, Envoy, eventually, free_port, get, listening, running
 from tests.golden.plan_to_envoy.cases import CLIENT_SIDE, ROUTES, endpoint_set, exact, plan_of, prefix, regex, route, to
 
 OPS = HeaderOps(set=(("x-set", "new"),), add=(("x-add", "more"),), remove=("x-gone",))
@@ -124,9 +122,6 @@ def plan(port: int, v1: Application, v2: Application) -> ProxyPlan:
         VirtualHost("site", ("127.0.0.1", "site.example"), routes(), ROUTES),
     )
     chain = HttpChain("o", route_table="80", telemetry=CLIENT_SIDE, mesh_headers="add", has_fault=True, has_cors=True)
-    listener = Listener(
-        "o", Bind("127.0.0.1", port), "outbound", (Chain("o", ChainMatch(), chain, BUILT_IN),), BUILT_IN
-    )
     dead = free_port()
     clusters = tuple(
         Cluster(name, Discovery.STATIC, ROUTES, "http1", load_balancing=balancing)
@@ -144,7 +139,7 @@ def plan(port: int, v1: Application, v2: Application) -> ProxyPlan:
         endpoint_set("half", first, Endpoint("127.0.0.1", dead)),
         endpoint_set("ring", first, second),
     )
-    return plan_of((listener,), (RouteTable("80", hosts, ignore_port_in_host=True),), clusters, endpoints)
+    return plan_of((listening(port, chain),), (RouteTable("80", hosts, ignore_port_in_host=True),), clusters, endpoints)
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
-import socket
-import ssl
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterable
@@ -41,15 +39,11 @@ from lateen.xds.ordering import ORDER
 from lateen.xds.server import AdsServer
 from lateen.xds.session import SessionOptions
 from lateen.xds.status import StatusBoard, SyncState
+from tests.envoy.harness import unverified
+from tests.machine import free_port as free_port
 
 TOKEN = "token-of-p"
 PROXY = "p"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def resource(name: str, message: Any, references: Iterable[tuple[str, str]] = ()) -> EnvoyResource:
@@ -268,11 +262,9 @@ class Bench:
 
     async def certificate(self, port: int) -> str:
         """The common name that a TLS listener shows; empty where none answers."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         try:
             async with asyncio.timeout(2):
-                _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+                _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=unverified())
         except (OSError, TimeoutError):
             return ""
         shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)

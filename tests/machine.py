@@ -1,0 +1,37 @@
+"""What tests of every kind ask of the machine they run on: a free port, the end of a wait, who is still alive."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that the kernel gives out now."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+def eventually(check: Any, limit: float = 5.0) -> Any:
+    """The first true value of ``check()``; fails after ``limit`` seconds."""
+    end = time.monotonic() + limit
+    while time.monotonic() < end:
+        if found := check():
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"not within {limit} s")
+
+
+def marked(name: str, value: str) -> list[int]:
+    """Living processes that were started with this variable in their environment."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if f"{name}={value}".encode() in (entry / "environ").read_bytes().split(b"\0"):
+                found.append(int(entry.name))
+    return found
