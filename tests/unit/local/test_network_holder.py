@@ -22,6 +22,7 @@ from lateen.local.links import Link, LinkRequest
 from lateen.local.network import netlink, rules, syscalls
 from lateen.local.network.holder_client import HolderClient, script
 from lateen.local.network.namespaces import NamespaceNetwork
+from tests.machine import eventually, marked
 
 WAYS = [False, True] if os.geteuid() == 0 else [True]
 MARK = "LATEEN_RUN_ID"
@@ -52,30 +53,13 @@ def run(tmp_path: Path, rootless: bool) -> Run:
         before = open_files()
         asyncio.run(within(scenario))
         assert open_files() <= before
-        eventually(lambda: not marked(str(tmp_path)))
+        eventually(lambda: not marked(MARK, str(tmp_path)))
 
     return start
 
 
 def open_files(pid: int | str = "self") -> set[str]:
     return {path.name for path in Path(f"/proc/{pid}/fd").iterdir()}
-
-
-def marked(mark: str) -> list[int]:
-    """Living processes that were started with this mark."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if f"{MARK}={mark}".encode() in (entry / "environ").read_bytes().split(b"\0"):
-                found.append(int(entry.name))
-    return found
-
-
-def eventually(check: Callable[[], bool], limit: float = 5.0) -> None:
-    end = time.monotonic() + limit
-    while not check():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def request(name: str, last: int = 1, gateway: bool = False) -> LinkRequest:
@@ -252,12 +236,12 @@ def test_the_holder_outlives_the_supervisor_and_ends_by_a_signal(tmp_path: Path,
     supervisor.wait()
     supervisor.stdout.close()
     time.sleep(0.2)
-    processes = marked(str(tmp_path))
+    processes = marked(MARK, str(tmp_path))
     assert int(pid) in processes
     assert len(processes) == (2 if rootless else 1)
     assert Path(path).exists()
     os.kill(int(pid), signal.SIGTERM)
-    eventually(lambda: not marked(str(tmp_path)))
+    eventually(lambda: not marked(MARK, str(tmp_path)))
 
 
 @pytest.mark.parametrize("first", ["border", "holder"])
@@ -266,7 +250,7 @@ def test_holder_and_border_end_together(run: Run, tmp_path: Path, rootless: bool
         pytest.skip("root needs no border")
 
     async def scenario(found: NamespaceNetwork) -> None:
-        both = marked(str(tmp_path))
+        both = marked(MARK, str(tmp_path))
         assert len(both) == 2
         [other] = set(both) - {found.pid}
         os.kill(found.pid if first == "border" else other, signal.SIGKILL)
