@@ -18,13 +18,13 @@ and ignored. `lateen validate` judges all kinds by Istio's rules; a mesh takes t
 VALUES = """
 Refused values:
 
-- Gateway: protocols other than HTTP, HTTP2, GRPC, GRPC-WEB and HTTPS; TLS modes other than SIMPLE; Unix sockets.
+- Gateway: protocol UDP; credentials that are not a Secret of the gateway's own namespace (`sds://...`, `other/name`).
 - AuthorizationPolicy: path templates (`{*}`), the annotation `istio.io/dry-run`.
 - Every kind: the label `istio.io/rev` with a revision other than `default`.
 - ServiceEntry: resolutions NONE and DYNAMIC_DNS, wildcard hosts, address ranges.
 - AuthorizationPolicy: actions CUSTOM and AUDIT.
 - Service: type ExternalName.
-- VirtualService: matching on JWT claims.
+- VirtualService: matching on JWT claims; `tls` and `tcp` where it is not bound to Gateways alone.
 
 Where Lateen differs from Istio on purpose:
 

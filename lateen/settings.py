@@ -9,7 +9,10 @@ import msgspec
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """Mesh-wide options that the pure stages need. Durations are in seconds."""
+    """Mesh-wide options that the pure stages need. Durations are in seconds.
+
+    ``scope_gateways``: a Gateway selects workloads of its own namespace alone (``PILOT_SCOPE_GATEWAY_TO_NAMESPACE``).
+    """
 
     trust_domain: str = "cluster.local"
     domain: str = "cluster.local"
@@ -19,3 +22,4 @@ class Settings(msgspec.Struct, frozen=True):
     outbound_policy: str = "ALLOW_ANY"
     service_network: str = "240.240.0.0/16"
     pod_network: str = "240.241.0.0/16"
+    scope_gateways: bool = False

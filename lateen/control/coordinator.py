@@ -15,15 +15,16 @@ from lateen.control.holding import settle
 from lateen.control.store import internal_error
 from lateen.envoy.profile import DEFAULT_PROFILE, EnvoyProfile
 from lateen.envoy.resources import ENDPOINT, SECRET, EnvoyResource, EnvoyResources
-from lateen.envoy.secrets import translate_secret
+from lateen.envoy.secrets import translate_file_secret, translate_secret
 from lateen.envoy.translate import translate, translate_endpoints
 from lateen.findings import Finding, error
+from lateen.mesh import credentials
 from lateen.mesh.build import build_snapshot, with_workloads
+from lateen.mesh.credentials import CredentialError
 from lateen.mesh.model import MeshSnapshot, Workload
 from lateen.plan.planner import Planner, proxy_of
 from lateen.plan.proxy import Proxy
 from lateen.plan.tls import SecretRef
-from lateen.resources.kubernetes import SecretSpec
 from lateen.resources.resource import Resource
 from lateen.settings import Settings
 from lateen.values.names import BUILT_IN, ResourceKey
@@ -127,31 +128,26 @@ class Coordinator:
     def _secrets(
         self, snapshot: MeshSnapshot, wanted: Iterable[SecretRef], proxy: Proxy
     ) -> tuple[list[EnvoyResource], list[Finding]]:
-        """The certificates that a gateway asks for; a missing one is a finding, and its listener waits for it."""
+        """The certificates and trust bundles that a proxy asks for. One that cannot serve is a finding."""
         found, findings = [], []
         for ref in wanted:
             if ref.source is None:
+                found.append(translate_file_secret(ref))
                 continue
-            resource = snapshot.secrets.get(ref.source)
-            if resource is None:
-                findings.append(_missing_secret(ref.source, proxy))
-                continue
-            spec: SecretSpec = resource.spec
             try:
-                certificate, key, roots = (spec.value(name) for name in ("tls.crt", "tls.key", "ca.crt"))
-                found.append(translate_secret(ref, certificate, key, roots))
-            except ValueError as problem:
-                findings.append(error("unusable-secret", str(problem), resource.origin, "give tls.crt and tls.key"))
+                found.append(_secret(snapshot, ref, ref.source))
+            except CredentialError as problem:
+                message = f"{problem}, and {proxy.workload} asks for it"
+                findings.append(error(problem.code, message, BUILT_IN, problem.remedy))
         return found, findings
 
 
-def _missing_secret(source: ResourceKey, proxy: Proxy) -> Finding:
-    return error(
-        "missing-secret",
-        f"gateway {proxy.workload} asks for {source}, which does not exist; its listener waits for it",
-        BUILT_IN,
-        f"add a Secret {source.name} of type kubernetes.io/tls in namespace {source.namespace}",
-    )
+def _secret(snapshot: MeshSnapshot, ref: SecretRef, source: ResourceKey) -> EnvoyResource:
+    if ref.roots:
+        roots, crl = credentials.trust_bundle(snapshot.secrets, source)
+        return translate_secret(ref, b"", b"", roots, crl)
+    chain, key = credentials.certificate(snapshot.secrets, source)
+    return translate_secret(ref, chain, key, b"")
 
 
 def _only_readiness(snapshot: MeshSnapshot, running: Mapping[str, Workload]) -> bool:

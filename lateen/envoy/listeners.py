@@ -54,6 +54,8 @@ def listener_message(listener: Listener, context: ChainContext) -> Any:
 
 
 def _at_edge(listener: Listener) -> bool:
+    if listener.at_edge:
+        return True
     chains = (*listener.chains, *((listener.default_chain,) if listener.default_chain else ()))
     return any(isinstance(chain.action, HttpChain) and chain.action.trust_edge for chain in chains)
 

@@ -1,7 +1,7 @@
 """TLS contexts: the server's side for filter chains, the client's for clusters.
 
 Comes in: ``ServerTls`` and ``ClientTls``. Goes out: transport sockets. Certificates and trust bundles are named, not
-held: local names come from the workload's agent over SDS, files are read by Envoy, all others come over ADS.
+held: local names come from the workload's agent over SDS, all others over ADS; files are read by Envoy.
 
 Both versions are always written out: a client's maximum is otherwise TLS 1.2.
 """
@@ -47,6 +47,11 @@ def secret_references(*refs: SecretRef | None) -> tuple[tuple[str, str], ...]:
     return tuple((SECRET, ref.name) for ref in refs if ref is not None and not ref.local and not is_file(ref))
 
 
+def server_secret_references(tls: ServerTls) -> tuple[tuple[str, str], ...]:
+    """The same for a server, whose files come over ADS too: a file that is missing must not take the listener down."""
+    return tuple((SECRET, ref.name) for ref in tls.secrets if not ref.local)
+
+
 def server_socket(tls: ServerTls) -> Any:
     """The transport socket of a filter chain that speaks TLS."""
     context = tls_pb2.DownstreamTlsContext(
@@ -65,14 +70,33 @@ def _server_common(tls: ServerTls) -> Any:
         ),
         alpn_protocols=tls.alpn,
     )
-    _add_certificate(common, tls.certificate)
+    for ref in (tls.certificate, *((tls.alternative,) if tls.alternative else ())):
+        common.tls_certificate_sds_secret_configs.append(_by_name(ref))
     if tls.roots is not None:
-        clients = [
-            _SAN(san_type=_SAN.URI, matcher=string_pb2.StringMatcher(prefix=f"spiffe://{domain}/"))
-            for domain in tls.client_trust_domains
-        ]
-        _add_roots(common, tls.roots, clients)
+        common.combined_validation_context.CopyFrom(
+            tls_pb2.CommonTlsContext.CombinedCertificateValidationContext(
+                default_validation_context=_clients(tls), validation_context_sds_secret_config=_by_name(tls.roots)
+            )
+        )
     return common
+
+
+def _clients(tls: ServerTls) -> Any:
+    """What a client's certificate has to bear, beside being signed by the roots."""
+    context = common_pb2.CertificateValidationContext(
+        match_typed_subject_alt_names=[
+            *(
+                _SAN(san_type=_SAN.URI, matcher=string_pb2.StringMatcher(prefix=f"spiffe://{domain}/"))
+                for domain in tls.client_trust_domains
+            ),
+            *(_exact_san(name) for name in tls.client_sans),
+        ],
+        verify_certificate_spki=tls.client_spki,
+        verify_certificate_hash=tls.client_hashes,
+    )
+    if not tls.verify:
+        context.trust_chain_verification = context.ACCEPT_UNTRUSTED
+    return context
 
 
 def client_socket(tls: ClientTls, profile: EnvoyProfile) -> Any:
@@ -119,6 +143,8 @@ def _exact_san(name: str) -> Any:
     matcher = string_pb2.StringMatcher(exact=name)
     if "://" in name:
         return _SAN(san_type=_SAN.URI, matcher=matcher)
+    if "@" in name:
+        return _SAN(san_type=_SAN.EMAIL, matcher=matcher)
     try:
         ipaddress.ip_address(name)
     except ValueError:

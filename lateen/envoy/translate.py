@@ -19,7 +19,7 @@ from lateen.envoy.mesh_headers import SourceFields
 from lateen.envoy.profile import DEFAULT_PROFILE, EnvoyProfile
 from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, EnvoyResource, EnvoyResources
 from lateen.envoy.routes import clusters_of, route_configuration
-from lateen.envoy.tls import secret_references
+from lateen.envoy.tls import secret_references, server_secret_references
 from lateen.plan.access import AccessPolicy
 from lateen.plan.clusters import Cluster, Discovery, EndpointSet
 from lateen.plan.model import Chain, Destinations, HttpChain, Listener, ProxyPlan
@@ -171,7 +171,7 @@ def _common_origin(table: RouteTable, access: AccessPolicy) -> Origin | None:
 def _listener_references(listener: Listener, embedded: dict[str, RouteTable]) -> Iterator[tuple[str, str]]:
     for chain in _chains(listener):
         if chain.tls is not None:
-            yield from secret_references(chain.tls.certificate, chain.tls.roots)
+            yield from server_secret_references(chain.tls)
         action = chain.action
         if not isinstance(action, HttpChain):
             yield from ((CLUSTER, target.cluster) for target in action.targets)

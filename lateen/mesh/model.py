@@ -63,7 +63,10 @@ class Member(msgspec.Struct, frozen=True):
 
 
 class Service(msgspec.Struct, frozen=True):
-    """A name that workloads call. ``address`` is its stable virtual address; ``addresses`` those that the user gave."""
+    """A name that workloads call. ``address`` is its stable virtual address; ``addresses`` those that the user gave.
+
+    ``translates_gateway_ports``: servers of a gateway behind it listen at its target ports.
+    """
 
     hostname: str
     namespace: str
@@ -78,6 +81,7 @@ class Service(msgspec.Struct, frozen=True):
     export_to: tuple[str, ...] = ("*",)
     creation: str = ""
     sans: tuple[str, ...] = ()
+    translates_gateway_ports: bool = True
 
     def port(self, number: int) -> ServicePort | None:
         return next((port for port in self.ports if port.number == number), None)

@@ -23,6 +23,7 @@ from lateen.settings import Settings
 from lateen.values.protocol import Protocol, parse_protocol, protocol_of_port
 
 MESH_TLS_LABEL = "security.istio.io/tlsMode"
+NO_PORT_TRANSLATION_LABEL = "experimental.istio.io/disable-gateway-port-translation"
 LOOPBACK_INBOUND = "255.2"
 
 
@@ -74,7 +75,12 @@ def _kubernetes_service(resource: Resource, settings: Settings) -> Service:
         selector=tuple(sorted(spec.selector.items())),
         export_to=_annotated_export(resource),
         creation=resource.creation,
+        translates_gateway_ports=_translates_gateway_ports(resource),
     )
+
+
+def _translates_gateway_ports(resource: Resource) -> bool:
+    return resource.labels.get(NO_PORT_TRANSLATION_LABEL) != "true"
 
 
 def _annotated_export(resource: Resource) -> tuple[str, ...]:
@@ -106,6 +112,7 @@ def _entry_services(resource: Resource) -> list[Service]:
             export_to=tuple(spec.export_to) or ("*",),
             creation=resource.creation,
             sans=tuple(spec.subject_alt_names),
+            translates_gateway_ports=_translates_gateway_ports(resource),
         )
         for host in spec.hosts
     ]

@@ -96,7 +96,8 @@ class Listener(msgspec.Struct, frozen=True, cache_hash=True):
     """One listening socket, or (``bind_to_port`` False) a virtual one reached by ``use_original_dst`` of another.
 
     ``original_dst``: restore the destination before the redirect. ``inspect_tls``/``inspect_http``: sniff first bytes.
-    ``direction`` is ``inbound`` or ``outbound``.
+    ``direction`` is ``inbound`` or ``outbound``. ``at_edge``: strangers connect here, who have to
+    say soon what they want.
     """
 
     name: str
@@ -111,6 +112,7 @@ class Listener(msgspec.Struct, frozen=True, cache_hash=True):
     inspect_tls: bool = False
     inspect_http: bool = False
     access_log: str = ""
+    at_edge: bool = False
 
 
 # --- the whole ---------------------------------------------------------------------------------------------------

@@ -109,17 +109,17 @@ class Planner:
     def _gateway(self, proxy: Proxy, address: str, access_log: str) -> Planned:
         view = self._view(proxy)
         telemetry = Telemetry("source", _own_tags(proxy), access_log)
-        listeners, tables, secrets, findings = plan_gateway(self.snapshot, proxy, address, telemetry)
+        parts = plan_gateway(self.snapshot, proxy, address, telemetry)
         plan = ProxyPlan(
             proxy=proxy,
-            listeners=tuple(listeners),
-            route_tables=tuple(tables),
+            listeners=tuple(parts.listeners),
+            route_tables=tuple(parts.tables),
             clusters=tuple(passthrough_clusters(proxy)[:1]),
             endpoints=(),
-            secrets=_distinct(secrets),
+            secrets=_distinct(parts.secrets),
             shared=view.destinations,
         )
-        return Planned(plan, tuple(findings))
+        return Planned(plan, tuple(parts.findings))
 
 
 def _distinct(secrets: list[SecretRef]) -> tuple[SecretRef, ...]:

@@ -9,7 +9,10 @@ from lateen.values.names import Origin, ResourceKey
 
 class SecretRef(msgspec.Struct, frozen=True):
     """A certificate or trust bundle by its SDS name. ``local`` ones come from the workload's own agent
-    (``default``, ``ROOTCA``); the others over ADS from the Secret resource ``source``, or from the named files."""
+    (``default``, ``ROOTCA``); the others over ADS from the Secret resource ``source``, or from the named files.
+
+    ``roots``: it is the trust bundle of ``source`` that is meant, and not its certificate.
+    """
 
     name: str
     local: bool = False
@@ -17,6 +20,8 @@ class SecretRef(msgspec.Struct, frozen=True):
     certificate_file: str = ""
     key_file: str = ""
     ca_file: str = ""
+    crl_file: str = ""
+    roots: bool = False
 
 
 WORKLOAD_CERTIFICATE = SecretRef("default", local=True)
@@ -26,7 +31,10 @@ MESH_ROOTS = SecretRef("ROOTCA", local=True)
 class ServerTls(msgspec.Struct, frozen=True):
     """TLS as a server. ``roots`` set: client certificates are verified, and required if ``require_client``.
 
-    ``client_trust_domains`` limits mesh clients to SPIFFE ids of these trust domains.
+    ``client_trust_domains`` limits mesh clients to SPIFFE ids of these trust domains, ``client_sans`` clients to one of
+    these names; ``client_spki`` (base64) and ``client_hashes`` (hexadecimal) are SHA-256 of the key and of the
+    certificate, one of which has to fit. ``verify`` False: whoever signed it. ``alternative`` is a second certificate
+    with a key of another kind.
     """
 
     certificate: SecretRef
@@ -34,10 +42,20 @@ class ServerTls(msgspec.Struct, frozen=True):
     roots: SecretRef | None = None
     require_client: bool = False
     client_trust_domains: tuple[str, ...] = ()
+    client_sans: tuple[str, ...] = ()
+    client_spki: tuple[str, ...] = ()
+    client_hashes: tuple[str, ...] = ()
+    verify: bool = True
+    alternative: SecretRef | None = None
     alpn: tuple[str, ...] = ()
     min_version: str = "TLSV1_2"
     max_version: str = ""
     cipher_suites: tuple[str, ...] = ()
+
+    @property
+    def secrets(self) -> tuple[SecretRef, ...]:
+        """Everything that has to be there before a client can be answered."""
+        return tuple(ref for ref in (self.certificate, self.alternative, self.roots) if ref is not None)
 
 
 class ClientTls(msgspec.Struct, frozen=True):

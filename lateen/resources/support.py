@@ -11,6 +11,9 @@ from lateen.findings import Finding, error
 from lateen.resources.checks.metadata import DRY_RUN, FALSE
 from lateen.resources.fields import set_fields
 from lateen.resources.resource import Resource
+from lateen.resources.virtual_service import VirtualServiceSpec
+from lateen.values.network import is_resource_name
+from lateen.values.protocol import Protocol, parse_protocol
 
 _TRAFFIC_POLICY = (
     "loadBalancer.consistentHash",
@@ -25,7 +28,7 @@ _TOP_POLICY = ("tunnel", "proxyProtocol", "retryBudget")
 
 UNSUPPORTED: dict[str, frozenset[str]] = {
     "VirtualService": frozenset(
-        {"tls", "tcp", "http[].delegate", "http[].fault.abort.http2Error", "http[].fault.delay.exponentialDelay"}
+        {"http[].delegate", "http[].fault.abort.http2Error", "http[].fault.delay.exponentialDelay"}
     ),
     "DestinationRule": frozenset(
         {"workloadSelector"}
@@ -39,22 +42,7 @@ UNSUPPORTED: dict[str, frozenset[str]] = {
             )
         }
     ),
-    "Gateway": frozenset(
-        f"servers[].{field}"
-        for field in (
-            "port.targetPort",
-            "defaultEndpoint",
-            "tls.caCertificates",
-            "tls.caCrl",
-            "tls.credentialNames",
-            "tls.caCertCredentialName",
-            "tls.tlsCertificates",
-            "tls.subjectAltNames",
-            "tls.verifyCertificateSpki",
-            "tls.verifyCertificateHash",
-            "tls.insecureSkipVerify",
-        )
-    ),
+    "Gateway": frozenset({"servers[].port.targetPort", "servers[].defaultEndpoint"}),
     "ServiceEntry": frozenset({"endpoints[].network"}),
     "WorkloadEntry": frozenset({"network"}),
     "PeerAuthentication": frozenset(),
@@ -82,7 +70,6 @@ UNSUPPORTED: dict[str, frozenset[str]] = {
 KUBERNETES = frozenset({"Service", "Secret"})
 REVISION = "istio.io/rev"
 _PATHS = frozenset(f"rules[].to[].operation.{name}" for name in ("paths", "notPaths"))
-_GATEWAY_PROTOCOLS = frozenset({"HTTP", "HTTP2", "GRPC", "GRPC-WEB", "HTTPS"})
 
 
 def check_support(resource: Resource) -> tuple[Finding, ...]:
@@ -122,15 +109,16 @@ def _gateway(resource: Resource) -> list[Finding]:
     for index, server in enumerate(resource.spec.servers):
         place = f"spec.servers[{index}]"
         protocol = server.port.protocol.upper()
-        if protocol not in _GATEWAY_PROTOCOLS:
-            found.append(_refusal(resource, f"{place}.port.protocol", f"protocol {protocol} at gateways", "use HTTP"))
-        elif protocol == "HTTPS" and (server.tls is None or server.tls.mode is None):
-            found.append(_refusal(resource, f"{place}.tls", "TLS mode PASSTHROUGH at gateways", "write mode: SIMPLE"))
-        mode = server.tls.mode if server.tls else None
-        if mode is not None and mode != "SIMPLE":
-            found.append(_refusal(resource, f"{place}.tls.mode", f"TLS mode {mode} at gateways", "use SIMPLE"))
-        if server.bind is not None and server.bind.startswith("unix://"):
-            found.append(_refusal(resource, f"{place}.bind", "Unix sockets at gateways"))
+        if parse_protocol(protocol) in (None, Protocol.UDP):
+            found.append(_refusal(resource, f"{place}.port.protocol", f"protocol {protocol} at gateways", "use TCP"))
+        tls = server.tls
+        if tls is None:
+            continue
+        names = (tls.credential_name, *tls.credential_names, tls.ca_cert_credential_name)
+        for name in names:
+            if name and not is_resource_name(name.removeprefix("kubernetes://")):
+                what = f"the credential {name}, which is no Secret of the gateway's own namespace,"
+                found.append(_refusal(resource, f"{place}.tls", what, "name a Secret, without a namespace"))
     return found
 
 
@@ -170,6 +158,13 @@ def _virtual_service(resource: Resource) -> list[Finding]:
     for path, shape, value in set_fields(resource.spec):
         if shape == "http[].match[].headers" and any(name.startswith("@request.auth") for name in value):
             found.append(_refusal(resource, path, "matching on JWT claims"))
+    spec: VirtualServiceSpec = resource.spec
+    if "mesh" in (spec.gateways or ("mesh",)):
+        found += [
+            _refusal(resource, f"spec.{name}", f"{name} routes for sidecars", "name Gateways alone in gateways")
+            for name in ("tls", "tcp")
+            if getattr(spec, name)
+        ]
     return found
 
 

@@ -25,6 +25,11 @@ def is_host(text: str) -> bool:
     return 0 < len(text) <= MAX_HOST and _are_labels(text)
 
 
+def is_resource_name(text: str) -> bool:
+    """Whether a text can be the name of a Kubernetes object: labels with dots between them."""
+    return 0 < len(text) <= MAX_HOST and all(map(is_label, text.split(".")))
+
+
 def is_wildcard_host(text: str) -> bool:
     """A host name whose first label may be ``*`` or begin with it: ``*``, ``*.a.b``, ``*-a.b``."""
     if not 0 < len(text) <= MAX_HOST:

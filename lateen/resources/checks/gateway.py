@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+
 from lateen.resources.checks import Report, check_port, is_protocol, is_unix_path
-from lateen.resources.gateway import GatewaySpec, Server, ServerTlsSettings
+from lateen.resources.gateway import GatewaySpec, Server, ServerTlsSettings, named_ciphers
 from lateen.values.network import is_ip, is_label, is_partial_wildcard, is_wildcard_host
 
 HTTP = frozenset({"HTTP", "HTTP2", "GRPC", "GRPC-WEB"})
 PASSING = frozenset({None, "PASSTHROUGH", "AUTO_PASSTHROUGH"})
 OLD_VERSIONS = ("TLSV1_0", "TLSV1_1")
+VERSIONS = ("TLSV1_0", "TLSV1_1", "TLSV1_2", "TLSV1_3")
+DIGEST_BYTES = 32
 
 
 def check_gateway(report: Report) -> None:
@@ -98,6 +102,9 @@ def check_server_tls(report: Report, field: str, tls: ServerTlsSettings) -> None
     if tls.min_protocol_version in OLD_VERSIONS and not tls.cipher_suites:
         message = f"{tls.min_protocol_version} needs ciphers that are off unless they are named"
         report.warn(f"{field}.minProtocolVersion", message, "use TLSV1_2, or give cipherSuites")
+    lowest, highest = tls.min_protocol_version or "TLSV1_2", tls.max_protocol_version
+    if lowest in VERSIONS and highest in VERSIONS and VERSIONS.index(lowest) > VERSIONS.index(highest):
+        report.error(f"{field}.maxProtocolVersion", f"no version lies between {lowest} and {highest}")
     if mode == "ISTIO_MUTUAL":
         if _has_files(tls) or named or tls.tls_certificates or tls.ca_cert_credential_name:
             report.error(field, "ISTIO_MUTUAL uses the mesh's own certificates", "leave the others out")
@@ -115,6 +122,43 @@ def check_server_tls(report: Report, field: str, tls: ServerTlsSettings) -> None
         _check_files(report, field, tls, mode)
     if tls.ca_crl and (named or mode == "SIMPLE"):
         report.error(f"{field}.caCrl", "caCrl goes with MUTUAL and files alone")
+    _check_clients(report, field, tls, mode)
+
+
+def _check_clients(report: Report, field: str, tls: ServerTlsSettings, mode: str) -> None:
+    """What is asked of clients' certificates: in a form that the proxy takes, and where clients show any."""
+    for index, text in enumerate(tls.verify_certificate_spki):
+        if not _is_base64_digest(text):
+            report.error(f"{field}.verifyCertificateSpki[{index}]", f"{text!r} is no SHA-256 in base64")
+    for index, text in enumerate(tls.verify_certificate_hash):
+        if not _is_hex_digest(text):
+            report.error(f"{field}.verifyCertificateHash[{index}]", f"{text!r} is no SHA-256 in hexadecimal")
+    if mode != "SIMPLE":
+        return
+    for name, value in (
+        ("subjectAltNames", tls.subject_alt_names),
+        ("verifyCertificateSpki", tls.verify_certificate_spki),
+        ("verifyCertificateHash", tls.verify_certificate_hash),
+        ("insecureSkipVerify", tls.insecure_skip_verify),
+    ):
+        if value:
+            message = f"{name} is about certificates of clients, which {mode} does not ask for"
+            report.warn(f"{field}.{name}", message, "use MUTUAL, or leave it out")
+
+
+def _is_base64_digest(text: str) -> bool:
+    try:
+        return len(base64.b64decode(text, validate=True)) == DIGEST_BYTES
+    except ValueError:
+        return False
+
+
+def _is_hex_digest(text: str) -> bool:
+    digits = text.replace(":", "") if text.count(":") == DIGEST_BYTES - 1 else text
+    try:
+        return len(digits) == 2 * DIGEST_BYTES and len(bytes.fromhex(digits)) == DIGEST_BYTES
+    except ValueError:
+        return False
 
 
 def _check_files(report: Report, field: str, tls: ServerTlsSettings, mode: str) -> None:
@@ -129,33 +173,11 @@ def _check_files(report: Report, field: str, tls: ServerTlsSettings, mode: str) 
         report.error(field, f"{mode} needs caCertificates to verify clients", code="missing-field")
 
 
-CIPHERS = frozenset(
-    {
-        "ECDHE-ECDSA-AES128-GCM-SHA256",
-        "ECDHE-RSA-AES128-GCM-SHA256",
-        "ECDHE-ECDSA-AES256-GCM-SHA384",
-        "ECDHE-RSA-AES256-GCM-SHA384",
-        "ECDHE-ECDSA-CHACHA20-POLY1305",
-        "ECDHE-RSA-CHACHA20-POLY1305",
-        "ECDHE-ECDSA-AES128-SHA",
-        "ECDHE-RSA-AES128-SHA",
-        "ECDHE-ECDSA-AES256-SHA",
-        "ECDHE-RSA-AES256-SHA",
-        "AES128-GCM-SHA256",
-        "AES256-GCM-SHA384",
-        "AES128-SHA",
-        "AES256-SHA",
-        "DES-CBC3-SHA",
-    }
-)
-
-
 def _check_ciphers(report: Report, field: str, tls: ServerTlsSettings) -> None:
     seen: set[str] = set()
     for index, cipher in enumerate(tls.cipher_suites):
         place = f"{field}.cipherSuites[{index}]"
-        is_operator = not cipher[:1].isalnum() or cipher == "ALL"
-        if cipher not in CIPHERS and not is_operator:
+        if not named_ciphers(cipher):
             report.warn(place, f"{cipher} is no cipher that the proxy knows; it is left out")
         elif cipher in seen:
             report.warn(place, f"{cipher} stands twice")

@@ -59,12 +59,15 @@ def test_refused_fields_are_told_where_they_stand() -> None:
     ("server", "refused"),
     [
         ("    port: {number: 80, protocol: HTTP, name: x}\n", []),
-        ("    port: {number: 80, protocol: TCP, name: x}\n", ["spec.servers[0].port.protocol"]),
+        ("    port: {number: 80, protocol: UDP, name: x}\n", ["spec.servers[0].port.protocol"]),
         (
-            "    port: {number: 80, protocol: HTTPS, name: x}\n    tls: {mode: MUTUAL, credentialName: y}\n",
-            ["spec.servers[0].tls.mode"],
+            "    port: {number: 80, protocol: HTTPS, name: x}\n    tls: {mode: SIMPLE, credentialName: other/y}\n",
+            ["spec.servers[0].tls"],
         ),
-        ("    port: {number: 80, protocol: HTTPS, name: x}\n    tls: {}\n", ["spec.servers[0].tls"]),
+        (
+            "    port: {number: 80, protocol: HTTPS, name: x}\n    tls: {mode: SIMPLE, credentialName: sds://y}\n",
+            ["spec.servers[0].tls"],
+        ),
     ],
 )
 def test_gateways(server: str, refused: list[str]) -> None:
@@ -95,7 +98,7 @@ def test_path_templates_are_not_taken_literally() -> None:
 
 
 def test_judging_files_warns_of_it_only_when_asked() -> None:
-    data = (GATEWAY + "    port: {number: 80, protocol: TCP, name: x}\n").encode()
+    data = (GATEWAY + "    port: {number: 80, protocol: HTTP, name: x}\n    defaultEndpoint: 127.0.0.1:1\n").encode()
     assert judge(data, "file.yaml")[0].findings == ()
     (finding,) = judge(data, "file.yaml", with_support=True)[0].findings
     assert (finding.code, finding.is_error) == ("unsupported-field", False)
