@@ -1,11 +1,18 @@
-"""Where routes lead: destinations and their weights, and the names of gateways; HTTP, TLS and TCP routes share them."""
+"""What HTTP, TLS and TCP routes share: where they lead, with which weights, and where their matches hold."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lateen.resources.checks import Report, check_port
-from lateen.resources.virtual_service import Destination, HttpRouteDestination, L4RouteDestination
+from lateen.resources.checks import Report, check_labels, check_port
+from lateen.resources.virtual_service import (
+    Destination,
+    HttpMatchRequest,
+    HttpRouteDestination,
+    L4MatchAttributes,
+    L4RouteDestination,
+    TlsMatchAttributes,
+)
 from lateen.values.network import is_host, is_label, is_wildcard_host
 
 
@@ -18,6 +25,16 @@ def check_gateway_name(report: Report, field: str, name: str) -> None:
         report.error(field, f"{name!r} is no name of a gateway")
     elif not slash and "." in name:
         report.warn(field, f"{name} is the old form of a gateway's name", "write namespace/name")
+
+
+def check_place(report: Report, field: str, match: HttpMatchRequest | TlsMatchAttributes | L4MatchAttributes) -> None:
+    """Where a match holds: the port, the client's labels and namespace, the gateways."""
+    check_port(report, f"{field}.port", match.port or None)
+    check_labels(report, f"{field}.sourceLabels", match.source_labels)
+    if match.source_namespace and not is_label(match.source_namespace):
+        report.error(f"{field}.sourceNamespace", f"{match.source_namespace!r} is no namespace")
+    for index, name in enumerate(match.gateways):
+        check_gateway_name(report, f"{field}.gateways[{index}]", name)
 
 
 def check_weighted(report: Report, field: str, routes: Sequence[HttpRouteDestination | L4RouteDestination]) -> None:

@@ -10,14 +10,13 @@ import re
 from lateen.resources.checks import (
     Report,
     check_duration,
-    check_labels,
     check_pattern,
     check_percentage,
     check_port,
     check_string_match,
     is_header,
 )
-from lateen.resources.checks.destination import check_destination, check_gateway_name, check_weighted
+from lateen.resources.checks.destination import check_destination, check_place, check_weighted
 from lateen.resources.checks.header_format import check_header_value
 from lateen.resources.virtual_service import (
     CorsPolicy,
@@ -28,7 +27,6 @@ from lateen.resources.virtual_service import (
     HttpRoute,
 )
 from lateen.values.grpc_status import GRPC_CODES
-from lateen.values.network import is_label
 
 RETRY_WORDS = frozenset(
     {
@@ -164,12 +162,7 @@ def _check_http_match(report: Report, field: str, match: HttpMatchRequest) -> No
                 check_string_match(report, f"{field}.{name}.{header}", value)
     for name, value in match.query_params.items():
         check_string_match(report, f"{field}.queryParams.{name}", value)
-    check_port(report, f"{field}.port", match.port or None)
-    check_labels(report, f"{field}.sourceLabels", match.source_labels)
-    if match.source_namespace and not is_label(match.source_namespace):
-        report.error(f"{field}.sourceNamespace", f"{match.source_namespace!r} is no namespace")
-    for index, name in enumerate(match.gateways):
-        check_gateway_name(report, f"{field}.gateways[{index}]", name)
+    check_place(report, field, match)
 
 
 def _check_headers(report: Report, field: str, headers: Headers | None, rewritten: str | None) -> None:

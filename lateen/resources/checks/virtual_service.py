@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
-from lateen.resources.checks import Report, check_export_to, check_labels, check_port
-from lateen.resources.checks.destination import check_gateway_name, check_weighted
+from lateen.resources.checks import Report, check_export_to
+from lateen.resources.checks.destination import check_gateway_name, check_place, check_weighted
 from lateen.resources.checks.http_route import check_http_route, is_claim
 from lateen.resources.checks.reach import check_reach
 from lateen.resources.virtual_service import L4MatchAttributes, TlsMatchAttributes, VirtualServiceSpec
-from lateen.values.network import host_within, hosts_overlap, is_cidr, is_ip, is_label, is_wildcard_host
+from lateen.values.network import host_within, hosts_overlap, is_cidr, is_ip, is_wildcard_host
 
 _SNI_HOST = re.compile(r"outbound_\.[0-9]+_\..*")
 
@@ -99,9 +99,4 @@ def _check_level4(report: Report, field: str, match: TlsMatchAttributes | L4Matc
     for index, subnet in enumerate(match.destination_subnets):
         if not is_cidr(subnet):
             report.error(f"{field}.destinationSubnets[{index}]", f"{subnet!r} is no address or address range")
-    check_port(report, f"{field}.port", match.port or None)
-    check_labels(report, f"{field}.sourceLabels", match.source_labels)
-    if match.source_namespace and not is_label(match.source_namespace):
-        report.error(f"{field}.sourceNamespace", f"{match.source_namespace!r} is no namespace")
-    for index, name in enumerate(match.gateways):
-        check_gateway_name(report, f"{field}.gateways[{index}]", name)
+    check_place(report, field, match)
