@@ -31,6 +31,7 @@ from lateen.settings import Settings
 from lateen.values.names import BUILT_IN
 from lateen.values.protocol import parse_protocol
 from tests.golden.resources_to_plan.golden import as_text
+from tests.golden.writing import rewrite_folder
 
 CASES = Path(__file__).parent / "cases"
 FOLDER = Path(__file__).parent / "expected"
@@ -109,14 +110,4 @@ def _without_common(planned: Planned) -> Planned:
 
 def rewrite() -> list[Path]:
     """Write every file that differs and remove those of no case; gives what changed."""
-    FOLDER.mkdir(exist_ok=True)
-    changed = [path for path in FOLDER.glob("*.json") if path.stem not in cases()]
-    for path in changed:
-        path.unlink()
-    for case in cases():
-        path = FOLDER / f"{case}.json"
-        text = rendered(case)
-        if not path.exists() or path.read_text() != text:
-            path.write_text(text)
-            changed.append(path)
-    return changed
+    return rewrite_folder(FOLDER, {case: rendered(case) for case in cases()})

@@ -9,6 +9,7 @@ from lateen.envoy.static import to_json
 from lateen.envoy.translate import translate
 from lateen.plan.model import ProxyPlan
 from tests.golden.plan_to_envoy.cases import CASES
+from tests.golden.writing import rewrite_folder
 
 FOLDER = Path(__file__).parent / "expected"
 
@@ -32,16 +33,5 @@ def path_of(case: str) -> Path:
 
 
 def rewrite() -> list[Path]:
-    """Write every file anew; returns those that changed."""
-    FOLDER.mkdir(exist_ok=True)
-    changed = []
-    for case, build in CASES.items():
-        text, path = rendered(build()), path_of(case)
-        if not path.exists() or path.read_text() != text:
-            path.write_text(text)
-            changed.append(path)
-    for path in FOLDER.glob("*.json"):
-        if path.stem not in CASES:
-            path.unlink()
-            changed.append(path)
-    return changed
+    """Write every file that differs and remove those of no case; gives what changed."""
+    return rewrite_folder(FOLDER, {case: rendered(build()) for case, build in CASES.items()})

@@ -21,6 +21,7 @@ from lateen.resources.documents import parse_documents
 from lateen.resources.resource import Resource
 from lateen.settings import Settings
 from lateen.values.protocol import Protocol
+from tests.golden.writing import rewrite_folder
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "bookinfo"
 FOLDER = Path(__file__).parent / "expected"
@@ -107,16 +108,4 @@ def _short(value: Any) -> Any:
 
 def rewrite() -> list[Path]:
     """Write every file that differs and remove those of no case; gives what changed."""
-    FOLDER.mkdir(exist_ok=True)
-    changed = []
-    for path in FOLDER.glob("*.json"):
-        if path.stem not in cases():
-            path.unlink()
-            changed.append(path)
-    for case in cases():
-        path = FOLDER / f"{case}.json"
-        text = rendered(case)
-        if not path.exists() or path.read_text() != text:
-            path.write_text(text)
-            changed.append(path)
-    return changed
+    return rewrite_folder(FOLDER, {case: rendered(case) for case in cases()})

@@ -12,15 +12,7 @@ from cryptography.x509.verification import PolicyBuilder, Store
 from lateen.identity.authority import Authority
 from lateen.identity.certificate import RequestRefused, build_request, fit_key, identity_of, new_key
 from lateen.values.names import SpiffeId
-
-NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
-REVIEWS = SpiffeId("cluster.local", "default", "reviews")
-RATINGS = SpiffeId("cluster.local", "default", "ratings")
-
-
-@pytest.fixture
-def authority(tmp_path):
-    return Authority(tmp_path / "ca", "cluster.local", lambda: NOW)
+from tests.unit.identity.names import NOW, RATINGS, REVIEWS
 
 
 def names_of(certificate):

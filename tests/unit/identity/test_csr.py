@@ -1,7 +1,6 @@
 """The authority's service and its caller, over a real socket."""
 
 import asyncio
-import datetime
 import stat
 
 import grpc
@@ -14,16 +13,10 @@ from lateen.identity.certificate import build_request, identity_of, new_key
 from lateen.identity.csr_client import CertificateUnavailable, request_chain
 from lateen.identity.csr_messages import METHOD, CertificateRequest, CertificateResponse
 from lateen.identity.csr_server import CertificateServer
-from lateen.values.names import SpiffeId
+from tests.unit.identity.names import RATINGS, REVIEWS, utc_now
 
-REVIEWS = SpiffeId("cluster.local", "default", "reviews")
-RATINGS = SpiffeId("cluster.local", "default", "ratings")
 TOKENS = {"token-of-reviews": REVIEWS, "token-of-ratings": RATINGS}
 BEARER = (("authorization", "Bearer token-of-reviews"),)
-
-
-def utc_now():
-    return datetime.datetime.now(datetime.UTC)
 
 
 def serving(tmp_path, use):

@@ -9,8 +9,7 @@ from cryptography import x509
 
 from lateen.identity.certificate import certificate_pem, key_pem, new_key
 from lateen.identity.keystore import CERTIFICATE_FILE, KEY_FILE, KeystoreError, load_or_create, write_private
-
-NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+from tests.unit.identity.names import NOW
 
 
 @pytest.fixture

@@ -14,15 +14,7 @@ from lateen.identity.certificate import build_request, identity_of, new_key
 from lateen.identity.csr_client import CertificateUnavailable
 from lateen.identity.csr_server import CertificateServer
 from lateen.identity.workload import WorkloadIdentity, judge_chain, renewal_time, retry_pause
-from lateen.values.names import SpiffeId
-
-REVIEWS = SpiffeId("cluster.local", "default", "reviews")
-RATINGS = SpiffeId("cluster.local", "default", "ratings")
-NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
-
-
-def utc_now():
-    return datetime.datetime.now(datetime.UTC)
+from tests.unit.identity.names import NOW, RATINGS, REVIEWS, utc_now
 
 
 class Clock:
@@ -33,11 +25,6 @@ class Clock:
 
     def __call__(self):
         return self.at
-
-
-@pytest.fixture
-def authority(tmp_path):
-    return Authority(tmp_path / "ca", "cluster.local", lambda: NOW)
 
 
 # --- judging the answer ----------------------------------------------------------------------------------------------
