@@ -7,14 +7,14 @@ the endpoints of the services concerned are made anew.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
-from lateen.control.holding import settle
+from lateen.control.holding import Refusal, settle, without_refused
 from lateen.control.store import internal_error
 from lateen.envoy.profile import DEFAULT_PROFILE, EnvoyProfile
-from lateen.envoy.resources import ENDPOINT, SECRET, EnvoyResource, EnvoyResources
+from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, EnvoyResource, EnvoyResources
 from lateen.envoy.secrets import translate_file_secret, translate_secret
 from lateen.envoy.translate import translate, translate_endpoints
 from lateen.findings import Finding, error
@@ -29,6 +29,7 @@ from lateen.resources.resource import Resource
 from lateen.settings import Settings
 from lateen.values.names import BUILT_IN, ResourceKey
 
+TYPES = (CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET)
 Publish = Callable[[str, EnvoyResources | None], None]
 
 
@@ -37,6 +38,25 @@ class ProxyOptions(msgspec.Struct, frozen=True):
 
     gateway_address: str = "127.0.0.1"
     access_log: str = ""
+
+
+class Draft(msgspec.Struct, frozen=True, eq=False):
+    """What the mesh would be: ``wanted`` as the files say, ``effective`` as it would hold, ``made`` for each proxy."""
+
+    wanted: tuple[Resource, ...]
+    effective: tuple[Resource, ...]
+    planner: Planner
+    made: Mapping[str, EnvoyResources]
+    findings: tuple[Finding, ...]
+
+    def resources(self) -> Iterator[tuple[str, EnvoyResource]]:
+        """Every (type URL, resource) of every proxy; what proxies share comes once."""
+        for kind in TYPES:
+            found: dict[int, EnvoyResource] = {}
+            for resources in self.made.values():
+                named = resources.by_type.get(kind, {})
+                found.update(zip(map(id, named.values()), named.values(), strict=True))
+            yield from ((kind, resource) for resource in found.values())
 
 
 class Coordinator:
@@ -72,37 +92,56 @@ class Coordinator:
 
     def update(self, resources: tuple[Resource, ...], workloads: Iterable[Workload]) -> None:
         """Bring every proxy up to what holds now."""
+        if not self.update_readiness(resources, workloads):
+            self.adopt(self.draft(resources, workloads))
+
+    def update_readiness(self, resources: tuple[Resource, ...], workloads: Iterable[Workload]) -> bool:
+        """Where nothing but readiness has changed, bring endpoints up to it. Whether that was so."""
         running = {workload.id: workload for workload in workloads}
         planner = self._planner
-        if planner is not None and resources == self._resources and _only_readiness(planner.snapshot, running):
-            self._update_endpoints(planner, running)
-            return
-        self._resources = resources
-        self.effective, waiting = settle(self.effective, resources, self._settings.domain)
-        self._planner = Planner(build_snapshot(self._settings, self.effective, running.values()))
-        self._plan_all(self._planner, waiting)
+        if planner is None or resources != self._resources or not _only_readiness(planner.snapshot, running):
+            return False
+        self._update_endpoints(planner, running)
+        return True
 
-    def _plan_all(self, planner: Planner, waiting: tuple[Finding, ...]) -> None:
-        findings = [*waiting, *planner.snapshot.findings]
+    def draft(
+        self,
+        resources: tuple[Resource, ...],
+        workloads: Iterable[Workload],
+        refused: Mapping[ResourceKey, Refusal] | None = None,
+    ) -> Draft:
+        """What every proxy would get. ``refused`` resources stay in their last version where they are as they were."""
+        wanted, kept = without_refused(self.effective, resources, refused or {})
+        effective, waiting = settle(self.effective, wanted, self._settings.domain)
+        planner = Planner(build_snapshot(self._settings, effective, workloads))
+        findings = [*kept, *waiting, *planner.snapshot.findings]
+        made: dict[str, EnvoyResources] = {}
         for workload in planner.snapshot.workloads.values():
             try:
-                findings.extend(self._plan_one(planner, workload))
+                made[workload.id], found = self._make(planner, workload)
+                findings.extend(found)
             except Exception as problem:  # one proxy that cannot be planned keeps what it has; the others go on
                 findings.append(internal_error(problem, BUILT_IN, f"the configuration of {workload.id}"))
-        for gone in self._published.keys() - planner.snapshot.workloads.keys():
+        return Draft(resources, effective, planner, made, tuple(dict.fromkeys(findings)))
+
+    def adopt(self, draft: Draft) -> None:
+        """Give every proxy what a draft says."""
+        self._resources, self.effective = draft.wanted, draft.effective
+        self._planner, self.findings = draft.planner, draft.findings
+        for proxy_id, resources in draft.made.items():
+            self._put(proxy_id, resources)
+        for gone in self._published.keys() - draft.planner.snapshot.workloads.keys():
             del self._published[gone]
             self._publish(gone, None)
-        self.findings = tuple(dict.fromkeys(findings))
 
-    def _plan_one(self, planner: Planner, workload: Workload) -> list[Finding]:
+    def _make(self, planner: Planner, workload: Workload) -> tuple[EnvoyResources, list[Finding]]:
         proxy = proxy_of(workload)
         options = self._options(workload)
         planned = planner.plan(proxy, gateway_address=options.gateway_address, access_log=options.access_log)
         secrets, problems = self._secrets(planner.snapshot, planned.plan.secrets, proxy)
         translated = translate(planned.plan, self._profile)
         named = {secret.name: secret for secret in secrets}
-        self._put(proxy.id, EnvoyResources({**translated.by_type, SECRET: named}))
-        return [*planned.findings, *problems]
+        return EnvoyResources({**translated.by_type, SECRET: named}), [*planned.findings, *problems]
 
     def _update_endpoints(self, planner: Planner, running: Mapping[str, Workload]) -> None:
         before = planner.snapshot

@@ -9,12 +9,49 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import msgspec
+
 from lateen.findings import Finding, error
 from lateen.mesh.references import SubsetReference, dangling_references, defines, subset_references
 from lateen.resources.resource import Resource
 from lateen.values.names import ResourceKey
 
 Resources = Mapping[ResourceKey, Resource]
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Envoy's reason against what comes of one version of a resource."""
+
+    resource: Resource
+    reason: str
+
+
+def without_refused(
+    before: Iterable[Resource], wanted: Iterable[Resource], refused: Mapping[ResourceKey, Refusal]
+) -> tuple[tuple[Resource, ...], tuple[Finding, ...]]:
+    """The wanted resources with the last good version, if there is one, in place of each that Envoy refuses.
+
+    A resource that has been changed since it was refused is wanted again.
+    """
+    old = {resource.key: resource for resource in before} if refused else {}
+    kept: list[Resource] = []
+    findings = []
+    for resource in wanted:
+        refusal = refused.get(resource.key)
+        if refusal is None or refusal.resource != resource:
+            kept.append(resource)
+            continue
+        last = old.get(resource.key)
+        if last is not None and last != resource:
+            kept.append(last)
+        findings.append(_refused(refusal, has_last=last is not None and last != resource))
+    return tuple(kept), tuple(findings)
+
+
+def _refused(refusal: Refusal, *, has_last: bool) -> Finding:
+    goes_on = "its last version goes on" if has_last else "it is not used"
+    message = f"Envoy refuses what comes of this {refusal.resource.key.kind}: {refusal.reason}; {goes_on}"
+    return error("refused-by-envoy", message, refusal.resource.origin, "change what Envoy names")
 
 
 def settle(

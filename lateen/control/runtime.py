@@ -20,12 +20,14 @@ from pathlib import Path
 import msgspec
 
 from lateen.control.api import serve_control
+from lateen.control.approval import Approval
 from lateen.control.coordinator import Coordinator, ProxyOptions
 from lateen.control.debounce import Debounce
 from lateen.control.last_good import LastGood, write_whole
 from lateen.control.rollout import Rollout
 from lateen.control.store import ResourceStore
 from lateen.control.tokens import TokenBook
+from lateen.control.trial import Trial
 from lateen.envoy.profile import EnvoyProfile
 from lateen.envoy.resources import EnvoyResources
 from lateen.findings import Finding, error
@@ -92,7 +94,10 @@ class ControlPlane:
         self._files: dict[str, bytes] = {}
         self._services = ResourceStore(self.options.namespace)
         self._workloads: dict[str, Workload] = {}
-        self._debounce = Debounce(self._rebuild)
+        self._debounce = Debounce(self._changed)
+        self._approval = Approval(Trial())
+        self._one_at_a_time = asyncio.Lock()
+        self._rebuilding: set[asyncio.Task[None]] = set()
         self._names: dict[str, tuple[str, ...]] | None = None
 
     def findings(self) -> tuple[Finding, ...]:
@@ -127,7 +132,7 @@ class ControlPlane:
         files = FileSource([Path(name) for name in self.options.resources], [Path(self.options.project)])
         registry = FileSource([self.run / "registry"])
         self._apply_registry(registry.changed())
-        self._take_up(files.changed())
+        await self._take_up(files.changed())
         authority = Authority(self.run / "ca", self.settings.trust_domain, lambda: datetime.datetime.now(datetime.UTC))
         certificates = CertificateServer(authority, self.tokens.identity)
         await certificates.start(self.run / "ca.sock")
@@ -160,16 +165,16 @@ class ControlPlane:
             else:
                 self._files[event.path] = event.data
 
-    def _take_up(self, events: list[FileEvent]) -> None:
+    async def _take_up(self, events: list[FileEvent]) -> None:
         """Begin with what held for the control plane before this one, then go over to what the files say now."""
         before = [FileEvent(path, data) for path, data in self._last_good.files.items()]
         now = {event.path: event for event in events}
         if any(event != now.get(event.path) for event in before):
             self._apply_files(before)
-            self._rebuild()
+            await self._rebuild()
             events = [*events, *(FileEvent(event.path, None) for event in before if event.path not in now)]
         self._apply_files(events)
-        self._rebuild()
+        await self._rebuild()
 
     def _remember(self) -> None:
         """Keep the files of which all holds; of the others, and of those that are in use still, the last good state."""
@@ -191,10 +196,33 @@ class ControlPlane:
                 self._services.apply(event)
         self._workloads = apply_registry(self._workloads, entries)
 
-    def _rebuild(self) -> None:
-        started = time.perf_counter()
-        resources = (*self._services.resources(), *self._store.resources())
-        self.coordinator.update(resources, self._workloads.values())
+    def _changed(self) -> None:
+        task = asyncio.ensure_future(self._rebuild())
+        self._rebuilding.add(task)
+        task.add_done_callback(self._rebuilt)
+
+    def _rebuilt(self, task: asyncio.Task[None]) -> None:
+        self._rebuilding.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            LOG.error("this change could not be taken up", exc_info=task.exception())
+
+    async def _rebuild(self) -> None:
+        """Bring the mesh up to what files and registry say; changes are taken up one after the other."""
+        async with self._one_at_a_time:
+            started = time.perf_counter()
+            resources = (*self._services.resources(), *self._store.resources())
+            running = tuple(self._workloads.values())
+            if not self.coordinator.update_readiness(resources, running):
+                self.coordinator.adopt(
+                    await self._approval.approved(
+                        lambda refused: self.coordinator.draft(resources, running, refused),
+                        self.coordinator.effective,
+                        resources,
+                    )
+                )
+            self._publish_change(started)
+
+    def _publish_change(self, started: float) -> None:
         self._remember()
         self._rollout.start(time.monotonic())
         self._progress.set()

