@@ -14,6 +14,7 @@ from envoy.extensions.clusters.dns.v3 import dns_cluster_pb2
 from envoy.type.v3 import percent_pb2
 
 from lateen.envoy import tls, wire
+from lateen.envoy.dynamic_dns import dynamic_dns_type
 from lateen.envoy.endpoints import load_assignment
 from lateen.envoy.profile import EnvoyProfile
 from lateen.envoy.upstream_protocol import add_protocol_options
@@ -78,6 +79,9 @@ def cluster_message(cluster: Cluster, embedded: EndpointSet | None, weighted: bo
 
 
 def _add_discovery(message: Any, cluster: Cluster) -> None:
+    if cluster.discovery is Discovery.DYNAMIC_DNS:
+        message.cluster_type.CopyFrom(dynamic_dns_type())
+        return
     if cluster.discovery in (Discovery.STRICT_DNS, Discovery.LOGICAL_DNS):
         message.cluster_type.name = "envoy.clusters.dns"
         message.cluster_type.typed_config.CopyFrom(wire.pack(_names(cluster)))
@@ -99,7 +103,7 @@ def _names(cluster: Cluster) -> Any:
 
 
 def _balancing(cluster: Cluster) -> Any:
-    if cluster.discovery is Discovery.ORIGINAL_DST:
+    if cluster.discovery in (Discovery.ORIGINAL_DST, Discovery.DYNAMIC_DNS):
         return _Message.CLUSTER_PROVIDED
     return _BALANCING[cluster.load_balancing]
 
@@ -113,7 +117,7 @@ def _add_balancing(message: Any, cluster: Cluster) -> None:
 
 def _common_balancing(cluster: Cluster, weighted: bool) -> Any:
     """Panic is off unless asked for: an endpoint that is known to be unhealthy gets nothing, few replicas or many."""
-    if cluster.discovery in (Discovery.ORIGINAL_DST, Discovery.NONE):
+    if cluster.discovery in (Discovery.ORIGINAL_DST, Discovery.DYNAMIC_DNS, Discovery.NONE):
         return None
     outlier = cluster.outlier
     minimum = outlier.min_health_percent if outlier is not None else None

@@ -8,7 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from envoy.config.core.v3 import base_pb2, substitution_format_string_pb2
 from envoy.config.listener.v3 import listener_components_pb2
+from envoy.extensions.filters.common.set_filter_state.v3 import value_pb2
+from envoy.extensions.filters.network.set_filter_state.v3 import set_filter_state_pb2
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 
 from lateen.envoy import tls, wire
@@ -21,6 +24,8 @@ from lateen.plan.model import Chain, ChainMatch, HttpChain, TcpChain
 from lateen.plan.routes import RouteTable
 
 TCP_PROXY = "envoy.filters.network.tcp_proxy"
+STATE_FILTER = "envoy.filters.network.set_filter_state"
+ALPN_STATE = "envoy.network.application_protocols"
 TLS_HANDSHAKE_LIMIT = 15.0
 NOWHERE = "BlackHoleCluster"
 
@@ -47,6 +52,7 @@ def filter_chain(chain: Chain, context: ChainContext) -> Any:
 def _match(match: ChainMatch) -> Any:
     message = listener_components_pb2.FilterChainMatch(
         prefix_ranges=[wire.cidr_range(block) for block in match.prefix_ranges],
+        source_prefix_ranges=[wire.cidr_range(block) for block in match.source_ranges],
         server_names=match.server_names,
         transport_protocol=match.transport_protocol,
         application_protocols=match.application_protocols,
@@ -61,7 +67,21 @@ def _filters(chain: Chain, context: ChainContext) -> list[Any]:
     if isinstance(chain.action, HttpChain):
         embedded = dict(context.embedded).get(chain.name)
         return [http_manager(chain.action, HttpContext(context.source, facts, context.profile, embedded))]
-    return [*network_filters(chain.action.access), _tcp_proxy(chain.action, facts)]
+    action = chain.action
+    offer = [_upstream_alpn(action.upstream_alpn)] if action.upstream_alpn else []
+    return [*network_filters(action.access), *offer, _tcp_proxy(action, facts)]
+
+
+def _upstream_alpn(names: tuple[str, ...]) -> Any:
+    """Says for this connection what TLS towards the server offers, whatever the cluster offers otherwise."""
+    value = value_pb2.FilterStateValue(
+        object_key=ALPN_STATE,
+        format_string=substitution_format_string_pb2.SubstitutionFormatString(
+            text_format_source=base_pb2.DataSource(inline_string=",".join(names))
+        ),
+    )
+    config = set_filter_state_pb2.Config(on_new_connection=[value])
+    return listener_components_pb2.Filter(name=STATE_FILTER, typed_config=wire.pack(config))
 
 
 def _tcp_proxy(chain: TcpChain, facts: ChainFacts) -> Any:
@@ -73,6 +93,8 @@ def _tcp_proxy(chain: TcpChain, facts: ChainFacts) -> Any:
         )
     else:
         message.cluster = chain.targets[0].cluster if chain.targets else NOWHERE
+    if chain.hash_source_ip:
+        message.hash_policy.add().source_ip.SetInParent()
     if chain.idle_timeout is not None:
         message.idle_timeout.CopyFrom(wire.duration(chain.idle_timeout))
     if chain.telemetry is not None:

@@ -14,11 +14,13 @@ from envoy.config.core.v3 import protocol_pb2
 from envoy.config.listener.v3 import listener_components_pb2
 from envoy.extensions.filters.http.cors.v3 import cors_pb2
 from envoy.extensions.filters.http.fault.v3 import fault_pb2
+from envoy.extensions.filters.http.grpc_web.v3 import grpc_web_pb2
 from envoy.extensions.filters.http.rbac.v3 import rbac_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 
 from lateen.envoy import mesh_headers, wire
+from lateen.envoy.dynamic_dns import DYNAMIC_DNS_FILTER, dynamic_dns_filter
 from lateen.envoy.fault import FAULT_FILTER
 from lateen.envoy.profile import EnvoyProfile
 from lateen.envoy.routes import ALLOW_FILTER, CORS_FILTER, DENY_FILTER, route_configuration
@@ -28,6 +30,7 @@ from lateen.plan.routes import RouteTable
 
 HTTP_MANAGER = "envoy.filters.network.http_connection_manager"
 ROUTER_FILTER = "envoy.filters.http.router"
+GRPC_WEB_FILTER = "envoy.filters.http.grpc_web"
 EDGE_HEADERS_TIMEOUT = 60.0
 EDGE_MAX_STREAMS = 100
 EDGE_STREAM_WINDOW = 65_536
@@ -87,6 +90,16 @@ def _allow(chain: HttpChain, context: HttpContext) -> Any:
     return _waiting(ALLOW_FILTER, rbac_pb2.RBAC())
 
 
+def _grpc_web(chain: HttpChain, context: HttpContext) -> Any:
+    return _Filter(name=GRPC_WEB_FILTER, typed_config=wire.pack(grpc_web_pb2.GrpcWeb())) if chain.grpc_web else None
+
+
+def _dynamic_dns(chain: HttpChain, context: HttpContext) -> Any:
+    if not chain.dynamic_dns:
+        return None
+    return _Filter(name=DYNAMIC_DNS_FILTER, typed_config=wire.pack(dynamic_dns_filter()))
+
+
 def _fault(chain: HttpChain, context: HttpContext) -> Any:
     return _waiting(FAULT_FILTER, fault_pb2.HTTPFault())
 
@@ -112,8 +125,12 @@ HTTP_FILTERS: tuple[FilterRow, ...] = (
     ),
     FilterRow(DENY_FILTER, "A denial beats every permission, so it is looked for first.", _deny),
     FilterRow(ALLOW_FILTER, "Then somebody has to have allowed it; before faults, which nobody else may feel.", _allow),
+    FilterRow(GRPC_WEB_FILTER, "Turns gRPC-Web into gRPC before faults answer, so that callers understand.", _grpc_web),
     FilterRow(FAULT_FILTER, "Injected faults stand for the server, so they come after all that guards it.", _fault),
     FilterRow(CORS_FILTER, "Answers preflights in the server's place; a fault may hit them as any request.", _cors),
+    FilterRow(
+        DYNAMIC_DNS_FILTER, "Waits for the address of the host that is asked for; only what goes on.", _dynamic_dns
+    ),
     FilterRow(ROUTER_FILTER, "Sends the request on; Envoy wants it last.", _router),
 )
 
@@ -140,6 +157,8 @@ def http_manager(chain: HttpChain, context: HttpContext) -> Any:
     _add_client_certificate(manager, chain)
     if chain.idle_timeout is not None:
         manager.common_http_protocol_options.idle_timeout.CopyFrom(wire.duration(chain.idle_timeout))
+    if chain.http10:
+        manager.http_protocol_options.accept_http_10 = True
     if chain.websocket:
         manager.upgrade_configs.add(upgrade_type="websocket")
     if chain.trust_edge:

@@ -35,7 +35,8 @@ def listener_message(listener: Listener, context: ChainContext) -> Any:
         address=wire.socket_address(listener.bind.address, listener.bind.port, listener.bind.netns),
         filter_chains=[filter_chain(chain, context) for chain in listener.chains],
         listener_filters=_listener_filters(listener),
-        listener_filters_timeout=wire.duration(EDGE_SNIFFING_LIMIT if _at_edge(listener) else 0),
+        listener_filters_timeout=wire.duration(_sniffing_limit(listener)),
+        continue_on_listener_filters_timeout=listener.sniffing_limit > 0,
         traffic_direction=base_pb2.OUTBOUND if outbound else base_pb2.INBOUND,
         drain_type=listener_pb2.Listener.MODIFY_ONLY if outbound else listener_pb2.Listener.DEFAULT,
     )
@@ -51,6 +52,10 @@ def listener_message(listener: Listener, context: ChainContext) -> Any:
     if listener.access_log:
         message.access_log.append(listener_logger(listener.access_log))
     return message
+
+
+def _sniffing_limit(listener: Listener) -> float:
+    return listener.sniffing_limit or (EDGE_SNIFFING_LIMIT if _at_edge(listener) else 0)
 
 
 def _at_edge(listener: Listener) -> bool:

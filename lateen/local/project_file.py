@@ -237,7 +237,7 @@ class _Builder:
             ]
         )
         for where, name, number, target, protocol in entries:
-            spoken = protocol_of_port(name) if protocol is None else parse_protocol(protocol)
+            spoken = protocol_of_port(name, number=number) if protocol is None else parse_protocol(protocol)
             if spoken is None:
                 known = ", ".join(one.value for one in Protocol if one.value)
                 self._error(
@@ -249,7 +249,10 @@ class _Builder:
             if report and spoken is Protocol.UDP:
                 self._error(where, "unsupported-protocol", "UDP does not pass through the mesh", "leave the port out")
             if report and spoken is Protocol.UNSPECIFIED and path[0] == "services":
-                message = f"the name of the port {name} says no protocol: it is carried as bytes, no HTTP route applies"
+                message = (
+                    f"the name of the port {name} says no protocol: it is told from the client's first bytes, "
+                    "and a server that speaks first is never heard"
+                )
                 self._warning(where, "unnamed-protocol", message, "call it http, grpc, tcp, or tcp-" + name)
             ports.append(Port(name, number, target, spoken))
         return tuple(ports)

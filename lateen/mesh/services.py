@@ -20,7 +20,7 @@ from lateen.resources.resource import Resource
 from lateen.resources.service_entry import ServiceEntrySpec
 from lateen.resources.workload_entry import WorkloadEntrySpec
 from lateen.settings import Settings
-from lateen.values.protocol import Protocol, parse_protocol, protocol_of_port
+from lateen.values.protocol import parse_protocol, protocol_of_port, undeclared
 
 MESH_TLS_LABEL = "security.istio.io/tlsMode"
 NO_PORT_TRANSLATION_LABEL = "experimental.istio.io/disable-gateway-port-translation"
@@ -59,7 +59,7 @@ def _kubernetes_service(resource: Resource, settings: Settings) -> Service:
         ServicePort(
             name=port.name,
             number=port.port,
-            protocol=protocol_of_port(port.name, port.app_protocol or "", port.protocol or "TCP"),
+            protocol=protocol_of_port(port.name, port.app_protocol or "", port.protocol or "TCP", port.port),
             target=port.target_port if port.target_port is not None else port.port,
         )
         for port in spec.ports
@@ -94,7 +94,7 @@ def _entry_services(resource: Resource) -> list[Service]:
         ServicePort(
             name=port.name,
             number=port.number,
-            protocol=parse_protocol(port.protocol or "") or Protocol.UNSPECIFIED,
+            protocol=(parse_protocol(port.protocol) if port.protocol else None) or undeclared(port.number),
             target=port.target_port or port.number,
         )
         for port in spec.ports

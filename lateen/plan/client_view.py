@@ -8,11 +8,13 @@ from __future__ import annotations
 import msgspec
 
 from lateen.mesh.model import MeshSnapshot, Service
+from lateen.mesh.routing import BoundHost, mesh_hosts
 from lateen.mesh.traffic_policy import destination_policy
 from lateen.mesh.visibility import exported
 from lateen.plan.clusters import Cluster, EndpointSet
 from lateen.plan.destinations import plan_destinations
 from lateen.plan.model import Destinations
+from lateen.plan.outbound_policy import outbound_policy
 from lateen.plan.outbound_routes import sidecar_tables
 from lateen.plan.route_building import Reading
 from lateen.plan.routes import RouteTable
@@ -22,10 +24,13 @@ from lateen.values.protocol import Protocol
 class ClientView(msgspec.Struct, frozen=True):
     """What a client sees of the mesh: the same for all proxies of a namespace, but for labels that a route asks for.
 
+    ``services`` stand oldest first; ``bound`` are the hosts of VirtualServices for sidecars, in order of precedence.
+
     Without namespaces a view belongs to one proxy, as services have other addresses for each.
     """
 
     services: tuple[Service, ...]
+    bound: tuple[BoundHost, ...]
     destinations: Destinations
     route_tables: tuple[RouteTable, ...]
 
@@ -35,18 +40,25 @@ def client_view(snapshot: MeshSnapshot, reading: Reading, *, with_routes: bool) 
     namespace = reading.client_namespace
     services = tuple(
         service
-        for _, service in sorted(snapshot.services.items())
+        for service in sorted(snapshot.services.values(), key=_precedence)
         if exported(service.export_to, service.namespace, namespace)
     )
     clusters: list[Cluster] = []
     endpoints: list[EndpointSet] = []
     for service in services:
         policy = destination_policy(snapshot, namespace, reading.client_labels, service)
-        own_clusters, own_endpoints = plan_destinations(snapshot, service, policy, namespace)
+        own_clusters, own_endpoints = plan_destinations(snapshot, service, policy, namespace, sniffs=with_routes)
         clusters.extend(own_clusters)
         endpoints.extend(own_endpoints)
-    tables = sidecar_tables(snapshot, reading, services) if with_routes else ()
-    return ClientView(services, Destinations(tuple(clusters), tuple(endpoints)), tables)
+    bound = mesh_hosts(snapshot, namespace) if with_routes else ()
+    outside = outbound_policy(snapshot, namespace, reading.client_labels)
+    tables = sidecar_tables(snapshot, reading, services, bound, outside) if with_routes else ()
+    return ClientView(services, bound, Destinations(tuple(clusters), tuple(endpoints)), tables)
+
+
+def _precedence(service: Service) -> tuple[bool, str, str]:
+    """Oldest first; those without a time of creation after the others, by host name."""
+    return (not service.creation, service.creation, service.hostname)
 
 
 def name_table(snapshot: MeshSnapshot) -> dict[str, tuple[str, ...]]:

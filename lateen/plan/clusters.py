@@ -19,6 +19,7 @@ class Discovery(enum.Enum):
     STRICT_DNS = "strict_dns"
     LOGICAL_DNS = "logical_dns"
     ORIGINAL_DST = "original_dst"
+    DYNAMIC_DNS = "dynamic_dns"
     NONE = "none"
 
 

@@ -40,7 +40,15 @@ OUTSIDE = Bind("")
 """Leave from wherever the machine would: what does not stay within the mesh, by IPv4 or IPv6."""
 MESH_ALPN_HTTP1 = ("istio-http/1.1", "istio", "http/1.1")
 MESH_ALPN_HTTP2 = ("istio-h2", "istio", "h2")
+MESH_ALPN_SNIFFED = ("istio-h2", "istio-http/1.1", "istio")
+"""Says HTTP but not of which version: the server chooses none of these, and reads the version from the first bytes."""
 MESH_ALPN_TCP = ("istio",)
+_MESH_ALPN = {
+    "http1": MESH_ALPN_HTTP1,
+    "http2": MESH_ALPN_HTTP2,
+    "client": MESH_ALPN_SNIFFED,
+    "tcp": MESH_ALPN_TCP,
+}
 _BALANCERS = {
     "ROUND_ROBIN": LoadBalancing.ROUND_ROBIN,
     "LEAST_REQUEST": LoadBalancing.LEAST_REQUEST,
@@ -56,9 +64,17 @@ _DISCOVERY = {
 
 
 def plan_destinations(
-    snapshot: MeshSnapshot, service: Service, policy: DestinationPolicy | None, client_namespace: str
+    snapshot: MeshSnapshot,
+    service: Service,
+    policy: DestinationPolicy | None,
+    client_namespace: str,
+    *,
+    sniffs: bool = True,
 ) -> tuple[list[Cluster], list[EndpointSet]]:
-    """The clusters of one service: one for each port, and one more for each subset of it."""
+    """The clusters of one service: one for each port, and one more for each subset of it.
+
+    ``sniffs``: the client tells HTTP from other bytes where a port's protocol is not declared, as sidecars do.
+    """
     clusters: list[Cluster] = []
     endpoints: list[EndpointSet] = []
     members = snapshot.members.get(service.hostname, ())
@@ -67,7 +83,7 @@ def plan_destinations(
             continue
         for subset in (None, *(policy.subsets if policy else ())):
             blocks = blocks_for(policy, port.number, subset.name if subset else "")
-            cluster = _cluster(snapshot, service, port, subset, policy, blocks, client_namespace)
+            cluster = _cluster(snapshot, service, port, subset, policy, blocks, client_namespace, sniffs)
             clusters.append(cluster)
             if cluster.discovery is not Discovery.ORIGINAL_DST:
                 endpoints.append(_endpoint_set(snapshot, cluster.name, port, subset, members))
@@ -82,9 +98,10 @@ def _cluster(
     policy: DestinationPolicy | None,
     blocks: PolicyBlocks,
     client_namespace: str,
+    sniffs: bool,
 ) -> Cluster:
     subset_name = subset.name if subset else ""
-    protocol = _upstream_protocol(port, blocks.connection_pool)
+    protocol = _upstream_protocol(port, blocks.connection_pool, sniffs)
     balancing = _balancing(blocks.load_balancer)
     discovery = Discovery.ORIGINAL_DST if balancing is LoadBalancing.PROVIDED else _DISCOVERY[service.resolution]
     origin = subset.origin if subset else (policy.origin if policy else service.origin)
@@ -110,14 +127,17 @@ def _cluster(
     )
 
 
-def _upstream_protocol(port: ServicePort, pool: ConnectionPoolSettings | None) -> str:
+def _upstream_protocol(port: ServicePort, pool: ConnectionPoolSettings | None, sniffs: bool) -> str:
+    """Where the protocol is not declared, as the client spoke; gateways, which cannot know, speak HTTP/1.1 there."""
     http = pool.http if pool else None
-    if not port.protocol.is_http:
+    undeclared = port.protocol is Protocol.UNSPECIFIED
+    if not port.protocol.is_http and not undeclared:
         return "tcp"
     if http is not None and http.use_client_protocol:
         return "client"
-    upgraded = http is not None and http.h2_upgrade_policy == "UPGRADE"
-    return "http2" if port.protocol.is_http2 or upgraded else "http1"
+    if port.protocol.is_http2 or (http is not None and http.h2_upgrade_policy == "UPGRADE"):
+        return "http2"
+    return "client" if undeclared and sniffs else "http1"
 
 
 def _balancing(settings: LoadBalancerSettings | None) -> LoadBalancing:
@@ -230,7 +250,7 @@ def _mesh_tls(
         for member in members
         if member.service_account
     }
-    alpn = {"http1": MESH_ALPN_HTTP1, "http2": MESH_ALPN_HTTP2}.get(protocol, MESH_ALPN_TCP)
+    alpn = _MESH_ALPN[protocol]
     return ClientTls(
         origin=origin,
         certificate=WORKLOAD_CERTIFICATE,

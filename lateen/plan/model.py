@@ -40,6 +40,8 @@ class HttpChain(msgspec.Struct, frozen=True, cache_hash=True, tag=True):
     ``forwarded_client_cert``: sanitize, append_forward, sanitize_set. ``trust_edge``: this is where outside clients
     arrive (their address is the peer's, mesh-internal headers are dropped).
     ``mesh_headers``: ``add`` (client side of a mesh hop), ``take`` (read after mTLS, then remove) or ``drop``.
+    ``grpc_web``: gRPC-Web is turned into gRPC. ``http10``: HTTP/1.0 is accepted. ``dynamic_dns``: routes may lead to
+    clusters that look the request's host up.
     """
 
     stat_prefix: str
@@ -55,6 +57,9 @@ class HttpChain(msgspec.Struct, frozen=True, cache_hash=True, tag=True):
     has_cors: bool = False
     idle_timeout: float | None = None
     websocket: bool = True
+    grpc_web: bool = False
+    http10: bool = False
+    dynamic_dns: bool = False
 
 
 class TcpTarget(msgspec.Struct, frozen=True):
@@ -63,20 +68,30 @@ class TcpTarget(msgspec.Struct, frozen=True):
 
 
 class TcpChain(msgspec.Struct, frozen=True, cache_hash=True, tag=True):
-    """Pass bytes on to one of the weighted clusters."""
+    """Pass bytes on to one of the weighted clusters.
+
+    ``upstream_alpn`` takes the place of what a cluster would offer in its TLS handshake; ``hash_source_ip`` balances
+    by the client's address.
+    """
 
     stat_prefix: str
     targets: tuple[TcpTarget, ...]
     access: AccessPolicy = AccessPolicy()
     telemetry: Telemetry | None = None
     idle_timeout: float | None = None
+    upstream_alpn: tuple[str, ...] = ()
+    hash_source_ip: bool = False
 
 
 class ChainMatch(msgspec.Struct, frozen=True):
-    """Which connections a chain takes; empty fields match all. ``transport_protocol`` is ``tls`` or ``raw_buffer``."""
+    """Which connections a chain takes; empty fields match all. ``transport_protocol`` is ``tls`` or ``raw_buffer``.
+
+    ``prefix_ranges`` are blocks of destination addresses, ``source_ranges`` of the client's.
+    """
 
     destination_port: int | None = None
     prefix_ranges: tuple[str, ...] = ()
+    source_ranges: tuple[str, ...] = ()
     server_names: tuple[str, ...] = ()
     transport_protocol: str = ""
     application_protocols: tuple[str, ...] = ()
@@ -95,9 +110,10 @@ class Chain(msgspec.Struct, frozen=True, cache_hash=True):
 class Listener(msgspec.Struct, frozen=True, cache_hash=True):
     """One listening socket, or (``bind_to_port`` False) a virtual one reached by ``use_original_dst`` of another.
 
-    ``original_dst``: restore the destination before the redirect. ``inspect_tls``/``inspect_http``: sniff first bytes.
-    ``direction`` is ``inbound`` or ``outbound``. ``at_edge``: strangers connect here, who have to
-    say soon what they want.
+    ``original_dst``: restore the destination before the redirect. ``inspect_tls``/``inspect_http``: sniff first
+    bytes, for at most ``sniffing_limit`` seconds (0: without limit), after which the connection counts as opaque.
+    ``direction`` is ``inbound`` or ``outbound``. ``at_edge``: strangers connect here, who have to say soon what they
+    want.
     """
 
     name: str
@@ -111,6 +127,7 @@ class Listener(msgspec.Struct, frozen=True, cache_hash=True):
     original_dst: bool = False
     inspect_tls: bool = False
     inspect_http: bool = False
+    sniffing_limit: float = 0.0
     access_log: str = ""
     at_edge: bool = False
 

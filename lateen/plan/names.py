@@ -5,6 +5,8 @@ from __future__ import annotations
 PASSTHROUGH = "PassthroughCluster"
 MESH_PASSTHROUGH = "PassthroughCluster-mesh"
 BLACK_HOLE = "BlackHoleCluster"
+DYNAMIC_DNS = "AllowAnyDynamicDNSCluster"
+PASSTHROUGH_CHAIN = "PassthroughFilterChain"
 INBOUND_PASSTHROUGH = "InboundPassthroughCluster"
 VIRTUAL_OUTBOUND = "virtualOutbound"
 VIRTUAL_INBOUND = "virtualInbound"
@@ -14,6 +16,12 @@ INBOUND_PORT = 15006
 
 def outbound_cluster(port: int, subset: str, hostname: str) -> str:
     return f"outbound|{port}|{subset}|{hostname}"
+
+
+def outbound_parts(cluster: str) -> tuple[int, str, str]:
+    """Port, subset and host name of an outbound cluster."""
+    _, port, subset, hostname = cluster.split("|")
+    return int(port), subset, hostname
 
 
 def inbound_cluster(port: int) -> str:

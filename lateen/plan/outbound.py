@@ -1,90 +1,225 @@
 """The outbound listeners of a sidecar: what the application calls.
 
-Comes in: the proxy, its network and the services that it sees. Goes out: ``Listener`` values. With redirected traffic
-one catching listener hands over to virtual listeners, as in Istio; in the loopback network each address and port has a
-listener of its own.
+Comes in: the proxy, its network and what it sees of the mesh. Goes out: ``Listener`` values and findings. With
+redirected traffic one catching listener hands over to virtual listeners, as in Istio: HTTP at any address
+(``0.0.0.0_PORT``), as its host decides; everything else at the addresses of its service (``ADDRESS_PORT``). In the
+loopback network each address and port has a listener of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import ipaddress
 
-from lateen.mesh.addresses import in_loopback_view
+from msgspec.structs import replace
+
+from lateen.findings import Finding, warning
 from lateen.mesh.model import MeshSnapshot, Service, ServicePort
+from lateen.mesh.routing import MESH_GATEWAY, virtual_services_for
 from lateen.plan import names
+from lateen.plan.client_view import ClientView
 from lateen.plan.clusters import Cluster, Discovery
+from lateen.plan.listener_draft import RAW, ListenerDraft, http_protocols
 from lateen.plan.model import Chain, ChainMatch, HttpChain, Listener, TcpChain, TcpTarget, Telemetry
-from lateen.plan.proxy import ANY, Bind, LoopbackNetwork, Proxy, workload_netns
+from lateen.plan.outbound_policy import DYNAMIC_DNS, outbound_policy
+from lateen.plan.outbound_routes import sniffed_table_name
+from lateen.plan.proxy import ANY, Bind, LoopbackNetwork, NamespacesNetwork, Proxy, workload_netns
+from lateen.plan.route_building import Reading
+from lateen.plan.routes import RouteTable
+from lateen.plan.service_addresses import blocks, listening_addresses, takes_any_address
+from lateen.plan.tcp_routes import TcpRoute, service_chain, tcp_routes, tls_routes
+from lateen.settings import Settings
 from lateen.values.names import BUILT_IN
 from lateen.values.protocol import Protocol
 
 
 def outbound_listeners(
-    snapshot: MeshSnapshot, proxy: Proxy, services: Iterable[Service], telemetry: Telemetry
-) -> list[Listener]:
-    """Everything that the application's calls meet, in order of address."""
-    listeners = _service_listeners(snapshot, proxy, services, telemetry)
-    if isinstance(proxy.network, LoopbackNetwork):
-        return listeners
-    return [_virtual_outbound(snapshot, proxy, telemetry), *listeners]
-
-
-def _service_listeners(
-    snapshot: MeshSnapshot, proxy: Proxy, services: Iterable[Service], telemetry: Telemetry
-) -> list[Listener]:
-    listeners: dict[str, Listener] = {}
-    loopback = isinstance(proxy.network, LoopbackNetwork)
-    for service in services:
+    snapshot: MeshSnapshot, proxy: Proxy, view: ClientView, telemetry: Telemetry
+) -> tuple[list[Listener], list[Finding]]:
+    """Everything that the application's calls meet, in order of address, and services that are in each other's way."""
+    planning = _Outbound(snapshot, proxy, view, telemetry)
+    for service in view.services:
         for port in service.ports:
-            if port.protocol is Protocol.UDP:
-                continue
-            addresses = _addresses(proxy, service)
-            if port.protocol.is_http and not loopback:
-                addresses = (ANY,)
-            for address in addresses:
-                name = f"{address}_{port.number}"
-                if name not in listeners:
-                    listeners[name] = _service_listener(snapshot, proxy, name, address, service, port, telemetry)
-    return [listeners[name] for name in sorted(listeners)]
+            if port.protocol is not Protocol.UDP:
+                planning.add(service, port)
+    listeners = planning.listeners()
+    if not isinstance(proxy.network, LoopbackNetwork):
+        listeners.insert(0, planning.virtual_outbound())
+    return listeners, planning.findings
 
 
-def _addresses(proxy: Proxy, service: Service) -> tuple[str, ...]:
-    """Where a service is called by this proxy: the virtual address, and those that the user gave."""
-    if isinstance(proxy.network, LoopbackNetwork):
-        return (in_loopback_view(service.address, proxy.network.prefix),) if service.address else ()
-    given = tuple(address for address in service.addresses if "/" not in address)
-    return (*((service.address,) if service.address else ()), *given)
+ANYTHING = ChainMatch()
+_NOWHERE = TcpChain(names.BLACK_HOLE, (TcpTarget(names.BLACK_HOLE),))
 
 
-def _service_listener(
-    snapshot: MeshSnapshot,
-    proxy: Proxy,
-    name: str,
-    address: str,
-    service: Service,
-    port: ServicePort,
-    telemetry: Telemetry,
-) -> Listener:
-    loopback = isinstance(proxy.network, LoopbackNetwork)
-    if port.protocol.is_http:
-        action: HttpChain | TcpChain = outbound_http(str(port.number), telemetry)
-    else:
-        cluster = names.outbound_cluster(port.number, "", service.hostname)
-        action = TcpChain(f"outbound_{port.number}", (TcpTarget(cluster),), telemetry=telemetry)
-    chains: tuple[Chain, ...] = (Chain(name, ChainMatch(), action, service.origin),)
-    if port.protocol.is_http and not loopback:
-        chains = (_to_mesh_addresses(snapshot, telemetry), *chains)
-    return Listener(
-        name=name,
-        bind=Bind(address, port.number, "" if loopback else workload_netns(proxy)),
-        direction="outbound",
-        chains=chains,
-        origin=service.origin,
-        bind_to_port=loopback,
+class _Outbound:
+    """Puts the listeners of one proxy together; services come oldest first."""
+
+    def __init__(self, snapshot: MeshSnapshot, proxy: Proxy, view: ClientView, telemetry: Telemetry) -> None:
+        self._snapshot, self._proxy, self._telemetry = snapshot, proxy, telemetry
+        self._is_loopback = isinstance(proxy.network, LoopbackNetwork)
+        self._is_namespaced = isinstance(proxy.network, NamespacesNetwork)
+        self._policy = outbound_policy(snapshot, proxy.namespace, proxy.labels)
+        self._level4 = tuple(bound for bound in view.bound if bound.resource.spec.tls or bound.resource.spec.tcp)
+        self._drafts: dict[str, ListenerDraft] = {}
+        self.findings: list[Finding] = []
+
+    def listeners(self) -> list[Listener]:
+        return [draft.listener(self._snapshot.settings) for _, draft in sorted(self._drafts.items())]
+
+    def add(self, service: Service, port: ServicePort) -> None:
+        """Let the proxy listen for one port of a service."""
+        everywhere = port.protocol.is_http and not self._is_loopback
+        addresses = () if everywhere else listening_addresses(self._proxy, service)
+        ranges = () if everywhere or self._is_loopback else blocks(service)
+        for address in addresses:
+            for chain in self._chains(service, port, address, ()):
+                self._put(address, service, port, chain)
+        if everywhere or ranges or takes_any_address(self._proxy, service):
+            by_name = bool(addresses) and not ranges
+            for chain in self._chains(service, port, ANY, ranges, only_by_name=by_name):
+                self._put(ANY, service, port, chain)
+
+    def _put(self, address: str, service: Service, port: ServicePort, chain: Chain) -> None:
+        name = f"{address}_{port.number}"
+        if name not in self._drafts:
+            self._drafts[name] = self._draft(name, address, port)
+        earlier = self._drafts[name].add(chain)
+        if earlier is not None:
+            self.findings.append(
+                warning(
+                    "conflicting-listener",
+                    f"{service.hostname} at {address} port {port.number} cannot be told from {earlier}, which came "
+                    "first and takes its traffic",
+                    chain.origin,
+                    "give one of them another port or addresses of its own",
+                )
+            )
+
+    def _draft(self, name: str, address: str, port: ServicePort) -> ListenerDraft:
+        """A new listener. In namespaces, calls to workloads pass as they are: they name no service."""
+        netns = "" if self._is_loopback else workload_netns(self._proxy)
+        fallback = self._fallback(address)
+        bind = Bind(address, port.number, netns)
+        draft = ListenerDraft(name, bind, fallback, is_open=address == ANY, bind_to_port=self._is_loopback)
+        if address == ANY and self._is_namespaced:
+            draft.add(self._to_mesh_addresses())
+            draft.add(self._to_nowhere("unknown-service"))
+        return draft
+
+    # --- chains ------------------------------------------------------------------------------------------------------
+
+    def _chains(
+        self, service: Service, port: ServicePort, address: str, ranges: tuple[str, ...], *, only_by_name: bool = False
+    ) -> list[Chain]:
+        """The chains of one port at one address. ``only_by_name``: no more than what names its host itself."""
+        protocol = port.protocol
+        chains: list[Chain] = []
+        if protocol.is_http or protocol is Protocol.UNSPECIFIED:
+            chains += self._http_chains(service, port, address, ranges)
+        resources = virtual_services_for(self._level4, service.hostname)
+        reading = Reading(MESH_GATEWAY, port.number, self._proxy.namespace, self._proxy.labels)
+        routes: list[TcpRoute] = []
+        if protocol.is_tls or protocol is Protocol.UNSPECIFIED:
+            routes += tls_routes(self._snapshot, resources, reading, self._telemetry)
+        if not protocol.is_http and not (protocol.is_tls or only_by_name):
+            routes += tcp_routes(self._snapshot, resources, reading, self._telemetry)
+        if self._needs_own(port, routes, only_by_name):
+            action = service_chain(self._snapshot, service, port, reading, self._telemetry)
+            servers = (service.hostname,) if protocol.is_tls and address == ANY else ()
+            routes.append(TcpRoute(service.hostname if address == ANY else "", action, service.origin, servers))
+        chains += [_chain(f"{address}_{port.number}", route, ranges) for route in routes]
+        return chains
+
+    def _needs_own(self, port: ServicePort, routes: list[TcpRoute], only_by_name: bool) -> bool:
+        """Whether bytes go to the service itself where no route takes them."""
+        if port.protocol.is_http:
+            return False
+        if port.protocol.is_tls:
+            return not routes
+        return not only_by_name and not any(route.catches_all for route in routes)
+
+    def _http_chains(self, service: Service, port: ServicePort, address: str, ranges: tuple[str, ...]) -> list[Chain]:
+        """HTTP by its host. In namespaces once more for virtual addresses, where other bytes are not passed on."""
+        sniffed = port.protocol is Protocol.UNSPECIFIED and address != ANY
+        action = outbound_http(
+            sniffed_table_name(service, port) if sniffed else str(port.number),
+            self._telemetry,
+            grpc_web=port.protocol is Protocol.GRPC_WEB,
+            http10=self._snapshot.settings.http10,
+            dynamic_dns=self._policy.looks_up_hosts,
+        )
+        name = f"{address}_{port.number}"
+        chains = [Chain(name, ChainMatch(prefix_ranges=ranges), action, service.origin)]
+        if address == ANY and self._is_namespaced:
+            virtual = ChainMatch(prefix_ranges=(self._snapshot.settings.service_network,))
+            chains.append(Chain(f"{name}-virtual-address", virtual, action, service.origin))
+        return chains
+
+    # --- what no service takes ---------------------------------------------------------------------------------------
+
+    def _fallback(self, address: str) -> Chain:
+        """Connections that no chain takes pass on, unless their address is one that only the mesh knows."""
+        virtual = ipaddress.ip_network(self._snapshot.settings.service_network)
+        mesh_only = self._is_namespaced and ipaddress.ip_address(address) in virtual
+        known_alone = self._is_loopback or mesh_only
+        return self._to(names.PASSTHROUGH_CHAIN, names.BLACK_HOLE if known_alone else self._policy.tcp_cluster)
+
+    def _to(self, name: str, cluster: str, match: ChainMatch = ANYTHING) -> Chain:
+        return Chain(name, match, TcpChain(cluster, (TcpTarget(cluster),), telemetry=self._telemetry), BUILT_IN)
+
+    def _to_nowhere(self, name: str) -> Chain:
+        """Virtual addresses of no service must not leave the machine."""
+        match = ChainMatch(prefix_ranges=(self._snapshot.settings.service_network,))
+        return Chain(name, match, _NOWHERE, BUILT_IN)
+
+    def _to_mesh_addresses(self) -> Chain:
+        match = ChainMatch(prefix_ranges=(self._snapshot.settings.pod_network,))
+        return self._to("to-workload-address", names.MESH_PASSTHROUGH, match)
+
+    def virtual_outbound(self) -> Listener:
+        """Catches what no service listener takes: loops, the world outside, and, in namespaces, workload addresses and
+        virtual addresses of no service, which must not leave the machine."""
+        settings = self._snapshot.settings
+        loop = ChainMatch(destination_port=names.OUTBOUND_PORT)
+        chains = [Chain("virtualOutbound-blackhole", loop, _NOWHERE, BUILT_IN)]
+        if self._is_namespaced:
+            chains += [self._to_mesh_addresses(), self._to_nowhere("virtualOutbound-unknown-service")]
+        looks_up = self._policy.looks_up_hosts
+        if looks_up:
+            host = self._policy.virtual_host()
+            table = RouteTable(host.name, (host,))
+            action = replace(outbound_http("", self._telemetry, dynamic_dns=True), inline=table)
+            match = ChainMatch(transport_protocol=RAW, application_protocols=http_protocols(settings))
+            chains.append(Chain("virtualOutbound-catchall-http", match, action, BUILT_IN))
+        return Listener(
+            name=names.VIRTUAL_OUTBOUND,
+            bind=Bind(ANY, names.OUTBOUND_PORT, workload_netns(self._proxy)),
+            direction="outbound",
+            chains=tuple(chains),
+            default_chain=self._to("virtualOutbound-catchall-tcp", self._policy.tcp_cluster),
+            origin=BUILT_IN,
+            use_original_dst=True,
+            inspect_tls=looks_up,
+            inspect_http=looks_up,
+            sniffing_limit=settings.protocol_detection_timeout,
+        )
+
+
+def _chain(listener: str, route: TcpRoute, ranges: tuple[str, ...]) -> Chain:
+    match = ChainMatch(
+        prefix_ranges=route.subnets or ranges, source_ranges=route.source_subnets, server_names=route.server_names
     )
+    return Chain(f"{listener}-{route.name}" if route.name else listener, match, route.action, route.origin)
 
 
-def outbound_http(route_table: str, telemetry: Telemetry) -> HttpChain:
+def outbound_http(
+    route_table: str,
+    telemetry: Telemetry,
+    *,
+    grpc_web: bool = False,
+    http10: bool = False,
+    dynamic_dns: bool = False,
+) -> HttpChain:
     """How a sidecar speaks HTTP for its application towards the mesh."""
     return HttpChain(
         stat_prefix=f"outbound_{route_table}",
@@ -93,53 +228,20 @@ def outbound_http(route_table: str, telemetry: Telemetry) -> HttpChain:
         mesh_headers="add",
         has_fault=True,
         has_cors=True,
+        grpc_web=grpc_web,
+        http10=http10,
+        dynamic_dns=dynamic_dns,
     )
 
 
-def _to_mesh_addresses(snapshot: MeshSnapshot, telemetry: Telemetry) -> Chain:
-    """Calls to a workload's own address pass as they are: they name no service, so no route applies."""
-    action = TcpChain(names.MESH_PASSTHROUGH, (TcpTarget(names.MESH_PASSTHROUGH),), telemetry=telemetry)
-    match = ChainMatch(prefix_ranges=(snapshot.settings.pod_network,))
-    return Chain("to-workload-address", match, action, BUILT_IN)
-
-
-def _virtual_outbound(snapshot: MeshSnapshot, proxy: Proxy, telemetry: Telemetry) -> Listener:
-    """Catches what no service listener takes: loops, workload addresses, virtual addresses of no service (they must
-    not leave the machine), and the world outside."""
-    unknown = names.PASSTHROUGH if snapshot.settings.outbound_policy == "ALLOW_ANY" else names.BLACK_HOLE
-    loop = Chain(
-        "virtualOutbound-blackhole",
-        ChainMatch(destination_port=names.OUTBOUND_PORT),
-        TcpChain(names.BLACK_HOLE, (TcpTarget(names.BLACK_HOLE),)),
-        BUILT_IN,
-    )
-    unowned = Chain(
-        "virtualOutbound-unknown-service",
-        ChainMatch(prefix_ranges=(snapshot.settings.service_network,)),
-        TcpChain(names.BLACK_HOLE, (TcpTarget(names.BLACK_HOLE),)),
-        BUILT_IN,
-    )
-    outside = Chain(
-        "virtualOutbound-catchall-tcp",
-        ChainMatch(),
-        TcpChain(unknown, (TcpTarget(unknown),), telemetry=telemetry),
-        BUILT_IN,
-    )
-    return Listener(
-        name=names.VIRTUAL_OUTBOUND,
-        bind=Bind(ANY, names.OUTBOUND_PORT, workload_netns(proxy)),
-        direction="outbound",
-        chains=(loop, _to_mesh_addresses(snapshot, telemetry), unowned),
-        default_chain=outside,
-        origin=BUILT_IN,
-        use_original_dst=True,
-    )
-
-
-def passthrough_clusters(proxy: Proxy) -> list[Cluster]:
+def passthrough_clusters(proxy: Proxy, settings: Settings) -> list[Cluster]:
     """The clusters that stand in every sidecar: the outside, workload addresses, and nowhere."""
-    return [
+    clusters = [
         Cluster(names.BLACK_HOLE, Discovery.NONE, BUILT_IN),
         Cluster(names.PASSTHROUGH, Discovery.ORIGINAL_DST, BUILT_IN, protocol="client", source=Bind("")),
         Cluster(names.MESH_PASSTHROUGH, Discovery.ORIGINAL_DST, BUILT_IN),
     ]
+    if settings.outbound_policy == DYNAMIC_DNS:
+        outside = Bind("")
+        clusters.append(Cluster(names.DYNAMIC_DNS, Discovery.DYNAMIC_DNS, BUILT_IN, protocol="client", source=outside))
+    return clusters

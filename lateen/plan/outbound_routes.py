@@ -1,6 +1,9 @@
-"""The route tables of a sidecar's outbound side: one for each port on which some service that it sees speaks HTTP.
+"""The route tables of a sidecar's outbound side.
 
-Comes in: the snapshot, who reads it, the services it sees. Goes out: ``RouteTable`` values, for delivery by RDS.
+Comes in: the snapshot, who reads it, the services it sees, oldest first. Goes out: ``RouteTable`` values, for delivery
+by RDS: ``PORT`` for each port on which some service speaks HTTP, with all hosts of that port, and ``HOST:PORT`` for
+each port whose protocol is not declared, where the address alone says which service is meant. Of several virtual hosts
+that want one domain the first one has it.
 """
 
 from __future__ import annotations
@@ -8,53 +11,115 @@ from __future__ import annotations
 import msgspec
 
 from lateen.mesh.addresses import in_loopback_view
-from lateen.mesh.model import MeshSnapshot, Service
-from lateen.mesh.routing import BoundHost, mesh_hosts, virtual_service_for
+from lateen.mesh.model import MeshSnapshot, Service, ServicePort
+from lateen.mesh.routing import BoundHost
+from lateen.mesh.visibility import host_matches
 from lateen.plan import names
-from lateen.plan.matching import RouteMatch
+from lateen.plan.outbound_policy import OutboundPolicy
 from lateen.plan.route_building import Reading, build_routes, default_route
-from lateen.plan.routes import DirectResponse, Forward, Route, RouteTable, VirtualHost, WeightedCluster
-from lateen.values.names import BUILT_IN
+from lateen.plan.routes import Route, RouteTable, VirtualHost
+from lateen.values.names import Origin
+from lateen.values.protocol import Protocol
+
+UNREGISTERED_PORT = 80
+"""Hosts of VirtualServices that are in no registry are served on this port, as in Istio."""
 
 
-def sidecar_tables(snapshot: MeshSnapshot, reading: Reading, services: tuple[Service, ...]) -> tuple[RouteTable, ...]:
-    """One route table for each port on which some service speaks HTTP."""
-    bound = mesh_hosts(snapshot, reading.client_namespace)
+def sniffed_table_name(service: Service, port: ServicePort) -> str:
+    """The route table of a port whose protocol is not declared."""
+    return f"{service.hostname}:{port.number}"
+
+
+def sidecar_tables(
+    snapshot: MeshSnapshot,
+    reading: Reading,
+    services: tuple[Service, ...],
+    bound: tuple[BoundHost, ...],
+    policy: OutboundPolicy,
+) -> tuple[RouteTable, ...]:
+    """The tables of all ports. ``bound``: the hosts of VirtualServices, in order of precedence."""
+    hosts = _Hosts(snapshot, reading, services, bound)
     by_port: dict[int, list[Service]] = {}
+    sniffed: list[tuple[Service, ServicePort]] = []
+    declared: set[int] = set()
     for service in services:
         for port in service.ports:
-            if port.protocol.is_http:
+            undeclared = port.protocol is Protocol.UNSPECIFIED
+            if port.protocol.is_http or undeclared:
                 by_port.setdefault(port.number, []).append(service)
-    return tuple(
-        _table(snapshot, msgspec.structs.replace(reading, port=port), found, bound)
-        for port, found in sorted(by_port.items())
-    )
+            if undeclared:
+                sniffed.append((service, port))
+            if port.protocol.is_http or (undeclared and service.external):
+                declared.add(port.number)
+    tables = [hosts.port_table(number, by_port[number], policy) for number in sorted(declared)]
+    tables += [hosts.sniffed_table(service, port) for service, port in sniffed]
+    return tuple(tables)
 
 
-def _table(
-    snapshot: MeshSnapshot, reading: Reading, services: list[Service], bound: tuple[BoundHost, ...]
-) -> RouteTable:
-    taken: set[str] = set()
-    hosts: list[VirtualHost] = []
-    for service in services:
-        resource = virtual_service_for(bound, service.hostname)
-        routes = build_routes(snapshot, resource, reading) if resource is not None else []
-        if resource is None:
-            cluster = names.outbound_cluster(reading.port, "", service.hostname)
-            routes = [default_route(cluster, service.origin)]
-        origin = resource.origin if resource is not None else service.origin
-        domains = _free(_domains(snapshot, service, reading), taken)
-        hosts.append(VirtualHost(f"{service.hostname}:{reading.port}", domains, tuple(routes), origin))
-    known = {service.hostname for service in services}
-    for entry in bound:
-        domains = _free(_plain_domains(entry.host, reading.port), taken)
-        if entry.host in known or not domains or entry.host in snapshot.services:
-            continue
-        routes = build_routes(snapshot, entry.resource, reading)
-        if routes:
-            hosts.append(VirtualHost(f"{entry.host}:{reading.port}", domains, tuple(routes), entry.resource.origin))
-    hosts.append(_catch_all(snapshot))
-    return RouteTable(str(reading.port), tuple(hosts))
+class _Hosts:
+    """Makes virtual hosts for one client."""
+
+    def __init__(
+        self, snapshot: MeshSnapshot, reading: Reading, services: tuple[Service, ...], bound: tuple[BoundHost, ...]
+    ) -> None:
+        self._snapshot, self._reading = snapshot, reading
+        known = {service.hostname for service in services}
+        self._unknown = tuple(entry for entry in bound if entry.host not in known)
+        self._wildcards = tuple(entry for entry in bound if entry.host.startswith("*"))
+        self._exact: dict[str, list[BoundHost]] = {}
+        for entry in bound:
+            if not entry.host.startswith("*"):
+                self._exact.setdefault(entry.host, []).append(entry)
+
+    def port_table(self, number: int, services: list[Service], policy: OutboundPolicy) -> RouteTable:
+        reading = msgspec.structs.replace(self._reading, port=number)
+        taken: set[str] = set()
+        hosts: list[VirtualHost] = []
+        used: set[str] = set()
+        for service in services:
+            routes, origin, resource = self._routes(service, reading)
+            used.add(resource)
+            domains = _free(_domains(self._snapshot, service, reading), taken)
+            if domains:
+                hosts.append(VirtualHost(f"{service.hostname}:{number}", domains, routes, origin))
+        hosts.extend(self._unregistered(services, reading, taken, used))
+        hosts.append(policy.virtual_host())
+        return RouteTable(str(number), tuple(hosts))
+
+    def sniffed_table(self, service: Service, port: ServicePort) -> RouteTable:
+        name = sniffed_table_name(service, port)
+        routes, origin, _ = self._routes(service, msgspec.structs.replace(self._reading, port=port.number))
+        return RouteTable(name, (VirtualHost(name, ("*",), routes, origin),))
+
+    def _routes(self, service: Service, reading: Reading) -> tuple[tuple[Route, ...], Origin, str]:
+        """The routes of the first VirtualService that has any for this client, and its key; else straight on."""
+        exact = self._exact.get(service.hostname, ())
+        for entry in (*exact, *(entry for entry in self._wildcards if host_matches(entry.host, service.hostname))):
+            if entry.resource.spec.http:
+                routes = build_routes(self._snapshot, entry.resource, reading)
+                if routes:
+                    return tuple(routes), entry.resource.origin, str(entry.resource.key)
+        cluster = names.outbound_cluster(reading.port, "", service.hostname)
+        return (default_route(cluster, service.origin),), service.origin, ""
+
+    def _unregistered(
+        self, services: list[Service], reading: Reading, taken: set[str], used: set[str]
+    ) -> list[VirtualHost]:
+        """Hosts of VirtualServices that no service has: beside a service's host in one that is used on this port, and
+        of all others on port 80."""
+        found = []
+        for entry in self._unknown:
+            here = str(entry.resource.key) in used
+            if not (here or reading.port == UNREGISTERED_PORT):
+                continue
+            if any(host_matches(entry.host, service.hostname) for service in services):
+                continue
+            domains = _free(_plain_domains(entry.host, reading.port), taken)
+            routes = build_routes(self._snapshot, entry.resource, reading) if domains else []
+            if routes:
+                origin = entry.resource.origin
+                found.append(VirtualHost(f"{entry.host}:{reading.port}", domains, tuple(routes), origin))
+        return found
 
 
 def _free(domains: tuple[str, ...], taken: set[str]) -> tuple[str, ...]:
@@ -82,12 +147,3 @@ def _domains(snapshot: MeshSnapshot, service: Service, reading: Reading) -> tupl
     if reading.loopback_prefix and service.address:
         forms.append(in_loopback_view(service.address, reading.loopback_prefix))
     return tuple(form for plain in forms for form in (plain, f"{plain}:{reading.port}"))
-
-
-def _catch_all(snapshot: MeshSnapshot) -> VirtualHost:
-    """Hosts that the mesh does not know: passed on, or refused, as the outbound policy says."""
-    if snapshot.settings.outbound_policy == "ALLOW_ANY":
-        action = Forward((WeightedCluster(names.PASSTHROUGH, 1),))
-        return VirtualHost("allow_any", ("*",), (Route("allow_any", RouteMatch(), action, BUILT_IN),), BUILT_IN)
-    route = Route("block_all", RouteMatch(), DirectResponse(502), BUILT_IN)
-    return VirtualHost("block_all", ("*",), (route,), BUILT_IN)

@@ -46,7 +46,7 @@ class Planner:
         """The plan of one proxy. ``gateway_address`` is where a gateway's servers listen unless they say."""
         if proxy.type is ProxyType.GATEWAY:
             return self._gateway(proxy, gateway_address, access_log)
-        return Planned(self._sidecar(proxy, access_log))
+        return self._sidecar(proxy, access_log)
 
     def move_to(self, snapshot: MeshSnapshot) -> None:
         """Go on with a snapshot that differs in the members of services alone: everything but endpoints stays."""
@@ -81,7 +81,7 @@ class Planner:
             self._views[key] = client_view(self.snapshot, reading, with_routes=is_sidecar)
         return self._views[key]
 
-    def _sidecar(self, proxy: Proxy, access_log: str) -> ProxyPlan:
+    def _sidecar(self, proxy: Proxy, access_log: str) -> Planned:
         snapshot, view = self.snapshot, self._view(proxy)
         tags = _own_tags(proxy)
         outgoing = Telemetry("source", tags, access_log)
@@ -89,14 +89,16 @@ class Planner:
         access = access_policy(snapshot, proxy.namespace, proxy.labels)
         workload = snapshot.workloads.get(proxy.id)
         inbound_listeners, clusters, endpoints = inbound(snapshot, proxy, workload, access, incoming)
-        return ProxyPlan(
+        outbound, findings = outbound_listeners(snapshot, proxy, view, outgoing)
+        plan = ProxyPlan(
             proxy=proxy,
-            listeners=(*outbound_listeners(snapshot, proxy, view.services, outgoing), *inbound_listeners),
+            listeners=(*outbound, *inbound_listeners),
             route_tables=view.route_tables,
-            clusters=(*passthrough_clusters(proxy), *clusters),
+            clusters=(*passthrough_clusters(proxy, snapshot.settings), *clusters),
             endpoints=tuple(endpoints),
             shared=view.destinations,
         )
+        return Planned(plan, tuple(findings))
 
     def _service_tags(self, proxy: Proxy) -> tuple[tuple[str, str], ...]:
         """The service that a workload's own telemetry reports for."""
@@ -114,7 +116,7 @@ class Planner:
             proxy=proxy,
             listeners=tuple(parts.listeners),
             route_tables=tuple(parts.tables),
-            clusters=tuple(passthrough_clusters(proxy)[:1]),
+            clusters=tuple(passthrough_clusters(proxy, self.snapshot.settings)[:1]),
             endpoints=(),
             secrets=_distinct(parts.secrets),
             shared=view.destinations,

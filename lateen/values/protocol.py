@@ -39,6 +39,7 @@ class Protocol(enum.Enum):
 
 _HTTP2 = frozenset({Protocol.HTTP2, Protocol.GRPC, Protocol.GRPC_WEB})
 _HTTP = _HTTP2 | {Protocol.HTTP}
+_SERVER_FIRST_PORTS = frozenset({25, 53, 3306, 27017})
 _BY_NAME = {protocol.value.lower(): protocol for protocol in Protocol if protocol.value}
 _BY_APP_PROTOCOL = {
     "kubernetes.io/h2c": Protocol.HTTP2,
@@ -52,17 +53,22 @@ def parse_protocol(text: str) -> Protocol | None:
     return _BY_NAME.get(text.lower()) if text else Protocol.UNSPECIFIED
 
 
-def protocol_of_port(name: str, app_protocol: str = "", transport: str = "TCP") -> Protocol:
+def protocol_of_port(name: str, app_protocol: str = "", transport: str = "TCP", number: int = 0) -> Protocol:
     """What a service port speaks: UDP by transport, else ``appProtocol``, else the name up to its first dash.
 
-    A name that says nothing gives UNSPECIFIED.
+    Where those say nothing, ports of well-known protocols whose server speaks first are TCP, the others UNSPECIFIED.
     """
     if transport.upper() == "UDP":
         return Protocol.UDP
     if app_protocol:
         known = _BY_APP_PROTOCOL.get(app_protocol.lower()) or _BY_NAME.get(app_protocol.lower())
-        return known or Protocol.UNSPECIFIED
+        return known or undeclared(number)
     lowered = name.lower()
     if lowered == "grpc-web" or lowered.startswith("grpc-web-"):
         return Protocol.GRPC_WEB
-    return _BY_NAME.get(lowered.partition("-")[0], Protocol.UNSPECIFIED)
+    return _BY_NAME.get(lowered.partition("-")[0]) or undeclared(number)
+
+
+def undeclared(number: int) -> Protocol:
+    """What a port is taken for whose protocol nobody says: TCP where the server is known to speak first."""
+    return Protocol.TCP if number in _SERVER_FIRST_PORTS else Protocol.UNSPECIFIED
