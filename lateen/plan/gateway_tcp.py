@@ -15,7 +15,7 @@ from lateen.mesh.model import MeshSnapshot
 from lateen.mesh.routing import gateway_virtual_services
 from lateen.mesh.visibility import full_host, host_matches, hosts_overlap
 from lateen.plan import layer4_routes
-from lateen.plan.model import Chain, ChainMatch, TcpChain, TcpTarget, Telemetry
+from lateen.plan.model import Chain, ChainMatch, TcpChain, Telemetry
 from lateen.plan.proxy import Proxy
 from lateen.plan.route_building import Reading
 from lateen.plan.tls import ServerTls
@@ -92,7 +92,8 @@ class TcpGateway:
 
     def _action(self, placed: PlacedServer, resource: Resource, entries: tuple[L4RouteDestination, ...]) -> TcpChain:
         targets = layer4_routes.targets(self._snapshot, resource, entries, placed.port)
-        return TcpChain(_stat_prefix(targets, resource), targets, telemetry=self._telemetry)
+        prefix = layer4_routes.stat_prefix(targets, resource)
+        return layer4_routes.passing(self._snapshot, targets, prefix, self._reading(placed), self._telemetry)
 
     def _reading(self, placed: PlacedServer) -> Reading:
         return Reading(placed.gateway, placed.port, self._proxy.namespace, self._proxy.labels)
@@ -125,7 +126,3 @@ class TcpGateway:
 
 def _chain_name(placed: PlacedServer, number: int) -> str:
     return f"{placed.server.port.name}.{placed.gateway}.{number}"
-
-
-def _stat_prefix(targets: tuple[TcpTarget, ...], resource: Resource) -> str:
-    return targets[0].cluster if len(targets) == 1 else f"{resource.key.name}.{resource.key.namespace}"

@@ -1,8 +1,7 @@
-"""TLS and TCP routes of VirtualServices, as one client or gateway meets them, and what a chain of bytes does.
+"""TLS and TCP routes of VirtualServices, as one sidecar meets them.
 
 Comes in: VirtualServices in order of precedence and the place where they are read. Goes out: ``TcpRoute`` values in
-order, first match first. What the place decides (``port``, ``gateways``, ``sourceLabels``, ``sourceNamespace``, all of
-which must hold) is decided here; server names and address blocks are left to Envoy. Nothing is built after a TCP route
+order, first match first: server names and address blocks, which are left to Envoy. Nothing is built after a TCP route
 that takes everything.
 """
 
@@ -13,24 +12,13 @@ from collections.abc import Iterable
 import msgspec
 
 from lateen.mesh.model import MeshSnapshot, Service, ServicePort
-from lateen.mesh.routing import MESH_GATEWAY, gateway_names, qualified_gateway
-from lateen.mesh.traffic_policy import PolicyBlocks, blocks_for, destination_policy
-from lateen.mesh.visibility import selects
-from lateen.plan import names
+from lateen.plan import layer4_routes, names
 from lateen.plan.model import TcpChain, TcpTarget, Telemetry
-from lateen.plan.route_building import Reading, destination_cluster
+from lateen.plan.route_building import Reading
 from lateen.resources.resource import Resource
-from lateen.resources.virtual_service import (
-    L4MatchAttributes,
-    L4RouteDestination,
-    TlsMatchAttributes,
-    VirtualServiceSpec,
-)
+from lateen.resources.virtual_service import TcpRoute as TcpRouteEntry
+from lateen.resources.virtual_service import TlsRoute, VirtualServiceSpec
 from lateen.values.names import Origin
-from lateen.values.protocol import Protocol
-
-OPAQUE_ALPN = ("istio",)
-"""What mesh TLS offers for bytes towards a port whose protocol is not declared: the server must not look for HTTP."""
 
 
 class TcpRoute(msgspec.Struct, frozen=True):
@@ -57,9 +45,9 @@ def tls_routes(
         spec: VirtualServiceSpec = resource.spec
         for index, route in enumerate(spec.tls):
             for number, match in enumerate(route.match):
-                if _applies(resource, match, reading):
+                if layer4_routes.applies(resource, match, reading):
                     place = f"spec.tls[{index}].match[{number}]"
-                    action = _action(snapshot, resource, route.route, reading, telemetry)
+                    action = _action(snapshot, resource, route, reading, telemetry)
                     servers = () if "*" in match.sni_hosts else tuple(host.lower() for host in match.sni_hosts)
                     found.append(
                         TcpRoute(
@@ -82,12 +70,12 @@ def tcp_routes(
         spec: VirtualServiceSpec = resource.spec
         for index, route in enumerate(spec.tcp):
             field = f"spec.tcp[{index}]"
-            action = _action(snapshot, resource, route.route, reading, telemetry)
-            if not route.match and reading.gateway in gateway_names(resource):
+            action = _action(snapshot, resource, route, reading, telemetry)
+            if not route.match and layer4_routes.applies(resource, None, reading):
                 found.append(TcpRoute(_name(resource, f"tcp[{index}]"), action, resource.origin_at(field)))
                 return found
             for number, match in enumerate(route.match):
-                if not _applies(resource, match, reading):
+                if not layer4_routes.applies(resource, match, reading):
                     continue
                 tcp = TcpRoute(
                     _name(resource, f"tcp[{index}].{number}"),
@@ -108,86 +96,16 @@ def service_chain(
 ) -> TcpChain:
     """What holds for a port without a route: its own cluster."""
     cluster = names.outbound_cluster(port.number, "", service.hostname)
-    return _chain(snapshot, (TcpTarget(cluster),), cluster, reading, telemetry)
+    return layer4_routes.passing(snapshot, (TcpTarget(cluster),), cluster, reading, telemetry)
 
 
 def _name(resource: Resource, place: str) -> str:
     return f"{resource.key.name}.{resource.key.namespace}.{place}"
 
 
-def _applies(resource: Resource, match: L4MatchAttributes | TlsMatchAttributes, reading: Reading) -> bool:
-    """Decide the parts of a match that the place decides."""
-    gateways = {qualified_gateway(name, resource.key.namespace) for name in match.gateways}
-    if reading.gateway not in (gateways or gateway_names(resource)) or (match.port and match.port != reading.port):
-        return False
-    if reading.gateway != MESH_GATEWAY:
-        return True
-    if match.source_namespace and match.source_namespace != reading.client_namespace:
-        return False
-    return selects(match.source_labels, reading.client_labels)
-
-
-# --- what is done ----------------------------------------------------------------------------------------------------
-
-
 def _action(
-    snapshot: MeshSnapshot,
-    resource: Resource,
-    entries: tuple[L4RouteDestination, ...],
-    reading: Reading,
-    telemetry: Telemetry,
+    snapshot: MeshSnapshot, resource: Resource, route: TlsRoute | TcpRouteEntry, reading: Reading, telemetry: Telemetry
 ) -> TcpChain:
-    """The weighted destinations; where there are several, those without weight get nothing."""
-    targets = [
-        TcpTarget(
-            destination_cluster(snapshot, entry.destination, resource.key.namespace, reading.port), entry.weight or 0
-        )
-        for entry in entries
-    ]
-    if len(targets) == 1:
-        return _chain(snapshot, (TcpTarget(targets[0].cluster),), targets[0].cluster, reading, telemetry)
-    weighted = tuple(target for target in targets if target.weight > 0)
-    return _chain(snapshot, weighted, f"{resource.key.name}.{resource.key.namespace}", reading, telemetry)
-
-
-def _chain(
-    snapshot: MeshSnapshot, targets: tuple[TcpTarget, ...], stat_prefix: str, reading: Reading, telemetry: Telemetry
-) -> TcpChain:
-    """What the first destination's policy says of connections holds for all of them."""
-    towards = [_towards(snapshot, target.cluster, reading) for target in targets]
-    first = towards[0].blocks if towards else PolicyBlocks()
-    pool, balancer = first.connection_pool, first.load_balancer
-    hashing = balancer.consistent_hash if balancer else None
-    return TcpChain(
-        stat_prefix,
-        targets,
-        telemetry=telemetry,
-        idle_timeout=pool.tcp.idle_timeout if pool and pool.tcp else None,
-        upstream_alpn=OPAQUE_ALPN if any(one.is_sniffed_in_mesh for one in towards) else (),
-        hash_source_ip=bool(hashing and hashing.use_source_ip),
-    )
-
-
-class _Towards(msgspec.Struct, frozen=True):
-    """One destination: its service, its port (None: unknown here) and the policy that holds for calls to it."""
-
-    service: Service | None = None
-    port: ServicePort | None = None
-    blocks: PolicyBlocks = PolicyBlocks()
-
-    @property
-    def is_sniffed_in_mesh(self) -> bool:
-        """Whether a sidecar there would look for HTTP in what comes over mesh TLS."""
-        if self.service is None or self.port is None or self.port.protocol is not Protocol.UNSPECIFIED:
-            return False
-        tls = self.blocks.tls
-        return tls.mode == "ISTIO_MUTUAL" if tls is not None else not self.service.external
-
-
-def _towards(snapshot: MeshSnapshot, cluster: str, reading: Reading) -> _Towards:
-    number, subset, host = names.outbound_parts(cluster)
-    service = snapshot.services.get(host)
-    if service is None:
-        return _Towards()
-    policy = destination_policy(snapshot, reading.client_namespace, reading.client_labels, service)
-    return _Towards(service, service.port(number), blocks_for(policy, number, subset))
+    targets = layer4_routes.targets(snapshot, resource, route.route, reading.port)
+    prefix = layer4_routes.stat_prefix(targets, resource)
+    return layer4_routes.passing(snapshot, targets, prefix, reading, telemetry)

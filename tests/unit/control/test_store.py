@@ -83,4 +83,4 @@ def test_a_field_that_is_not_done_yet_is_refused_and_not_ignored():
     )
     assert store.resources() == ()
     (finding,) = [found for found in store.findings() if found.is_error]
-    assert (finding.code, finding.origin.line) == ("unsupported-field", 5)
+    assert (finding.code, finding.origin.line) == ("unsupported-field", 6)
