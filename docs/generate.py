@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from docs.coverage import coverage
 from lateen.resources.support import UNSUPPORTED
 
 HEAD = """# Supported resources
@@ -46,8 +47,9 @@ def supported_fields() -> str:
 
 
 def main() -> None:
-    target = Path(__file__).parent / "reference" / "fields.md"
-    target.write_text(supported_fields())
+    folder = Path(__file__).parent / "reference"
+    (folder / "fields.md").write_text(supported_fields())
+    (folder / "coverage.md").write_text(coverage())
 
 
 if __name__ == "__main__":

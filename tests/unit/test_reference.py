@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from docs.coverage import unknown_marks
 from docs.generate import supported_fields
 
 ROOT = Path(__file__).parents[2]
@@ -10,3 +11,7 @@ ROOT = Path(__file__).parents[2]
 def test_the_list_of_fields_is_the_codes_own():
     written = (ROOT / "docs" / "reference" / "fields.md").read_text()
     assert written == supported_fields(), "run: python -m docs.generate"
+
+
+def test_tests_name_fields_that_exist():
+    assert unknown_marks() == []
