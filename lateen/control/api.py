@@ -93,7 +93,9 @@ def _json(value: object, status: int = 200) -> Response:
 
 def application(plane: ControlPlane) -> Starlette:
     async def findings(_: Request) -> Response:
-        return _json({"findings": [finding_entry(finding) for finding in plane.findings()]})
+        return _json(
+            {"findings": [finding_entry(finding) for finding in plane.findings()], "settled": plane.is_settled}
+        )
 
     async def gateways(_: Request) -> Response:
         return _json({"gateways": gateway_entries(plane)})

@@ -18,6 +18,11 @@ class Debounce:
         self._timer: asyncio.TimerHandle | None = None
         self._first = 0.0
 
+    @property
+    def pending(self) -> bool:
+        """Whether ``act`` is still to be called for a trigger."""
+        return self._timer is not None
+
     def trigger(self) -> None:
         """Something changed."""
         loop = asyncio.get_running_loop()

@@ -67,6 +67,11 @@ class Rollout:
             self._give(proxy_id, resources)
         self._target[proxy_id] = given if given is not None and not _differ(given, resources) else resources
 
+    @property
+    def done(self) -> bool:
+        """Whether every proxy has been given all that it should have."""
+        return self._step is None
+
     def start(self, now: float) -> None:
         """Begin anew with what is aimed at. What still waits since an earlier change does not wait longer for it."""
         if self._step is None or self._step is Step.REMOVE:

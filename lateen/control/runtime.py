@@ -100,6 +100,11 @@ class ControlPlane:
         self._rebuilding: set[asyncio.Task[None]] = set()
         self._names: dict[str, tuple[str, ...]] | None = None
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether all that was seen of files and registry has gone out; what Envoys make of it, the status tells."""
+        return not (self._debounce.pending or self._rebuilding) and self._rollout.done
+
     def findings(self) -> tuple[Finding, ...]:
         """Everything that is wrong now: in files, in what they mean together, and in what an Envoy refuses."""
         refused = dict.fromkeys(_refusal(rejection) for _, rejection in self.status.rejections())

@@ -137,6 +137,8 @@ class Mesh:
         until(lambda: not seen(), "the mark is gone")
 
         def synced() -> bool:
+            if not self.control("/v1/findings")["settled"]:
+                return False
             states = [
                 kind["state"] in ("SYNCED", "NOT SENT")
                 for proxy in self.control("/v1/proxies")["proxies"]
