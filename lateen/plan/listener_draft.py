@@ -3,15 +3,20 @@
 Comes in: chains, oldest service first. Goes out: one ``Listener``. HTTP and bytes on one socket are told apart by the
 first bytes. Envoy refuses chains that match alike, so what an earlier chain takes is cut out of a later one; a chain of
 which nothing is left is a conflict, and the earlier one stands.
+
+Envoy looks for a chain by address block, then server name, transport protocol and application protocol, and never goes
+back: having found the narrowest block, it forgets the wider ones. So what is to hold in a narrower block too is said
+for it once more, and so is what is to hold for bytes that are not TLS beside HTTP.
 """
 
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable, Iterator
 
 from msgspec.structs import replace
 
-from lateen.plan.model import Chain, ChainMatch, HttpChain, Listener
+from lateen.plan.model import Chain, ChainMatch, HttpChain, Listener, TcpChain
 from lateen.plan.proxy import Bind
 from lateen.settings import Settings
 from lateen.values.names import Origin
@@ -39,15 +44,18 @@ class ListenerDraft:
         self._chains: list[Chain] = []
         self._taken: dict[_Place, Chain] = {}
 
-    def add(self, chain: Chain) -> Origin | None:
+    def add(self, chain: Chain, others: Iterable[str] = ()) -> Origin | None:
         """Take a chain in, without what earlier ones took; where nothing of it is left, the origin of who took it.
 
-        HTTP chains with the same route table are one.
+        HTTP chains with the same route table are one. ``others``: blocks of addresses that chains of the same service
+        name; where they lie within this chain's, it holds there too.
         """
         match, is_http = chain.match, isinstance(chain.action, HttpChain)
-        left: dict[tuple[str, ...], list[str]] = {}
+        left: dict[tuple[bool, tuple[str, ...]], list[str]] = {}
         earlier = chain
-        for prefix in dict.fromkeys(_block(text) for text in match.prefix_ranges or ("",)):
+        own = [_block(text) for text in match.prefix_ranges or ("",)]
+        narrower = [block for block in map(_block, others) if any(_within(block, wide) for wide in own)]
+        for prefix in dict.fromkeys((*own, *narrower)):
             free = []
             for server in dict.fromkeys(match.server_names or ("",)):
                 owner = self._taken.setdefault((prefix, match.source_ranges, server, is_http), chain)
@@ -56,8 +64,8 @@ class ListenerDraft:
                 elif earlier is chain:
                     earlier = owner
             if free:
-                left.setdefault(tuple(free), []).append(prefix)
-        for number, (servers, prefixes) in enumerate(left.items()):
+                left.setdefault((prefix == "", tuple(free)), []).append(prefix)
+        for number, ((_, servers), prefixes) in enumerate(left.items()):
             rest = replace(match, prefix_ranges=_named(prefixes), server_names=_named(servers))
             self._chains.append(replace(chain, name=f"{chain.name}-{number}" if number else chain.name, match=rest))
         return None if left or self._shares(earlier, chain) else earlier.origin
@@ -80,15 +88,20 @@ class ListenerDraft:
         """What became of it."""
         speaks_http = any(isinstance(chain.action, HttpChain) for chain in self._chains)
         sniffs = speaks_http and (self._is_open or not all(isinstance(c.action, HttpChain) for c in self._chains))
-        chains = tuple(_sniffed(chain, settings) for chain in self._chains) if sniffs else tuple(self._chains)
-        takes_all = any(chain.match == ChainMatch() for chain in chains)
+        opaque = next((c for c in self._chains if c.match == ChainMatch() and isinstance(c.action, TcpChain)), None)
+        takes_all = any(chain.match == ChainMatch() for chain in self._chains)
+        default: Chain | None
+        if sniffs:
+            chains, default = tuple(_sniffed(self._chains, settings)), opaque or self._fallback
+        else:
+            chains, default = tuple(self._chains), (None if takes_all else self._fallback)
         return Listener(
             name=self._name,
             bind=self._bind,
             direction="outbound",
             chains=chains,
             origin=self._chains[0].origin,
-            default_chain=None if takes_all else self._fallback,
+            default_chain=default,
             bind_to_port=self._bind_to_port,
             inspect_tls=sniffs or any(chain.match.server_names for chain in chains),
             inspect_http=sniffs,
@@ -96,11 +109,21 @@ class ListenerDraft:
         )
 
 
-def _sniffed(chain: Chain, settings: Settings) -> Chain:
-    if not isinstance(chain.action, HttpChain):
-        return chain
+def _sniffed(chains: Iterable[Chain], settings: Settings) -> Iterator[Chain]:
+    """The chains where HTTP is told by the first bytes, but for one that takes all bytes: that is the default."""
+    http = [chain for chain in chains if isinstance(chain.action, HttpChain)]
+    blocks = {prefix for chain in http for prefix in chain.match.prefix_ranges or ("",)}
     protocols = http_protocols(settings)
-    return replace(chain, match=replace(chain.match, transport_protocol=RAW, application_protocols=protocols))
+    for chain in chains:
+        match = chain.match
+        if isinstance(chain.action, HttpChain):
+            yield replace(chain, match=replace(match, transport_protocol=RAW, application_protocols=protocols))
+        elif match != ChainMatch():
+            yield chain
+            beside = [prefix for prefix in match.prefix_ranges or ("",) if prefix in blocks]
+            if beside and not match.server_names:
+                raw = replace(match, prefix_ranges=_named(beside), transport_protocol=RAW)
+                yield replace(chain, name=f"{chain.name}-raw", match=raw)
 
 
 def http_protocols(settings: Settings) -> tuple[str, ...]:
@@ -114,3 +137,11 @@ def _named(texts: tuple[str, ...] | list[str]) -> tuple[str, ...]:
 
 def _block(text: str) -> str:
     return str(ipaddress.ip_network(text, strict=False)) if text else ""
+
+
+def _within(block: str, wide: str) -> bool:
+    """Whether a block of addresses lies within another; an empty one is every address."""
+    if not wide or not block:
+        return not wide
+    inner, outer = ipaddress.ip_network(block), ipaddress.ip_network(wide)
+    return inner.version == outer.version and inner.subnet_of(outer)  # type: ignore[arg-type]

@@ -28,7 +28,7 @@ from lateen.plan.routes import RouteTable
 from lateen.plan.service_addresses import blocks, listening_addresses, takes_any_address
 from lateen.plan.tcp_routes import TcpRoute, service_chain, tcp_routes, tls_routes
 from lateen.settings import Settings
-from lateen.values.names import BUILT_IN
+from lateen.values.names import BUILT_IN, Origin
 from lateen.values.protocol import Protocol
 
 
@@ -72,28 +72,28 @@ class _Outbound:
         addresses = () if everywhere else listening_addresses(self._proxy, service)
         ranges = () if everywhere or self._is_loopback else blocks(service)
         for address in addresses:
-            for chain in self._chains(service, port, address, ()):
-                self._put(address, service, port, chain)
+            self._put(address, service, port, self._chains(service, port, address, ()))
         if everywhere or ranges or takes_any_address(self._proxy, service):
             by_name = bool(addresses) and not ranges
-            for chain in self._chains(service, port, ANY, ranges, only_by_name=by_name):
-                self._put(ANY, service, port, chain)
+            self._put(ANY, service, port, self._chains(service, port, ANY, ranges, only_by_name=by_name))
 
-    def _put(self, address: str, service: Service, port: ServicePort, chain: Chain) -> None:
+    def _put(self, address: str, service: Service, port: ServicePort, chains: list[Chain]) -> None:
         name = f"{address}_{port.number}"
-        if name not in self._drafts:
+        if name not in self._drafts and chains:
             self._drafts[name] = self._draft(name, address, port)
-        earlier = self._drafts[name].add(chain)
-        if earlier is not None:
-            self.findings.append(
-                warning(
-                    "conflicting-listener",
-                    f"{service.hostname} at {address} port {port.number} cannot be told from {earlier}, which came "
-                    "first and takes its traffic",
-                    chain.origin,
-                    "give one of them another port or addresses of its own",
+        blocks_of_all = [block for chain in chains for block in chain.match.prefix_ranges]
+        for chain in chains:
+            earlier = self._drafts[name].add(chain, blocks_of_all)
+            if earlier is not None and not _same_resource(earlier, chain.origin):
+                self.findings.append(
+                    warning(
+                        "conflicting-listener",
+                        f"{service.hostname} at {address} port {port.number} cannot be told from {earlier}, which came "
+                        "first and takes its traffic",
+                        chain.origin,
+                        "give one of them another port or addresses of its own",
+                    )
                 )
-            )
 
     def _draft(self, name: str, address: str, port: ServicePort) -> ListenerDraft:
         """A new listener. In namespaces, calls to workloads pass as they are: they name no service."""
@@ -203,6 +203,10 @@ class _Outbound:
             inspect_http=looks_up,
             sniffing_limit=settings.protocol_detection_timeout,
         )
+
+
+def _same_resource(one: Origin, other: Origin) -> bool:
+    return (one.kind, one.namespace, one.name) == (other.kind, other.namespace, other.name)
 
 
 def _chain(listener: str, route: TcpRoute, ranges: tuple[str, ...]) -> Chain:

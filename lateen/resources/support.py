@@ -11,7 +11,6 @@ from lateen.findings import Finding, error
 from lateen.resources.checks.metadata import DRY_RUN, FALSE
 from lateen.resources.fields import set_fields
 from lateen.resources.resource import Resource
-from lateen.resources.virtual_service import VirtualServiceSpec
 from lateen.values.network import is_resource_name
 from lateen.values.protocol import Protocol, parse_protocol
 
@@ -158,13 +157,6 @@ def _virtual_service(resource: Resource) -> list[Finding]:
     for path, shape, value in set_fields(resource.spec):
         if shape == "http[].match[].headers" and any(name.startswith("@request.auth") for name in value):
             found.append(_refusal(resource, path, "matching on JWT claims"))
-    spec: VirtualServiceSpec = resource.spec
-    if "mesh" in (spec.gateways or ("mesh",)):
-        found += [
-            _refusal(resource, f"spec.{name}", f"{name} routes for sidecars", "name Gateways alone in gateways")
-            for name in ("tls", "tcp")
-            if getattr(spec, name)
-        ]
     return found
 
 
