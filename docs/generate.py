@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
+from msgspec.structs import fields
+
 from docs.coverage import coverage
+from lateen.resources.mesh_config import MeshConfigSpec
+from lateen.resources.mesh_support import DEFAULT_CONFIG, REFUSED, WITHOUT_EFFECT
+from lateen.resources.proxy_config import DefaultConfig
 from lateen.resources.support import UNSUPPORTED
 
 HEAD = """# Supported resources
@@ -40,16 +46,58 @@ Where Lateen differs from Istio on purpose:
 def supported_fields() -> str:
     """The page ``docs/reference/fields.md``."""
     rows = []
-    for kind, fields in sorted(UNSUPPORTED.items()):
-        listed = ", ".join(f"`{field}`" for field in sorted(fields)) or "none"
+    for kind, refused in sorted(UNSUPPORTED.items()):
+        listed = ", ".join(f"`{field}`" for field in sorted(refused)) or "none"
         rows.append(f"| {kind} | {listed} |\n")
     return HEAD + "".join(rows) + "| Service, Secret | none |\n" + VALUES
+
+
+MESH_CONFIG = """# MeshConfig
+
+Generated from the code (`python -m docs.generate`). Options of the whole mesh, as in Istio. They stand
+
+- in `lateen.yaml`, as `meshConfig:`,
+- in a file of their own: `lateen up --mesh-config FILE`, also of `lateen xds` and `lateen validate`,
+- or as a document with `apiVersion: mesh.istio.io/v1alpha1` and `kind: MeshConfig` among the resources.
+
+An edit takes effect as it is saved; only `trustDomain` needs a new start, as certificates are of it. Where there are
+several, the one in the first file by name holds; each other one is a finding. What is wrong keeps the last good one.
+A MeshConfig wins over `mesh:` of `lateen.yaml`. `outboundTrafficPolicy: {}` means REGISTRY_ONLY, as in Istio.
+
+In the code, single values are in `snapshot.settings` and blocks in `snapshot.mesh_config`.
+
+Fields that work: %s.
+
+Refused, with an error; the whole document is not used then:
+
+| Field | Why |
+|---|---|
+%s
+Without effect here; each is a warning, and the rest holds:
+
+| Field | Why |
+|---|---|
+%s"""
+
+
+def mesh_config() -> str:
+    """The page ``docs/reference/mesh-config.md``."""
+    without = {**WITHOUT_EFFECT, **{f"defaultConfig.{name}": why for name, why in DEFAULT_CONFIG.items()}}
+    config = [f"defaultConfig.{field.encode_name}" for field in fields(DefaultConfig)]
+    known = [field.encode_name for field in fields(MeshConfigSpec) if field.encode_name != "defaultConfig"]
+    working = ", ".join(f"`{name}`" for name in (*known, *config) if name not in REFUSED and name not in without)
+    return MESH_CONFIG % (working, _rows(REFUSED), _rows(without))
+
+
+def _rows(reasons: Mapping[str, str]) -> str:
+    return "".join(f"| `{name}` | {why} |\n" for name, why in sorted(reasons.items()))
 
 
 def main() -> None:
     folder = Path(__file__).parent / "reference"
     (folder / "fields.md").write_text(supported_fields())
     (folder / "coverage.md").write_text(coverage())
+    (folder / "mesh-config.md").write_text(mesh_config())
 
 
 if __name__ == "__main__":

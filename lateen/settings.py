@@ -15,6 +15,10 @@ class Settings(msgspec.Struct, frozen=True):
     ``outbound_policy``: ALLOW_ANY, REGISTRY_ONLY or ALLOW_ANY_DYNAMIC_DNS. ``protocol_detection_timeout``: how long a
     port of unknown protocol waits for the client's first bytes before it counts as TCP; 0 waits for ever.
     ``http10``: HTTP/1.0 is accepted.
+    What a MeshConfig says takes the place of these (``mesh/mesh_config.py``): read them from ``snapshot.settings``.
+    ``inbound_policy``: LOCALHOST (the application is reached at 127.0.0.1) or PASSTHROUGH (at the workload's address).
+    ``dns_refresh`` None: Envoy's default. ``*_export_to`` hold where a resource says nothing.
+    ``trust_domain_is_fixed``: certificates of the trust domain are in use, so that it cannot be another.
     """
 
     trust_domain: str = "cluster.local"
@@ -28,3 +32,13 @@ class Settings(msgspec.Struct, frozen=True):
     service_network: str = "240.240.0.0/16"
     pod_network: str = "240.241.0.0/16"
     scope_gateways: bool = False
+    inbound_policy: str = "LOCALHOST"
+    auto_mtls: bool = True
+    h2_upgrade: bool = False
+    dns_refresh: float | None = None
+    path_normalization: str = "MERGE_SLASHES"
+    trust_domain_aliases: tuple[str, ...] = ()
+    service_export_to: tuple[str, ...] = ("*",)
+    virtual_service_export_to: tuple[str, ...] = ("*",)
+    destination_rule_export_to: tuple[str, ...] = ("*",)
+    trust_domain_is_fixed: bool = False

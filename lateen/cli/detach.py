@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from lateen.api.client import ApiError, Client
+from lateen.cli.up_options import UpOptions
 from lateen.local.cleanup import clear
 from lateen.local.processes import tail
 from lateen.local.project import Project
@@ -26,12 +27,13 @@ API_S = 5.0
 QUIET = frozenset({"ready", "control-ready", "mesh-ready"})
 
 
-def start_detached(project: Project, run: RunDir, capture: str, metrics: str, timeout: float) -> int:
+def start_detached(project: Project, run: RunDir, asked: UpOptions, timeout: float) -> int:
     """Start it and wait. Returns the exit code of the command."""
     claim_folder(run)
     reader, writer = os.pipe()
     argv = [sys.executable, "-m", "lateen", "up", project.file, "--name", project.name, "--run-dir", str(run.path)]
-    options = ["--capture", capture, "--metrics", metrics, "--notify-fd", str(writer)]
+    options = ["--capture", asked.capture, "--metrics", asked.metrics, "--notify-fd", str(writer)]
+    options += ["--mesh-config", asked.mesh_config] if asked.mesh_config else []
     with run.supervisor_log.open("ab") as log:
         process = subprocess.Popen(
             [*argv, *options],

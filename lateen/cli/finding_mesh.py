@@ -12,6 +12,8 @@ import click
 from lateen.local.project_names import PROJECT_FILES
 from lateen.local.rundir import RunDir, RunRecord, base_folder, find_runs
 
+MESH_CONFIG_HELP = "A file with a MeshConfig: options of the whole mesh."
+
 
 def mesh_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options ``--mesh`` and ``--run-dir`` of every command that speaks to a running mesh."""

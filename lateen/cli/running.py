@@ -17,8 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
+from lateen.cli.up_options import UpOptions
 from lateen.findings import Finding
 from lateen.local.control_child import ControlChild
 from lateen.local.environment import control_environment
@@ -32,13 +31,6 @@ if TYPE_CHECKING:
     from lateen.local.mesh import Mesh
 
 
-class UpOptions(msgspec.Struct, frozen=True):
-    """What the command line said beside the project. ``metrics`` is ``host:port`` or empty."""
-
-    capture: str
-    metrics: str = ""
-
-
 async def supervise(
     project: Project,
     findings: Sequence[Finding],
@@ -48,7 +40,7 @@ async def supervise(
     on_mesh: Callable[[Mesh], Any] | None = None,
 ) -> int:
     """Run the mesh until it is told to stop. ``on_mesh`` gets the mesh and may return a coroutine to run beside it."""
-    book = RunBook(run, new_record(project))
+    book = RunBook(run, new_record(project, options.mesh_config))
     events.listen(_log_to(run.supervisor_log))
     for finding in findings:
         events.emit("finding", finding.render())
@@ -69,7 +61,7 @@ async def supervise(
     return await _live(mesh, options, on_mesh)
 
 
-def new_record(project: Project) -> RunRecord:
+def new_record(project: Project, mesh_config: str = "") -> RunRecord:
     """What ``run.json`` says of a mesh that starts now, in this process."""
     options = project.options
     own = reference(os.getpid())
@@ -86,6 +78,7 @@ def new_record(project: Project) -> RunRecord:
         trust_domain=options.trust_domain,
         outbound_policy=options.outbound_policy,
         resources=resource_paths(project),
+        mesh_config=mesh_config,
         gateways=tuple((one.name, f"{one.bind}:{port.target}") for one in project.gateways for port in one.ports),
         processes={},
     )

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from lateen.cli.finding_mesh import project_file, runs_base
+from lateen.cli.finding_mesh import MESH_CONFIG_HELP, project_file, runs_base
+from lateen.cli.up_options import UpOptions
 from lateen.findings import Finding
 from lateen.local.cleanup import clear
 from lateen.local.events import EventLog
@@ -53,6 +54,11 @@ def _listen_address(context: click.Context, option: click.Parameter, value: str)
     callback=_listen_address,
     help="Serve the merged metrics over TCP too.",
 )
+@click.option(
+    "--mesh-config",
+    type=click.Path(exists=True, dir_okay=False, resolve_path=True),
+    help=f"{MESH_CONFIG_HELP} It is watched.",
+)
 @click.option("--notify-fd", type=int, hidden=True)
 def up(
     path: Path,
@@ -62,6 +68,7 @@ def up(
     run_dir: Path | None,
     timeout: float,
     metrics: str,
+    mesh_config: str | None,
     notify_fd: int | None,
 ) -> None:
     """Start the mesh that PATH describes: a folder with a lateen.yaml, or such a file. Ctrl-C stops it."""
@@ -70,13 +77,13 @@ def up(
     if notify_fd is None:
         prepare(project, run)
         _look_at(metrics)
-    mode = capture or project.options.capture.value
+    options = UpOptions(capture or project.options.capture.value, metrics, mesh_config or "")
     if detach:
         from lateen.cli.detach import start_detached
 
-        raise SystemExit(start_detached(project, run, mode, metrics, timeout))
+        raise SystemExit(start_detached(project, run, options, timeout))
     claim(run)
-    raise SystemExit(_foreground(project, findings, run, mode, metrics, notify_fd))
+    raise SystemExit(_foreground(project, findings, run, options, notify_fd))
 
 
 def load_project(path: Path, name: str | None) -> tuple[Project, list[Finding]]:
@@ -138,15 +145,15 @@ def claim(run: RunDir) -> None:
 
 
 def _foreground(
-    project: Project, findings: list[Finding], run: RunDir, capture: str, metrics: str, notify_fd: int | None
+    project: Project, findings: list[Finding], run: RunDir, options: UpOptions, notify_fd: int | None
 ) -> int:
-    from lateen.cli.running import UpOptions, supervise
+    from lateen.cli.running import supervise
     from lateen.cli.screen import make_screen
 
     events = EventLog()
     screen = make_screen(project, events, notify_fd)
     try:
-        return asyncio.run(supervise(project, findings, run, UpOptions(capture, metrics), events, screen))
+        return asyncio.run(supervise(project, findings, run, options, events, screen))
     except BaseException:
         if notify_fd is None:  # else the parent shows what the log says, and removes it
             run.remove()

@@ -14,18 +14,27 @@ import click
 
 
 @click.command(help="Check resource files: schema and meaning, each document by itself.")
-@click.option("-f", "--file", "files", multiple=True, required=True, help="A file, a folder, or - for standard input.")
+@click.option("-f", "--file", "files", multiple=True, help="A file, a folder, or - for standard input.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option("--kind", default="", help="The kind of documents that do not say it (MeshConfig, MeshNetworks).")
 @click.option("--namespace", "-n", default="default", show_default=True, help="Namespace of what names none.")
+@click.option(
+    "--mesh-config", type=click.Path(exists=True, dir_okay=False), help="A file with a MeshConfig, checked too."
+)
 @click.option("--strict-support", is_flag=True, help="In JSON too, warn of what Lateen does not do yet.")
-def validate(files: tuple[str, ...], output: str, kind: str, namespace: str, strict_support: bool) -> None:
+def validate(
+    files: tuple[str, ...], output: str, kind: str, namespace: str, mesh_config: str | None, strict_support: bool
+) -> None:
     from lateen.resources.judge import judge
 
+    if not files and not mesh_config:
+        raise click.UsageError("name at least one file: lateen validate -f FILE")
     verdicts = []
     with_support = strict_support or output == "text"
     for name, data in _inputs(files):
         verdicts.extend(judge(data, name, namespace, kind, with_support=with_support))
+    for name, data in _inputs((mesh_config,) if mesh_config else ()):
+        verdicts.extend(judge(data, name, namespace, "MeshConfig", with_support=with_support))
     if output == "json":
         click.echo(json.dumps({"objects": [_entry(verdict) for verdict in verdicts]}, indent=2))
     else:

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from lateen.cli.finding_mesh import MESH_CONFIG_HELP
+
 
 @click.command(help="Show what a proxy with these resources would get, without a mesh.")
 @click.argument("arguments", nargs=-1)
@@ -17,6 +19,7 @@ import click
 @click.option("--label", "-l", "labels", multiple=True, metavar="K=V", help="A label of the workload.")
 @click.option("--ip", default="127.0.0.1", show_default=True, help="The workload's address.")
 @click.option("--service-account", default="default", show_default=True)
+@click.option("--mesh-config", type=click.Path(exists=True, dir_okay=False, path_type=Path), help=MESH_CONFIG_HELP)
 @click.option("--bootstrap", is_flag=True, help="One static file that `envoy --mode validate` takes.")
 @click.option("-o", "--output", type=click.Choice(["json"]), default="json", show_default=True)
 def xds(
@@ -27,6 +30,7 @@ def xds(
     labels: tuple[str, ...],
     ip: str,
     service_account: str,
+    mesh_config: Path | None,
     bootstrap: bool,
     output: str,
 ) -> None:
@@ -42,7 +46,7 @@ def xds(
     if not _is_address(ip):
         raise click.UsageError(f"--ip {ip} is no address")
     proxy = OfflineProxy(kind, namespace, pairs, ip, service_account)
-    result = configure([Path(name) for name in names], proxy)
+    result = configure([Path(name) for name in names], proxy, mesh_config=mesh_config)
     for finding in result.findings:
         click.echo(finding.render(), err=True)
     if bootstrap:

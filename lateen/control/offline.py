@@ -78,11 +78,13 @@ class OfflineResult(msgspec.Struct, frozen=True):
         ).decode()
 
 
-def configure(paths: Iterable[Path], proxy: OfflineProxy, settings: Settings | None = None) -> OfflineResult:
-    """Read the files, and do for one proxy what the control plane would do."""
+def configure(
+    paths: Iterable[Path], proxy: OfflineProxy, settings: Settings | None = None, mesh_config: Path | None = None
+) -> OfflineResult:
+    """Read the files, and do for one proxy what the control plane would do. ``mesh_config`` is a file of its own."""
     chosen = settings or Settings()
-    store = ResourceStore(proxy.namespace)
-    for path in matching_files(paths):
+    store = ResourceStore(proxy.namespace, mesh_configs=[str(mesh_config)] if mesh_config is not None else ())
+    for path in matching_files([*([mesh_config] if mesh_config is not None else ()), *paths]):
         store.apply(read_file(path))
     workload = Workload(
         id=PROXY_ID,
@@ -111,7 +113,7 @@ def configure(paths: Iterable[Path], proxy: OfflineProxy, settings: Settings | N
         raise AssertionError("an update always leaves a snapshot")
     planned = Planner(snapshot).plan(proxy_of(workload))
     findings = (*store.findings(), *coordinator.findings)
-    return OfflineResult(planned.plan, published[PROXY_ID], findings, chosen)
+    return OfflineResult(planned.plan, published[PROXY_ID], findings, snapshot.settings)
 
 
 def _own_ports(coordinator: Coordinator, workload: Workload) -> tuple[WorkloadPort, ...]:

@@ -67,6 +67,7 @@ class RunOptions(msgspec.Struct, frozen=True):
     outbound_policy: str = "ALLOW_ANY"
     namespace: str = "default"
     resources: tuple[str, ...] = ()
+    mesh_config: str = ""
 
 
 class ControlPlane:
@@ -79,6 +80,7 @@ class ControlPlane:
             trust_domain=self.options.trust_domain,
             root_namespace=self.options.root_namespace,
             outbound_policy=self.options.outbound_policy,
+            trust_domain_is_fixed=True,
         )
         self.cache = ResourceCache()
         self.status = StatusBoard()
@@ -89,7 +91,10 @@ class ControlPlane:
         self._rollout = Rollout(self._deliver, lambda name: self.status.settled(name, self.cache.get(name)))
         self._progress = asyncio.Event()
         self.ads = AdsServer(self.cache, self.tokens.proxy, self.status, on_quiet=self._progress.set)
-        self._store = ResourceStore(self.options.namespace)
+        self._config_files = tuple(name for name in (self.options.project, self.options.mesh_config) if name)
+        self._store = ResourceStore(
+            self.options.namespace, project=self.options.project, mesh_configs=[self.options.mesh_config]
+        )
         self._last_good = LastGood(run / "last-good")
         self._files: dict[str, bytes] = {}
         self._services = ResourceStore(self.options.namespace)
@@ -134,7 +139,7 @@ class ControlPlane:
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Read everything once, then open the sockets, then follow changes until ``stop`` is set."""
-        files = FileSource([Path(name) for name in self.options.resources], [Path(self.options.project)])
+        files = FileSource([Path(name) for name in (*self._config_files, *self.options.resources)])
         registry = FileSource([self.run / "registry"])
         self._apply_registry(registry.changed())
         await self._take_up(files.changed())
@@ -163,7 +168,8 @@ class ControlPlane:
 
     def _apply_files(self, events: list[FileEvent]) -> None:
         for event in events:
-            is_project = event.data is not None and is_project_file(Path(event.path).name, event.data)
+            is_config = event.path in self._config_files
+            is_project = not is_config and event.data is not None and is_project_file(Path(event.path).name, event.data)
             self._store.apply(FileEvent(event.path, None) if is_project else event)
             if event.data is None:
                 self._files.pop(event.path, None)

@@ -7,13 +7,13 @@ A document that is gone from a readable file is gone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from lateen.findings import Finding, error
 from lateen.resources.decode import decode, identify
-from lateen.resources.documents import Document, parse_documents
+from lateen.resources.documents import Document, parse_documents, section_document
 from lateen.resources.resource import Resource
 from lateen.resources.support import check_support
 from lateen.resources.validate import validate_resource
@@ -30,14 +30,21 @@ class FileState(msgspec.Struct, frozen=True):
 
 
 EMPTY = FileState({}, ())
+MESH_CONFIG = "MeshConfig"
 
 
 class ResourceStore:
     """Keeps one ``FileState`` a file. Where two files define one key, the first path in alphabetical order holds."""
 
-    def __init__(self, default_namespace: str = "default") -> None:
+    def __init__(
+        self, default_namespace: str = "default", *, project: str = "", mesh_configs: Iterable[str] = ()
+    ) -> None:
+        """``project`` is a ``lateen.yaml``, of which ``meshConfig`` is read; ``mesh_configs`` are files of nothing but
+        a MeshConfig, which need not say so."""
         self._files: dict[str, FileState] = {}
         self._default_namespace = default_namespace
+        self._project = project
+        self._mesh_configs = frozenset(mesh_configs)
 
     def apply(self, event: FileEvent) -> None:
         """Take in one file as it is now."""
@@ -53,15 +60,14 @@ class ResourceStore:
         self._files[event.path] = self._read(event.path, event.data, before)
 
     def _read(self, path: str, data: bytes, before: FileState) -> FileState:
-        documents, found = parse_documents(data, path)
-        findings = list(found)
+        documents, findings, lost = self._documents(path, data)
+        hint = MESH_CONFIG if path == self._project or path in self._mesh_configs else ""
         resources: dict[ResourceKey, Resource] = {}
         broken: set[ResourceKey] = set()
-        lost = any(finding.is_error for finding in found)
         for document in documents:
-            resource, problems = _judged(document, self._default_namespace)
+            resource, problems = _judged(document, self._default_namespace, hint)
             findings.extend(problems)
-            key = resource.key if resource is not None else identify(document, self._default_namespace)
+            key = resource.key if resource is not None else identify(document, self._default_namespace, hint)
             if resource is None or any(problem.is_error for problem in problems):
                 if key is not None:
                     broken.add(key)
@@ -75,6 +81,17 @@ class ResourceStore:
             if key not in resources and (lost or key in broken):
                 resources[key] = resource
         return FileState(resources, tuple(findings), frozenset(broken))
+
+    def _documents(self, path: str, data: bytes) -> tuple[Iterable[Document], list[Finding], bool]:
+        """The documents of a file, what is wrong with its text, and whether some of it could not be read.
+
+        What is wrong with the project's own text is told by those who read the whole of it.
+        """
+        if path == self._project:
+            documents, is_readable = section_document(data, path, "meshConfig")
+            return documents, [], not is_readable
+        documents, found = parse_documents(data, path)
+        return documents, list(found), any(finding.is_error for finding in found)
 
     def holds(self, path: str) -> bool:
         """Whether a file could be read and everything in it holds."""
@@ -101,10 +118,10 @@ class ResourceStore:
         return tuple(found)
 
 
-def _judged(document: Document, namespace: str) -> tuple[Resource | None, tuple[Finding, ...]]:
+def _judged(document: Document, namespace: str, hint: str) -> tuple[Resource | None, tuple[Finding, ...]]:
     """Decode and check one document. A failure of ours costs this document alone."""
     try:
-        resource, problems = decode(document, namespace)
+        resource, problems = decode(document, namespace, hint)
         if resource is not None:
             problems = (*problems, *validate_resource(resource), *check_support(resource))
     except Exception as problem:  # what is wrong with our own check must not stop the mesh

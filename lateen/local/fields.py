@@ -6,7 +6,7 @@ of the reference are all made from it. What the fields come to, defaults filled 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -146,3 +146,7 @@ class ProjectFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     services: dict[Name, ServiceFields] = {}
     gateways: dict[Name, GatewayFields] = {}
     mesh: MeshFields = MeshFields()
+    meshConfig: Annotated[
+        dict[str, Any] | None,
+        Meta(description="Istio's MeshConfig: options of the whole mesh. It takes effect as it is saved."),
+    ] = None

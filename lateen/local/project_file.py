@@ -116,12 +116,17 @@ class _Builder:
                 capture=CaptureMode(fields.mesh.capture),
                 resources=None if fields.mesh.resources is None else tuple(fields.mesh.resources),
                 root_namespace=fields.mesh.root_namespace,
-                trust_domain=fields.mesh.trust_domain,
+                trust_domain=self._trust_domain(),
                 outbound_policy=fields.mesh.outbound_policy,
             ),
             places=tuple(self._places()),
             written_name=fields.name or _name_of(self._folder),
         )
+
+    def _trust_domain(self) -> str:
+        """Identities are made before resources are read, so that this one option of the MeshConfig is taken here."""
+        said = (self._fields.meshConfig or {}).get("trustDomain")
+        return said if isinstance(said, str) and said else self._fields.mesh.trust_domain
 
     def _places(self) -> Iterator[PortPlace]:
         for name, gateway in self._fields.gateways.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 PROJECT_FILES = ("lateen.yaml", "lateen.yml")
-FIELDS = frozenset({"name", "namespace", "services", "gateways", "mesh"})
+FIELDS = frozenset({"name", "namespace", "services", "gateways", "mesh", "meshConfig"})
 """What may stand at the top of a project."""
 TELLING = frozenset({"services", "gateways"})
 

@@ -38,6 +38,7 @@ class RunRecord(msgspec.Struct, frozen=True):
     trust_domain: str = "cluster.local"
     outbound_policy: str = "ALLOW_ANY"
     resources: tuple[str, ...] = ()
+    mesh_config: str = ""
     gateways: tuple[tuple[str, str], ...] = ()
     processes: dict[str, ProcessRef] = {}
 

@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from lateen.mesh.mesh_config import with_mesh_config
 from lateen.mesh.model import MeshSnapshot, Workload
 from lateen.mesh.services import define_services, members_of_services
+from lateen.resources.mesh_config import MeshConfigSpec
 from lateen.resources.resource import Resource
 from lateen.resources.service_entry import ServiceEntrySpec
 from lateen.settings import Settings
@@ -18,6 +20,8 @@ def build_snapshot(settings: Settings, resources: Iterable[Resource], workloads:
     by_kind: dict[str, list[Resource]] = {}
     for resource in sorted(resources, key=_precedence):
         by_kind.setdefault(resource.key.kind, []).append(resource)
+    mesh_config = next(iter(by_kind.get("MeshConfig", ())), None)
+    settings, refused = with_mesh_config(settings, mesh_config)
     running = {workload.id: workload for workload in sorted(workloads, key=lambda workload: workload.id)}
     entries = by_kind.get("ServiceEntry", [])
     services, findings = define_services(by_kind.get("Service", []), entries, settings)
@@ -38,7 +42,10 @@ def build_snapshot(settings: Settings, resources: Iterable[Resource], workloads:
         peer_authentications=tuple(by_kind.get("PeerAuthentication", ())),
         authorization_policies=tuple(by_kind.get("AuthorizationPolicy", ())),
         secrets={secret.key: secret for secret in by_kind.get("Secret", ())},
-        findings=tuple(findings),
+        findings=(*refused, *findings),
+        mesh_config=mesh_config.spec if mesh_config is not None else MeshConfigSpec(),
+        sidecars=tuple(by_kind.get("Sidecar", ())),
+        proxy_configs=tuple(by_kind.get("ProxyConfig", ())),
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import msgspec
 
 from lateen.findings import Finding
+from lateen.resources.mesh_config import MeshConfigSpec
 from lateen.resources.resource import Resource
 from lateen.settings import Settings
 from lateen.values.names import Origin, ResourceKey
@@ -119,7 +120,8 @@ class MeshSnapshot(msgspec.Struct, frozen=True):
     """The whole mesh.
 
     ``services`` by hostname, ``members`` (endpoints) by hostname, ``workloads`` by id. Resource tuples stand in order
-    of precedence: oldest first, then by name, then by namespace.
+    of precedence: oldest first, then by name, then by namespace. ``settings`` has the MeshConfig's values in it;
+    ``mesh_config`` holds its blocks.
     """
 
     settings: Settings
@@ -133,3 +135,6 @@ class MeshSnapshot(msgspec.Struct, frozen=True):
     authorization_policies: tuple[Resource, ...]
     secrets: Mapping[ResourceKey, Resource]
     findings: tuple[Finding, ...] = ()
+    mesh_config: MeshConfigSpec = MeshConfigSpec()
+    sidecars: tuple[Resource, ...] = ()
+    proxy_configs: tuple[Resource, ...] = ()

@@ -60,7 +60,9 @@ def mesh_hosts(snapshot: MeshSnapshot, client_namespace: str) -> tuple[BoundHost
         spec: VirtualServiceSpec = resource.spec
         if not _uses(resource, MESH_GATEWAY):
             continue
-        if not exported(spec.export_to, resource.key.namespace, client_namespace):
+        if not exported(
+            spec.export_to or snapshot.settings.virtual_service_export_to, resource.key.namespace, client_namespace
+        ):
             continue
         where, domain = resource.key.namespace, snapshot.settings.domain
         found.extend(BoundHost(full_host(host, where, domain), resource) for host in spec.hosts)
@@ -92,7 +94,9 @@ def gateway_virtual_services(
     for resource in snapshot.virtual_services:
         spec: VirtualServiceSpec = resource.spec
         where = resource.key.namespace
-        if not _uses(resource, name) or not exported(spec.export_to, where, gateway.key.namespace):
+        if not _uses(resource, name) or not exported(
+            spec.export_to or snapshot.settings.virtual_service_export_to, where, gateway.key.namespace
+        ):
             continue
         for host in (full_host(host, where, snapshot.settings.domain) for host in spec.hosts):
             for namespace, allowed in server_hosts:

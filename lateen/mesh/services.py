@@ -35,7 +35,7 @@ def define_services(
     findings: list[Finding] = []
     candidates = [_kubernetes_service(resource, settings) for resource in kubernetes]
     for resource in entries:
-        candidates.extend(_entry_services(resource))
+        candidates.extend(_entry_services(resource, settings))
     for service in candidates:
         first = services.setdefault(service.hostname, service)
         if first is not service:
@@ -73,7 +73,7 @@ def _kubernetes_service(resource: Resource, settings: Settings) -> Service:
         origin=resource.origin,
         addresses=(given,) if given else (),
         selector=tuple(sorted(spec.selector.items())),
-        export_to=_annotated_export(resource),
+        export_to=_annotated_export(resource) or settings.service_export_to,
         creation=resource.creation,
         translates_gateway_ports=_translates_gateway_ports(resource),
     )
@@ -85,10 +85,10 @@ def _translates_gateway_ports(resource: Resource) -> bool:
 
 def _annotated_export(resource: Resource) -> tuple[str, ...]:
     text = resource.annotations.get("networking.istio.io/exportTo", "")
-    return tuple(part.strip() for part in text.split(",") if part.strip()) or ("*",)
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def _entry_services(resource: Resource) -> list[Service]:
+def _entry_services(resource: Resource, settings: Settings) -> list[Service]:
     spec: ServiceEntrySpec = resource.spec
     ports = tuple(
         ServicePort(
@@ -109,7 +109,7 @@ def _entry_services(resource: Resource) -> list[Service]:
             addresses=tuple(spec.addresses),
             resolution=Resolution(spec.resolution),
             external=spec.location != "MESH_INTERNAL",
-            export_to=tuple(spec.export_to) or ("*",),
+            export_to=tuple(spec.export_to) or settings.service_export_to,
             creation=resource.creation,
             sans=tuple(spec.subject_alt_names),
             translates_gateway_ports=_translates_gateway_ports(resource),

@@ -68,7 +68,7 @@ def destination_policy(
         visible = [
             resource
             for resource in snapshot.destination_rules.get(namespace, ())
-            if _holds(resource, service.hostname, client_namespace, snapshot.settings.domain)
+            if _holds(snapshot, resource, service.hostname, client_namespace)
         ]
         if visible:
             return _joined(visible, snapshot.settings.domain)
@@ -82,10 +82,11 @@ def rule_host(resource: Resource, domain: str) -> str:
     return full_host(spec.host, resource.key.namespace, domain)
 
 
-def _holds(resource: Resource, hostname: str, client_namespace: str, domain: str) -> bool:
+def _holds(snapshot: MeshSnapshot, resource: Resource, hostname: str, client_namespace: str) -> bool:
     spec: DestinationRuleSpec = resource.spec
-    visible = exported(spec.export_to, resource.key.namespace, client_namespace)
-    return visible and host_matches(rule_host(resource, domain), hostname)
+    export_to = spec.export_to or snapshot.settings.destination_rule_export_to
+    visible = exported(export_to, resource.key.namespace, client_namespace)
+    return visible and host_matches(rule_host(resource, snapshot.settings.domain), hostname)
 
 
 def _joined(resources: list[Resource], domain: str) -> DestinationPolicy:

@@ -199,7 +199,7 @@ def _client_tls(
     client_namespace: str,
 ) -> ClientTls | None:
     if settings is None:
-        if service.external:
+        if service.external or not snapshot.settings.auto_mtls:
             return None
         return _mesh_tls(snapshot, service, port, subset, BUILT_IN, protocol, automatic=True, sans=())
     mode = settings.mode or "DISABLE"

@@ -46,12 +46,14 @@ def read_scalar(wanted: type, value: Any) -> Any:
     raise NotImplementedError(wanted)
 
 
-def identify(document: Document, default_namespace: str = "default") -> ResourceKey | None:
+def identify(document: Document, default_namespace: str = "default", kind_hint: str = "") -> ResourceKey | None:
     """Which resource a document means to be, however wrong the rest of it is."""
     value = document.value
     if not isinstance(value, dict):
-        return None
+        return ResourceKey(kind_hint, "", kind_hint) if kind_hint in BARE else None
     metadata = value.get("metadata")
+    if value.get("kind", kind_hint) in BARE:
+        return _bare_key(value, str(value.get("kind", kind_hint)))
     kind, name = value.get("kind"), metadata.get("name") if isinstance(metadata, dict) else None
     if not isinstance(kind, str) or not isinstance(name, str):
         return None
@@ -99,15 +101,19 @@ def decode(
 
 def _decode_bare(document: Document, kind: Kind) -> tuple[Resource | None, tuple[Finding, ...]]:
     """A document of its own form: what is not apiVersion, kind and metadata is its content."""
-    metadata = document.value.get("metadata")
-    named = metadata if isinstance(metadata, dict) else {}
-    key = ResourceKey(kind.name, str(named.get("namespace") or ""), str(named.get("name") or kind.name))
+    key = _bare_key(document.value, kind.name)
     origin = Origin(kind.name, key.namespace, key.name, document.path, document.line)
     content = {name: value for name, value in document.value.items() if name not in _HEADER}
     spec, findings = _content(content, kind, "", document, origin)
     if findings:
         return None, findings
     return Resource(key=key, origin=origin, spec=spec, lines=document.lines), ()
+
+
+def _bare_key(value: dict[str, Any], kind: str) -> ResourceKey:
+    metadata = value.get("metadata")
+    named = metadata if isinstance(metadata, dict) else {}
+    return ResourceKey(kind, str(named.get("namespace") or ""), str(named.get("name") or kind))
 
 
 def _texts(value: Any) -> dict[str, str]:

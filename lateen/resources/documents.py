@@ -54,6 +54,21 @@ def parse_documents(data: bytes, path: str) -> tuple[tuple[Document, ...], tuple
     return tuple(documents), tuple(findings)
 
 
+def section_document(data: bytes, path: str, section: str) -> tuple[tuple[Document, ...], bool]:
+    """One mapping of a file that is no resource (``meshConfig`` of ``lateen.yaml``), as a document of its own.
+
+    Gives no document where the file has no such mapping, and whether the file could be read at all.
+    """
+    try:
+        read = read_yaml(data, JSON_SCALARS)
+    except YamlProblem:
+        return (), False
+    if not isinstance(read.value, dict) or read.value.get(section) is None:
+        return (), True
+    line = read.lines.get(section, read.line)
+    return (Document(read.value[section], path, line, _below(read.lines, section)),), True
+
+
 def _chunks(data: bytes) -> list[tuple[bytes, int]]:
     """The text between separators, each with the number of lines before it."""
     chunks = []
@@ -75,10 +90,15 @@ def _taken_apart(document: Document) -> list[Document]:
     parts = []
     for index, item in enumerate(items):
         prefix = f"items[{index}]"
-        lines = {
-            path.removeprefix(prefix).lstrip("."): line
-            for path, line in document.lines.items()
-            if path == prefix or path.startswith((f"{prefix}.", f"{prefix}["))
-        }
-        parts.append(Document(item, document.path, document.lines.get(prefix, document.line), lines))
+        line = document.lines.get(prefix, document.line)
+        parts.append(Document(item, document.path, line, _below(document.lines, prefix)))
     return parts
+
+
+def _below(lines: Mapping[str, int], prefix: str) -> dict[str, int]:
+    """The lines of the fields below one, by their paths from there."""
+    return {
+        path.removeprefix(prefix).lstrip("."): line
+        for path, line in lines.items()
+        if path == prefix or path.startswith((f"{prefix}.", f"{prefix}["))
+    }

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lateen.findings import Finding, error
+from lateen.findings import Finding, error, warning
 from lateen.resources.checks.metadata import DRY_RUN, FALSE
 from lateen.resources.fields import set_fields
+from lateen.resources.mesh_support import DEFAULT_CONFIG, REFUSED, WITHOUT_EFFECT
+from lateen.resources.registry import BARE
 from lateen.resources.resource import Resource
 from lateen.values.network import is_resource_name
 from lateen.values.protocol import Protocol, parse_protocol
@@ -66,6 +68,8 @@ UNSUPPORTED: dict[str, frozenset[str]] = {
     ),
 }
 
+UNSUPPORTED["MeshConfig"] = frozenset(REFUSED)
+
 KUBERNETES = frozenset({"Service", "Secret"})
 REVISION = "istio.io/rev"
 _PATHS = frozenset(f"rules[].to[].operation.{name}" for name in ("paths", "notPaths"))
@@ -78,9 +82,10 @@ def check_support(resource: Resource) -> tuple[Finding, ...]:
         message = f"Lateen does not support {kind} yet, so the resource is not used"
         return (error("unsupported-kind", message, resource.origin_at("kind"), "remove it"),)
     refused = UNSUPPORTED.get(kind, frozenset())
+    prefix = "" if kind in BARE else "spec"
     found = [
         _refusal(resource, path, path.removeprefix("spec."))
-        for path, shape, _ in set_fields(resource.spec)
+        for path, shape, _ in set_fields(resource.spec, prefix)
         if shape in refused
     ]
     extra = _VALUES.get(kind)
@@ -160,8 +165,20 @@ def _virtual_service(resource: Resource) -> list[Finding]:
     return found
 
 
+def _mesh_config(resource: Resource) -> list[Finding]:
+    """Warnings on fields that have nothing to change here: the rest of the document holds."""
+    found = []
+    reasons = {**WITHOUT_EFFECT, **{f"defaultConfig.{name}": why for name, why in DEFAULT_CONFIG.items()}}
+    for path, shape, _ in set_fields(resource.spec, ""):
+        if shape in reasons:
+            message = f"{shape} has no effect here: {reasons[shape]}"
+            found.append(warning("without-effect", message, resource.origin_at(path), "leave it out"))
+    return found
+
+
 _VALUES: dict[str, Callable[[Resource], list[Finding]]] = {
     "Gateway": _gateway,
+    "MeshConfig": _mesh_config,
     "ServiceEntry": _service_entry,
     "AuthorizationPolicy": _authorization,
     "Service": _service,

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from docs.coverage import unknown_marks
-from docs.generate import supported_fields
+from docs.generate import mesh_config, supported_fields
 
 ROOT = Path(__file__).parents[2]
 
@@ -15,3 +15,8 @@ def test_the_list_of_fields_is_the_codes_own():
 
 def test_tests_name_fields_that_exist():
     assert unknown_marks() == []
+
+
+def test_the_page_on_the_mesh_configuration_is_the_codes_own():
+    written = (ROOT / "docs" / "reference" / "mesh-config.md").read_text()
+    assert written == mesh_config(), "run: python -m docs.generate"
