@@ -25,7 +25,7 @@ from lateen.plan.outbound_routes import sniffed_table_name
 from lateen.plan.proxy import ANY, Bind, LoopbackNetwork, NamespacesNetwork, Proxy, workload_netns
 from lateen.plan.route_building import Reading
 from lateen.plan.routes import RouteTable
-from lateen.plan.service_addresses import blocks, listening_addresses, takes_any_address
+from lateen.plan.service_addresses import blocks, listening_addresses, listens_anywhere
 from lateen.plan.tcp_routes import TcpRoute, service_chain, tcp_routes, tls_routes
 from lateen.settings import Settings
 from lateen.values.names import BUILT_IN, Origin
@@ -73,7 +73,7 @@ class _Outbound:
         ranges = () if everywhere or self._is_loopback else blocks(service)
         for address in addresses:
             self._put(address, service, port, self._chains(service, port, address, ()))
-        if everywhere or ranges or takes_any_address(self._proxy, service):
+        if everywhere or (listens_anywhere(service) and not self._is_loopback):
             by_name = bool(addresses) and not ranges
             self._put(ANY, service, port, self._chains(service, port, ANY, ranges, only_by_name=by_name))
 

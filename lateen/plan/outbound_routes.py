@@ -18,6 +18,7 @@ from lateen.plan import names
 from lateen.plan.outbound_policy import OutboundPolicy
 from lateen.plan.route_building import Reading, build_routes, default_route
 from lateen.plan.routes import Route, RouteTable, VirtualHost
+from lateen.plan.service_addresses import listens_anywhere
 from lateen.values.names import Origin
 from lateen.values.protocol import Protocol
 
@@ -49,7 +50,7 @@ def sidecar_tables(
                 by_port.setdefault(port.number, []).append(service)
             if undeclared:
                 sniffed.append((service, port))
-            if port.protocol.is_http or (undeclared and service.external):
+            if port.protocol.is_http or (undeclared and listens_anywhere(service) and not reading.loopback_prefix):
                 declared.add(port.number)
     tables = [hosts.port_table(number, by_port[number], policy) for number in sorted(declared)]
     tables += [hosts.sniffed_table(service, port) for service, port in sniffed]

@@ -23,12 +23,15 @@ def blocks(service: Service) -> tuple[str, ...]:
     return tuple(text for text in service.addresses if _is_block(text))
 
 
-def takes_any_address(proxy: Proxy, service: Service) -> bool:
+def takes_any_address(service: Service) -> bool:
     """Whether calls may arrive at addresses that nobody knows beforehand: nobody gave any, and names are looked up
     outside the mesh too."""
-    if isinstance(proxy.network, LoopbackNetwork) or service.addresses:
-        return False
-    return service.external or not service.address
+    return not service.addresses and (service.external or not service.address)
+
+
+def listens_anywhere(service: Service) -> bool:
+    """Whether calls may arrive at more than single addresses (where traffic is redirected)."""
+    return takes_any_address(service) or bool(blocks(service))
 
 
 def _is_block(text: str) -> bool:
