@@ -12,6 +12,7 @@ from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 from envoy.extensions.filters.listener.http_inspector.v3 import http_inspector_pb2
 from envoy.extensions.filters.listener.original_dst.v3 import original_dst_pb2
 from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
+from envoy.type.v3 import range_pb2
 
 from lateen.envoy import wire
 from lateen.envoy.filter_chains import ChainContext, filter_chain
@@ -68,15 +69,28 @@ def _at_edge(listener: Listener) -> bool:
 def _listener_filters(listener: Listener) -> list[Any]:
     """First where the connection was meant to go, then its first bytes: TLS before HTTP.
 
-    With ``use_original_dst`` Envoy adds the first of them by itself.
+    With ``use_original_dst`` Envoy adds the first of them by itself, but at the end: too late where bytes are awaited.
     """
     wanted = (
-        (listener.original_dst and not listener.use_original_dst, ORIGINAL_DST, original_dst_pb2.OriginalDst()),
+        (listener.original_dst, ORIGINAL_DST, original_dst_pb2.OriginalDst()),
         (listener.inspect_tls, TLS_INSPECTOR, tls_inspector_pb2.TlsInspector()),
         (listener.inspect_http, HTTP_INSPECTOR, http_inspector_pb2.HttpInspector()),
     )
-    return [
+    filters = [
         listener_components_pb2.ListenerFilter(name=name, typed_config=wire.pack(config))
         for present, name, config in wanted
         if present
     ]
+    for found in filters if listener.opaque_ports else ():
+        if found.name != ORIGINAL_DST:
+            found.filter_disabled.CopyFrom(_on_ports(listener.opaque_ports))
+    return filters
+
+
+def _on_ports(ports: tuple[int, ...]) -> Any:
+    predicate = listener_components_pb2.ListenerFilterChainMatchPredicate
+    ranges = [range_pb2.Int32Range(start=port, end=port + 1) for port in ports]
+    if len(ranges) == 1:
+        return predicate(destination_port_range=ranges[0])
+    rules = [predicate(destination_port_range=found) for found in ranges]
+    return predicate(or_match=predicate.MatchSet(rules=rules))

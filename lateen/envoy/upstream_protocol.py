@@ -17,7 +17,7 @@ from envoy.type.v3 import range_pb2
 
 from lateen.envoy import wire
 from lateen.envoy.mesh_headers import removal_filter
-from lateen.plan.clusters import Cluster, ConnectionPool
+from lateen.plan.clusters import Cluster, ConnectionPool, Discovery
 from lateen.plan.tls import ClientTls
 
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -44,7 +44,10 @@ def _http_options(cluster: Cluster) -> Any:
         options.use_downstream_protocol_config.http2_protocol_options.CopyFrom(_http2(cluster.pool))
     else:
         raise ValueError(f"cluster {cluster.name!r}: no protocol {cluster.protocol!r}")
-    if cluster.tls is not None and cluster.tls.auto_sni:
+    if cluster.discovery is Discovery.DYNAMIC_DNS:
+        options.upstream_http_protocol_options.auto_sni = True
+        options.upstream_http_protocol_options.auto_san_validation = True
+    elif cluster.tls is not None and cluster.tls.auto_sni:
         options.upstream_http_protocol_options.auto_sni = True
         options.upstream_http_protocol_options.auto_san_validation = cluster.tls.verify and not cluster.tls.sans
     if cluster.outlier is not None and cluster.outlier.http_error_codes:

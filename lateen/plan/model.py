@@ -112,6 +112,7 @@ class Listener(msgspec.Struct, frozen=True, cache_hash=True):
 
     ``original_dst``: restore the destination before the redirect. ``inspect_tls``/``inspect_http``: sniff first
     bytes, for at most ``sniffing_limit`` seconds (0: without limit), after which the connection counts as opaque.
+    Nothing is sniffed on ``opaque_ports``.
     ``direction`` is ``inbound`` or ``outbound``. ``at_edge``: strangers connect here, who have to say soon what they
     want.
     """
@@ -128,6 +129,7 @@ class Listener(msgspec.Struct, frozen=True, cache_hash=True):
     inspect_tls: bool = False
     inspect_http: bool = False
     sniffing_limit: float = 0.0
+    opaque_ports: tuple[int, ...] = ()
     access_log: str = ""
     at_edge: bool = False
 

@@ -9,6 +9,7 @@ loopback network each address and port has a listener of its own.
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 
 from msgspec.structs import replace
 
@@ -43,7 +44,7 @@ def outbound_listeners(
                 planning.add(service, port)
     listeners = planning.listeners()
     if not isinstance(proxy.network, LoopbackNetwork):
-        listeners.insert(0, planning.virtual_outbound())
+        listeners.insert(0, planning.virtual_outbound(listeners))
     return listeners, planning.findings
 
 
@@ -176,9 +177,12 @@ class _Outbound:
         match = ChainMatch(prefix_ranges=(self._snapshot.settings.pod_network,))
         return self._to("to-workload-address", names.MESH_PASSTHROUGH, match)
 
-    def virtual_outbound(self) -> Listener:
+    def virtual_outbound(self, others: Iterable[Listener]) -> Listener:
         """Catches what no service listener takes: loops, the world outside, and, in namespaces, workload addresses and
-        virtual addresses of no service, which must not leave the machine."""
+        virtual addresses of no service, which must not leave the machine.
+
+        Everything passes here first, so ports of ``others`` that carry opaque bytes are not sniffed.
+        """
         settings = self._snapshot.settings
         loop = ChainMatch(destination_port=names.OUTBOUND_PORT)
         chains = [Chain("virtualOutbound-blackhole", loop, _NOWHERE, BUILT_IN)]
@@ -199,10 +203,18 @@ class _Outbound:
             default_chain=self._to("virtualOutbound-catchall-tcp", self._policy.tcp_cluster),
             origin=BUILT_IN,
             use_original_dst=True,
+            original_dst=looks_up,
             inspect_tls=looks_up,
             inspect_http=looks_up,
+            opaque_ports=_opaque_ports(others) if looks_up else (),
             sniffing_limit=settings.protocol_detection_timeout,
         )
+
+
+def _opaque_ports(listeners: Iterable[Listener]) -> tuple[int, ...]:
+    """Ports of which no listener has to read first bytes."""
+    read = {found.bind.port for found in listeners if found.inspect_tls or found.inspect_http}
+    return tuple(sorted({found.bind.port for found in listeners} - read))
 
 
 def _same_resource(one: Origin, other: Origin) -> bool:

@@ -134,9 +134,6 @@ def _service_entry(resource: Resource) -> list[Finding]:
     for index, host in enumerate(resource.spec.hosts):
         if host.startswith("*"):
             found.append(_refusal(resource, f"spec.hosts[{index}]", "wildcard hosts in ServiceEntry", "name the host"))
-    for index, address in enumerate(resource.spec.addresses):
-        if "/" in address:
-            found.append(_refusal(resource, f"spec.addresses[{index}]", "address ranges", "give single addresses"))
     return found
 
 

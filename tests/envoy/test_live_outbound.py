@@ -21,21 +21,23 @@ AUTHORITY = Authority()
 DETECTION = 0.4
 
 
-def entry(host: str, ports: dict[str, tuple[int, str]], *upstream: int) -> str:
+def entry(
+    host: str, ports: dict[str, tuple[int, str]], *upstream: int, address: str = "127.0.0.1", block: str = ""
+) -> str:
     """A service outside the mesh: name of each port -> its number and protocol; all lead to the same servers."""
     listed = ", ".join(
         f"{{name: {name}, number: {number}{f', protocol: {protocol}' if protocol else ''}}}"
         for name, (number, protocol) in ports.items()
     )
     endpoints = ", ".join(
-        f"{{address: 127.0.0.1, ports: {{{', '.join(f'{name}: {port}' for name in ports)}}}}}" for port in upstream
+        f"{{address: {address}, ports: {{{', '.join(f'{name}: {port}' for name in ports)}}}}}" for port in upstream
     )
     return f"""
 ---
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {{name: {host}}}
-spec: {{hosts: [{host}], resolution: STATIC, ports: [{listed}], endpoints: [{endpoints}]}}
+spec: {{hosts: [{host}], addresses: [{block}], resolution: STATIC, ports: [{listed}], endpoints: [{endpoints}]}}
 """
 
 

@@ -154,7 +154,7 @@ def refuses(port: int, name: str, context: ssl.SSLContext) -> bool:
 class Echo:
     """Says its name, then gives back in capitals what comes. With ``pem`` it speaks TLS."""
 
-    def __init__(self, name: str, pem: Pem | None = None) -> None:
+    def __init__(self, name: str, pem: Pem | None = None, host: str = "127.0.0.1") -> None:
         self.name = name
         context = self._context(pem) if pem else None
 
@@ -172,7 +172,7 @@ class Echo:
             def handle_error(self, request: object, client_address: object) -> None:
                 pass
 
-        self._server = Server(("127.0.0.1", 0), Handler)
+        self._server = Server((host, 0), Handler)
         self.port: int = self._server.server_address[1]
 
     def _context(self, pem: Pem) -> ssl.SSLContext:
