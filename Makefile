@@ -42,8 +42,8 @@ format: $(STAMP)  ## Format the code and mend what can be mended
 golden: $(STAMP)  ## Rewrite the golden files; read the diff afterwards
 	$(BIN)/python -m tests.golden.rewrite
 
-conformance: $(STAMP)  ## Judge `lateen validate` by the outside cases, where they are at hand
-	$(BIN)/python ../shared/conformance/check.py --root ../shared/conformance --floor 0 validation
+conformance: $(STAMP)  ## Judge `lateen validate` and `lateen test` by the outside cases, where they are at hand
+	$(BIN)/python ../shared/conformance/check.py --root ../shared/conformance --floor 0 validation routing
 
 bench: $(STAMP)  ## Run the benchmarks (minutes)
 	$(BIN)/python benchmarks/control_plane_xds.py

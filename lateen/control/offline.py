@@ -104,7 +104,7 @@ def configure(
 
     coordinator = Coordinator(chosen, publish)
     coordinator.update(store.resources(), [workload])
-    ports = _own_ports(coordinator, workload)
+    ports = own_ports(coordinator, workload)
     if ports:
         workload = msgspec.structs.replace(workload, ports=ports)
         coordinator.update(store.resources(), [workload])
@@ -116,7 +116,7 @@ def configure(
     return OfflineResult(planned.plan, published[PROXY_ID], findings, snapshot.settings)
 
 
-def _own_ports(coordinator: Coordinator, workload: Workload) -> tuple[WorkloadPort, ...]:
+def own_ports(coordinator: Coordinator, workload: Workload) -> tuple[WorkloadPort, ...]:
     """The ports at which the services that select the workload, or name its address, reach it."""
     snapshot = coordinator.snapshot
     if snapshot is None or workload.is_gateway:

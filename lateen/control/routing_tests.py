@@ -1,0 +1,284 @@
+"""Routing tests: files that say of a proxy and its configuration where calls must end.
+
+Comes in: the text of a case file. Goes out: for each call what it meets, by a walk over the configuration that such a
+proxy gets. A file has ``proxy``, ``config`` (Istio resources), ``kubernetes`` (Services, Secrets and so on),
+``meshConfig`` and ``calls``; ``docs/reference/routing-tests.md`` describes them. The defaults are Istio's: the mesh is
+PERMISSIVE and a gateway listens on all addresses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from lateen.control.coordinator import Coordinator, ProxyOptions
+from lateen.control.offline import PROXY_ID, own_ports
+from lateen.control.store import ResourceStore
+from lateen.envoy.resources import EnvoyResources
+from lateen.explain.call import DEFAULT_ADDRESS, Call, Mode, Protocol, Tls, Verdict
+from lateen.explain.simulate import Configuration, simulate
+from lateen.findings import Finding, error
+from lateen.mesh.model import Workload
+from lateen.mesh.visibility import full_host
+from lateen.resources.resource import Resource
+from lateen.resources.virtual_service import Destination
+from lateen.resources.yaml_reader import JSON_SCALARS, YamlProblem, read_yaml
+from lateen.settings import Settings
+from lateen.sources.files import FileEvent
+from lateen.values.names import Origin
+
+SETTINGS = Settings(default_mtls="PERMISSIVE")
+ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - a walk binds nothing
+SECTIONS = ("config", "kubernetes")
+FIELDS = ("error", "listener", "filterChain", "routeConfig", "virtualHost", "route", "cluster")
+CALL_FIELDS = frozenset(
+    {
+        "mode", "address", "port", "protocol", "tls", "alpn", "sni", "host", "path", "method", "headers",
+        "mtlsSecretConfigName", "note",
+    }
+)  # fmt: skip
+
+
+class BadCase(Exception):
+    """A case file that cannot be used; ``finding`` says where and why."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(finding.message)
+        self.finding = finding
+
+
+class CallResult(msgspec.Struct, frozen=True):
+    """One call: what was expected, what it met, and how they differ (empty: they do not)."""
+
+    name: str
+    call: Call
+    expected: Mapping[str, Any]
+    verdict: Verdict
+    differences: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        return not self.differences
+
+    @property
+    def actual(self) -> dict[str, str]:
+        return actual_of(self.verdict)
+
+
+class CaseResult(msgspec.Struct, frozen=True):
+    """One case: its calls in order, and what is wrong with its configuration."""
+
+    file: str
+    name: str
+    results: tuple[CallResult, ...]
+    findings: tuple[Finding, ...]
+    resources: EnvoyResources
+
+    @property
+    def passed(self) -> bool:
+        return all(result.passed for result in self.results)
+
+
+def actual_of(verdict: Verdict) -> dict[str, str]:
+    """A verdict in the names of the file format."""
+    return {
+        "error": verdict.error.value if verdict.error is not None else "",
+        "listener": verdict.listener,
+        "filterChain": verdict.filter_chain,
+        "routeConfig": verdict.route_config,
+        "virtualHost": verdict.virtual_host,
+        "route": verdict.route,
+        "cluster": verdict.cluster,
+    }
+
+
+def run_case(data: bytes, path: str) -> CaseResult:
+    """Run one file. Raises BadCase where it is not a case."""
+    reading = _Reading(path)
+    value, lines = reading.document(data)
+    findings: list[Finding] = []
+    resources = _resources(reading, value, lines, findings)
+    proxy = reading.mapping(value, "proxy")
+    made, problems = _configure(_workload(reading, proxy), resources)
+    findings.extend(problems)
+    configuration = Configuration(made)
+    results = []
+    for index, entry in enumerate(reading.listed(value, "calls")):
+        name, call, expected = reading.call(entry, f"calls[{index}]", lines)
+        verdict = simulate(configuration, call)
+        results.append(CallResult(name, call, expected, verdict, differences(expected, verdict)))
+    return CaseResult(path, str(value.get("name") or path), tuple(results), tuple(findings), made)
+
+
+def differences(expected: Mapping[str, Any], verdict: Verdict) -> tuple[str, ...]:
+    """What a call met otherwise than expected. Only the fields given count, and an error that was not expected."""
+    actual = actual_of(verdict)
+    compared = FIELDS if expected.get("strict") else [name for name in FIELDS if name in expected or name == "error"]
+    return tuple(
+        f"{name} is {actual[name] or 'empty'}, expected {expected.get(name) or 'none'}"
+        for name in compared
+        if (expected.get(name) or "") != actual[name]
+    )
+
+
+# --- the configuration -----------------------------------------------------------------------------------------------
+
+
+def _resources(
+    reading: _Reading, value: Mapping[str, Any], lines: Mapping[str, int], findings: list[Finding]
+) -> tuple[Resource, ...]:
+    store = ResourceStore("default")
+    for section in SECTIONS:
+        text = value.get(section) or ""
+        if not isinstance(text, str):
+            raise reading.bad(section, f"{section} is a text of YAML documents", "begin it with |")
+        padding = "\n" * lines.get(section, 0)
+        place = reading.path if section == "config" else f"{reading.path} ({section})"
+        store.apply(FileEvent(place, (padding + text).encode()))
+    if value.get("meshConfig"):
+        body = {"apiVersion": "mesh.istio.io/v1alpha1", "kind": "MeshConfig", **value["meshConfig"]}
+        store.apply(FileEvent(f"{reading.path} (meshConfig)", msgspec.json.encode(body)))
+    findings.extend(store.findings())
+    return _with_short_names(store.resources())
+
+
+def _with_short_names(resources: tuple[Resource, ...]) -> tuple[Resource, ...]:
+    """Destinations without dots that are no known service stand for ``name.namespace``, as the format says."""
+    known = {
+        full_host(name, resource.key.namespace, SETTINGS.domain)
+        for resource in resources
+        for name in _defined(resource)
+    }
+    return tuple(
+        msgspec.structs.replace(resource, spec=_expanded(resource.spec, resource.key.namespace, known))
+        for resource in resources
+    )
+
+
+def _defined(resource: Resource) -> Iterable[str]:
+    if resource.key.kind == "Service":
+        return (resource.key.name,)
+    return resource.spec.hosts if resource.key.kind == "ServiceEntry" else ()
+
+
+def _expanded(value: Any, namespace: str, known: set[str]) -> Any:
+    if isinstance(value, Destination):
+        is_known = "." in value.host or full_host(value.host, namespace, SETTINGS.domain) in known
+        return value if is_known else msgspec.structs.replace(value, host=f"{value.host}.{namespace}")
+    if isinstance(value, msgspec.Struct):
+        changed = {
+            name: new
+            for name in value.__struct_fields__
+            if (new := _expanded(old := getattr(value, name), namespace, known)) is not old
+        }
+        return msgspec.structs.replace(value, **changed) if changed else value
+    if isinstance(value, tuple):
+        new = tuple(_expanded(item, namespace, known) for item in value)
+        return new if any(one is not other for one, other in zip(new, value, strict=True)) else value
+    return value
+
+
+def _workload(reading: _Reading, proxy: Mapping[str, Any]) -> Workload:
+    labels = {str(name): str(text) for name, text in (proxy.get("labels") or {}).items()}
+    addresses = proxy.get("addresses") or ["1.1.1.1"]
+    kind = proxy.get("type", "sidecar")
+    if kind not in ("sidecar", "router"):
+        raise reading.bad("proxy.type", f"there is no proxy of type {kind}", "write sidecar or router")
+    return Workload(
+        id=PROXY_ID,
+        namespace=proxy.get("namespace") or "default",
+        name=labels.get("app", PROXY_ID),
+        labels=tuple(sorted(labels.items())),
+        service_account=proxy.get("serviceAccount") or "default",
+        address=str(addresses[0]),
+        is_gateway=kind == "router",
+        ready=True,
+    )
+
+
+def _configure(workload: Workload, resources: tuple[Resource, ...]) -> tuple[EnvoyResources, tuple[Finding, ...]]:
+    published: dict[str, EnvoyResources | None] = {}
+    coordinator = Coordinator(SETTINGS, published.__setitem__, lambda _: ProxyOptions(gateway_address=ANY_ADDRESS))
+    coordinator.update(resources, [workload])
+    ports = own_ports(coordinator, workload)
+    if ports:
+        coordinator.update(resources, [msgspec.structs.replace(workload, ports=ports)])
+    return published[PROXY_ID] or EnvoyResources({}), coordinator.findings
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+class _Reading:
+    """Reads one file; what is wrong with it names its line."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._lines: Mapping[str, int] = {}
+
+    def bad(self, field: str, message: str, remedy: str = "") -> BadCase:
+        place = field
+        while place and place not in self._lines:
+            place = place[: max(place.rfind("."), place.rfind("["), 0)]
+        origin = Origin("RoutingTest", "", self.path, self.path, self._lines.get(place, 1), field)
+        return BadCase(error("bad-routing-test", message, origin, remedy))
+
+    def document(self, data: bytes) -> tuple[Mapping[str, Any], Mapping[str, int]]:
+        try:
+            found = read_yaml(data, JSON_SCALARS)
+        except YamlProblem as problem:
+            self._lines = {"": problem.line}
+            raise self.bad("", problem.message, problem.remedy) from problem
+        self._lines = found.lines
+        if not isinstance(found.value, dict):
+            raise self.bad("", "a routing test is a mapping with proxy, config and calls")
+        return found.value, found.lines
+
+    def mapping(self, value: Mapping[str, Any], field: str) -> Mapping[str, Any]:
+        found = value.get(field) or {}
+        if not isinstance(found, dict):
+            raise self.bad(field, f"{field} is a mapping")
+        return found
+
+    def listed(self, value: Mapping[str, Any], field: str) -> list[Any]:
+        found = value.get(field) or []
+        if not isinstance(found, list):
+            raise self.bad(field, f"{field} is a list")
+        return found
+
+    def call(self, entry: Any, place: str, _: object) -> tuple[str, Call, Mapping[str, Any]]:
+        """The name, the call and what is expected of one entry of ``calls``."""
+        if not isinstance(entry, dict) or not isinstance(entry.get("call"), dict):
+            raise self.bad(place, "an entry of calls has a mapping call", "write call: {port: 80, mode: outbound}")
+        given = entry["call"]
+        unknown = sorted(given.keys() - CALL_FIELDS)
+        if unknown:
+            raise self.bad(f"{place}.call.{unknown[0]}", f"a call has no field {unknown[0]}")
+        expected = self.mapping(entry, "expect")
+        wrong = sorted(expected.keys() - {*FIELDS, "strict", "note"})
+        if wrong:
+            raise self.bad(f"{place}.expect.{wrong[0]}", f"nothing is known of {wrong[0]} of a call")
+        try:
+            return str(entry.get("name") or place), _call(given), expected
+        except (ValueError, KeyError, TypeError) as problem:
+            raise self.bad(f"{place}.call", f"this is not a call: {problem}") from problem
+
+
+def _call(given: Mapping[str, Any]) -> Call:
+    headers = given.get("headers") or {}
+    return Call(
+        port=int(given["port"]),
+        mode=Mode(given.get("mode", "outbound")),
+        address=str(given.get("address") or DEFAULT_ADDRESS),
+        protocol=Protocol(given.get("protocol") or "tcp"),
+        tls=Tls(given.get("tls") or "plaintext"),
+        host=str(given.get("host") or ""),
+        path=str(given.get("path") or "/"),
+        method=str(given.get("method") or "GET"),
+        headers=tuple(sorted((str(name).lower(), str(text)) for name, text in headers.items())),
+        alpn=given.get("alpn"),
+        sni=given.get("sni"),
+        certificate=str(given.get("mtlsSecretConfigName") or ""),
+    )

@@ -1,0 +1,115 @@
+"""What is asked of a walk, and what it answers.
+
+Comes in: nothing. These are the values that ``simulate`` and its callers share.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+DEFAULT_ADDRESS = "1.3.3.7"
+
+
+class Mode(enum.Enum):
+    """Where a connection is seen from: captured on its way out or in, or straight at a gateway's port."""
+
+    OUTBOUND = "outbound"
+    INBOUND = "inbound"
+    GATEWAY = "gateway"
+
+
+class Tls(enum.Enum):
+    """What a client does: nothing, TLS, or TLS with a client certificate."""
+
+    PLAINTEXT = "plaintext"
+    TLS = "tls"
+    MTLS = "mtls"
+
+
+class Protocol(enum.Enum):
+    """What a client speaks, inside TLS where there is any."""
+
+    TCP = "tcp"
+    HTTP = "http"
+    HTTP2 = "http2"
+
+    @property
+    def is_http(self) -> bool:
+        return self is not Protocol.TCP
+
+
+MESH_ALPN = {Protocol.TCP: "istio", Protocol.HTTP: "istio-http/1.1", Protocol.HTTP2: "istio-h2"}
+STANDARD_ALPN = {Protocol.TCP: "", Protocol.HTTP: "http/1.1", Protocol.HTTP2: "h2"}
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One connection with one request on it. ``host`` is the authority; ``address`` and ``port`` where it goes.
+
+    ``alpn`` and ``sni`` None: what a client of this kind says by itself. ``certificate`` is the secret that the client
+    wants the server to show, empty for any. Header names are in lower case.
+    """
+
+    port: int
+    mode: Mode
+    address: str = DEFAULT_ADDRESS
+    protocol: Protocol = Protocol.TCP
+    tls: Tls = Tls.PLAINTEXT
+    host: str = ""
+    path: str = "/"
+    method: str = "GET"
+    headers: tuple[tuple[str, str], ...] = ()
+    alpn: str | None = None
+    sni: str | None = None
+    certificate: str = ""
+
+    @property
+    def spoken_alpn(self) -> str:
+        """What the client offers; empty outside TLS, and where it offers nothing."""
+        if self.tls is Tls.PLAINTEXT:
+            return ""
+        if self.alpn is not None:
+            return self.alpn
+        return (MESH_ALPN if self.tls is Tls.MTLS else STANDARD_ALPN)[self.protocol]
+
+    @property
+    def server_name(self) -> str:
+        """The server name that the client sends; empty outside TLS."""
+        if self.tls is Tls.PLAINTEXT:
+            return ""
+        return (self.sni if self.sni is not None else self.host.partition(":")[0]).lower()
+
+
+class Error(enum.Enum):
+    """Why a call gets nowhere."""
+
+    NO_LISTENER = "no_listener"
+    NO_FILTER_CHAIN = "no_filter_chain"
+    NO_ROUTE = "no_route"
+    NO_VIRTUAL_HOST = "no_virtual_host"
+    TLS_REDIRECT = "tls_redirect"
+    MULTIPLE_FILTER_CHAINS = "multiple_filter_chains"
+    PROTOCOL_ERROR = "protocol_error"
+    TLS_ERROR = "tls_error"
+    MTLS_ERROR = "mtls_error"
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """Where a call ends; names are Envoy's, empty where it did not come that far.
+
+    ``clusters`` are all that it may go to, with their weights, where ``cluster`` is the one with the largest.
+    ``status`` is that of an answer that the proxy gives itself (0: none). ``trail`` says in words what decided, step
+    by step.
+    """
+
+    error: Error | None = None
+    listener: str = ""
+    filter_chain: str = ""
+    route_config: str = ""
+    virtual_host: str = ""
+    route: str = ""
+    cluster: str = ""
+    clusters: tuple[tuple[str, int], ...] = ()
+    status: int = 0
+    trail: tuple[str, ...] = ()

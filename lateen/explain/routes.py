@@ -1,0 +1,115 @@
+"""Which virtual host and which route of a route table a request meets.
+
+Comes in: a RouteConfiguration and a request. Goes out: the virtual host by its domains (exact, then suffix wildcards,
+then prefix wildcards, longest first, then ``*``) and its first route whose match holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+import re2
+
+from lateen.explain.call import Call
+
+
+def virtual_host(table: Any, host: str) -> Any | None:
+    """The virtual host for an authority, which may have a port."""
+    name = host.lower()
+    if table.ignore_port_in_host_matching and ":" in name:
+        name = name.rpartition(":")[0]
+    best: tuple[int, int, Any] | None = None
+    for found in table.virtual_hosts:
+        for domain in found.domains:
+            rank = _rank(domain.lower(), name)
+            if rank is not None and (best is None or rank > best[:2]):
+                best = (*rank, found)
+    return best[2] if best is not None else None
+
+
+def _rank(domain: str, name: str) -> tuple[int, int] | None:
+    if domain == name:
+        return (3, 0)
+    if domain == "*":
+        return (0, 0)
+    if domain.startswith("*") and name.endswith(domain[1:]) and len(name) > len(domain) - 1:
+        return (2, len(domain))
+    if domain.endswith("*") and name.startswith(domain[:-1]) and len(name) > len(domain) - 1:
+        return (1, len(domain))
+    return None
+
+
+def first_route(host: Any, call: Call) -> Any | None:
+    """The first route that a request matches."""
+    return next((route for route in host.routes if matches(route.match, call)), None)
+
+
+def matches(match: Any, call: Call) -> bool:
+    """Whether a request matches. A fraction (``runtime_fraction``) counts as met unless it is zero."""
+    path, _, query = call.path.partition("?")
+    headers = {":authority": call.host, ":method": call.method, ":path": call.path, ":scheme": "http"}
+    headers.update(call.headers)
+    return (
+        _path_matches(match, path)
+        and all(header_matches(found, headers) for found in match.headers)
+        and all(_query_matches(found, query) for found in match.query_parameters)
+        and not match.dynamic_metadata
+        and (not match.HasField("runtime_fraction") or match.runtime_fraction.default_value.numerator > 0)
+    )
+
+
+def _path_matches(match: Any, path: str) -> bool:
+    kind = match.WhichOneof("path_specifier")
+    ignore_case = match.HasField("case_sensitive") and not match.case_sensitive.value
+    seen = path.lower() if ignore_case else path
+    if kind == "prefix":
+        return seen.startswith(match.prefix.lower() if ignore_case else match.prefix)
+    if kind == "path":
+        return bool(seen == (match.path.lower() if ignore_case else match.path))
+    if kind == "path_separated_prefix":
+        wanted = match.path_separated_prefix.lower() if ignore_case else match.path_separated_prefix
+        return seen == wanted or seen.startswith(f"{wanted}/")
+    if kind == "safe_regex":
+        return full_match(match.safe_regex.regex, path)
+    return False
+
+
+def full_match(pattern: str, text: str) -> bool:
+    """Whether an RE2 pattern matches the whole of a text, as Envoy asks."""
+    return re2.fullmatch(pattern, text) is not None
+
+
+def header_matches(found: Any, headers: Mapping[str, str]) -> bool:
+    """One HeaderMatcher against headers in lower case."""
+    value = headers.get(found.name.lower())
+    kind = found.WhichOneof("header_match_specifier")
+    if kind == "present_match":
+        return bool(((value is not None) == found.present_match) != found.invert_match)
+    if value is None and not found.treat_missing_header_as_empty:
+        return bool(found.invert_match) and kind is None
+    text = value or ""
+    held = text_matches(found.string_match, text) if kind == "string_match" else value is not None
+    return bool(held != found.invert_match)
+
+
+def text_matches(found: Any, text: str) -> bool:
+    """One StringMatcher."""
+    kind = found.WhichOneof("match_pattern")
+    if kind == "safe_regex":
+        return full_match(found.safe_regex.regex, text)
+    wanted = getattr(found, kind) if kind else ""
+    if found.ignore_case:
+        wanted, text = wanted.lower(), text.lower()
+    tests = {"exact": text == wanted, "prefix": text.startswith(wanted), "suffix": text.endswith(wanted)}
+    return tests.get(kind or "", wanted in text)
+
+
+def _query_matches(found: Any, query: str) -> bool:
+    values = dict(parse_qsl(query, keep_blank_values=True))
+    value = values.get(found.name)
+    kind = found.WhichOneof("query_parameter_match_specifier")
+    if kind == "present_match":
+        return bool((value is not None) == found.present_match)
+    return value is not None and (kind != "string_match" or text_matches(found.string_match, value))
