@@ -25,6 +25,7 @@ from lateen.values.protocol import parse_protocol, protocol_of_port, undeclared
 MESH_TLS_LABEL = "security.istio.io/tlsMode"
 NO_PORT_TRANSLATION_LABEL = "experimental.istio.io/disable-gateway-port-translation"
 LOOPBACK_INBOUND = "255.2"
+ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - compared, not bound
 
 
 def define_services(
@@ -122,7 +123,10 @@ def _entry_services(resource: Resource, settings: Settings) -> list[Service]:
 
 
 def workload_address(workload: Workload) -> str:
-    """Where other proxies reach this workload's sidecar."""
+    """Where other proxies reach this workload's sidecar, or this gateway; on loopback addresses gateways have none of
+    their own."""
+    if workload.network == "loopback" and workload.is_gateway:
+        return workload.bind if workload.bind not in ("", ANY_ADDRESS) else "127.0.0.1"
     if workload.network == "loopback":
         return in_loopback_view(f"0.0.{LOOPBACK_INBOUND}", workload.prefix)
     return workload.address

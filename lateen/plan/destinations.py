@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from msgspec.structs import replace
+
 from lateen.mesh.model import Labels, Member, MeshSnapshot, Resolution, Service, ServicePort
 from lateen.mesh.security_policy import MtlsMode, peer_policy
 from lateen.mesh.services import member_port
@@ -207,7 +209,8 @@ def _client_tls(
         return None
     if mode == "ISTIO_MUTUAL":
         sans = tuple(settings.subject_alt_names)
-        return _mesh_tls(snapshot, service, port, subset, origin, protocol, automatic=False, sans=sans)
+        found = _mesh_tls(snapshot, service, port, subset, origin, protocol, automatic=False, sans=sans)
+        return replace(found, sni=settings.sni) if settings.sni else found
     own = _own_certificate(settings, client_namespace)
     roots = SecretRef(f"file-root:{settings.ca_certificates}", ca_file=settings.ca_certificates or "")
     has_roots = bool(settings.ca_certificates) and settings.ca_certificates != "system"

@@ -8,6 +8,7 @@ is missing or wrong closes its connections and leaves those of the others alone.
 from __future__ import annotations
 
 import msgspec
+from msgspec.structs import replace
 
 from lateen.findings import Finding, error
 from lateen.mesh.credentials import CredentialError
@@ -17,11 +18,14 @@ from lateen.plan import names
 from lateen.plan.gateway_http import edge_http, route_table, table_name
 from lateen.plan.gateway_tcp import TakenNames, TcpGateway
 from lateen.plan.model import Chain, ChainMatch, Listener, TcpChain, TcpTarget, Telemetry
-from lateen.plan.proxy import Bind, Proxy
+from lateen.plan.proxy import Bind, Proxy, mesh_netns
 from lateen.plan.routes import RouteTable
 from lateen.plan.server_tls import server_tls
 from lateen.plan.tls import SecretRef, ServerTls
 from lateen.resources.gateway import ServerTlsSettings
+from lateen.values.names import BUILT_IN
+
+_CLOSING = TcpChain(names.BLACK_HOLE, (TcpTarget(names.BLACK_HOLE),))
 
 
 class GatewayParts(msgspec.Struct):
@@ -34,19 +38,39 @@ class GatewayParts(msgspec.Struct):
 
 
 def plan_gateway(snapshot: MeshSnapshot, proxy: Proxy, bind_address: str, telemetry: Telemetry) -> GatewayParts:
-    """Plan every socket of a gateway. ``bind_address`` is where servers without ``bind`` listen."""
+    """Plan every socket of a gateway. ``bind_address`` is where servers without ``bind`` listen.
+
+    With namespaces these listen at the gateway's address within the mesh too, as egress gateways are called from there.
+    """
     workload = GatewayWorkload(proxy.id, proxy.namespace, proxy.labels, proxy.address, bind_address)
     sockets, findings = gateway_sockets(snapshot, workload)
-    planning = _Planning(snapshot, proxy, telemetry)
+    planning = _Planning(snapshot, proxy, bind_address, telemetry)
     planning.parts.findings.extend(findings)
     for socket in sockets:
         planning.add(socket)
+    if any(not listener.bind_to_port for listener in planning.parts.listeners):
+        planning.parts.listeners.append(_from_inside(proxy))
     return planning.parts
 
 
+def _from_inside(proxy: Proxy) -> Listener:
+    """Where the mesh's network brings connections to a gateway's own address, whatever their port."""
+    nowhere = Chain("virtualInbound-blackhole", ChainMatch(), _CLOSING, BUILT_IN)
+    return Listener(
+        name=names.VIRTUAL_INBOUND,
+        bind=Bind(proxy.address, names.INBOUND_PORT, mesh_netns(proxy)),
+        direction="inbound",
+        chains=(),
+        origin=BUILT_IN,
+        default_chain=nowhere,
+        use_original_dst=True,
+    )
+
+
 class _Planning:
-    def __init__(self, snapshot: MeshSnapshot, proxy: Proxy, telemetry: Telemetry) -> None:
+    def __init__(self, snapshot: MeshSnapshot, proxy: Proxy, bind_address: str, telemetry: Telemetry) -> None:
         self.parts = GatewayParts()
+        self._bind_address = bind_address
         self._snapshot = snapshot
         self._proxy = proxy
         self._telemetry = telemetry
@@ -58,17 +82,20 @@ class _Planning:
         if not chains:
             return
         in_file = socket.bind.startswith("unix://")
-        self.parts.listeners.append(
-            Listener(
-                name=socket.bind if in_file else f"{socket.bind}_{socket.port}",
-                bind=Bind(socket.bind, socket.port),
-                direction="outbound",
-                chains=tuple(chains),
-                origin=first.resource.origin,
-                inspect_tls=first.kind == "tls",
-                at_edge=True,
-            )
+        listener = Listener(
+            name=socket.bind if in_file else f"{socket.bind}_{socket.port}",
+            bind=Bind(socket.bind, socket.port),
+            direction="outbound",
+            chains=tuple(chains),
+            origin=first.resource.origin,
+            inspect_tls=first.kind == "tls",
+            at_edge=True,
         )
+        self.parts.listeners.append(listener)
+        inside = mesh_netns(self._proxy)
+        if inside and socket.bind == self._bind_address:
+            name, bind = f"{self._proxy.address}_{socket.port}", Bind(self._proxy.address, socket.port, inside)
+            self.parts.listeners.append(replace(listener, name=name, bind=bind, bind_to_port=False))
 
     def _http(self, socket: Socket) -> list[Chain]:
         first = socket.servers[0]
@@ -121,5 +148,4 @@ class _Planning:
 
 def _refusing(placed: PlacedServer, match: ChainMatch) -> Chain:
     """Takes the connections of a server that cannot answer, so that no wildcard answers for it, and closes them."""
-    closing = TcpChain(names.BLACK_HOLE, (TcpTarget(names.BLACK_HOLE),))
-    return Chain(f"refused.{placed.server.port.name}.{placed.gateway}", match, closing, placed.origin("tls"))
+    return Chain(f"refused.{placed.server.port.name}.{placed.gateway}", match, _CLOSING, placed.origin("tls"))

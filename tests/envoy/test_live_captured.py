@@ -20,10 +20,11 @@ from lateen.envoy.resources import EnvoyResources
 from lateen.envoy.static import static_bootstrap
 from lateen.mesh.model import MeshSnapshot, Workload
 from lateen.plan.planner import Planner, proxy_of
+from lateen.plan.proxy import Bind
 from lateen.settings import Settings
 from lateen.sources.files import read_file
 from tests.envoy.capture_support import POD, Runtime, namespaces
-from tests.envoy.harness import Application, Authority
+from tests.envoy.harness import Application, Authority, free_port
 from tests.envoy.test_capture_namespaces import is_possible, machine_address
 from tests.envoy.test_live_outbound import entry
 from tests.envoy.tls_support import Echo
@@ -66,8 +67,8 @@ except OSError:
 class Site:
     """The machine's servers, and the workloads that call."""
 
-    def __init__(self, runtime: Runtime, snapshot: MeshSnapshot, ports: dict[str, int]) -> None:
-        self._runtime, self._snapshot, self.ports = runtime, snapshot, ports
+    def __init__(self, runtime: Runtime, snapshot: MeshSnapshot, ports: dict[str, int], app: Application) -> None:
+        self._runtime, self._snapshot, self.ports, self.app = runtime, snapshot, ports, app
 
     def address(self, host: str) -> str:
         return self._snapshot.services[host].address
@@ -80,29 +81,103 @@ class Site:
         return self._runtime.run(client, BYTES, address, port, server_name)
 
 
-def started(runtime: Runtime, text: str, client: str) -> MeshSnapshot:
-    """Run the sidecar of one client under its policy."""
-    registry = runtime.add(client).registry
-    workload = Workload(
-        client, "default", client, (("app", client),), client, POD[client], ready=True, network="namespaces",
-        workload_netns=str(registry["workload_netns"]), mesh_netns=str(registry["mesh_netns"]),
+def workload_of(runtime: Runtime, name: str) -> Workload:
+    registry = runtime.add(name).registry
+    return Workload(
+        name, "default", name, (("app", name),), name, POD[name], ready=True, network="namespaces",
+        is_gateway=name == "gateway", workload_netns=str(registry.get("workload_netns", "")),
+        mesh_netns=str(registry["mesh_netns"]),
     )  # fmt: skip
-    path = Path(runtime.folder) / f"{client}.yaml"
+
+
+def started(runtime: Runtime, text: str, name: str, workloads: list[Workload], authority: Authority) -> MeshSnapshot:
+    """Run the proxy of one workload under its policy."""
+    path = Path(runtime.folder) / f"{name}.yaml"
     path.write_text(text)
     store = ResourceStore("default")
     store.apply(read_file(path))
     published: dict[str, EnvoyResources | None] = {}
-    settings = Settings(outbound_policy=POLICIES[client], protocol_detection_timeout=DETECTION)
+    settings = Settings(outbound_policy=POLICIES.get(name, "REGISTRY_ONLY"), protocol_detection_timeout=DETECTION)
     coordinator = Coordinator(settings, published.__setitem__)
-    coordinator.update(store.resources(), [workload])
+    coordinator.update(store.resources(), workloads)
     assert not (*store.findings(), *coordinator.findings)
-    snapshot, resources = coordinator.snapshot, published[client]
+    snapshot, resources = coordinator.snapshot, published[name]
     assert snapshot is not None and resources is not None
+    workload = snapshot.workloads[name]
     plan = Planner(snapshot).plan(proxy_of(workload)).plan
-    pem = Authority().mesh(client)
-    config = static_bootstrap(plan, resources, certificate=pem.certificate, key=pem.key, roots=pem.roots)
-    runtime.envoy(client, json.loads(config), concurrency=1)
+    source = Bind("0.0.0.0" if workload.is_gateway else workload.address, 0, workload.mesh_netns)
+    pem = authority.mesh(name)
+    config = static_bootstrap(
+        plan, resources, certificate=pem.certificate, key=pem.key, roots=pem.roots, upstream_source=source
+    )
+    runtime.envoy(name, json.loads(config), concurrency=1)
     return snapshot
+
+
+EGRESS = """
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: egress}}
+spec:
+  selector: {{app: gateway}}
+  ports:
+  - {{name: https, port: 443, targetPort: {mutual}}}
+  - {{name: http, port: 80, targetPort: {plain}}}
+  - {{name: tls, port: 8443, targetPort: {passing}}}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: egress}}
+spec:
+  host: egress
+  trafficPolicy:
+    portLevelSettings: [{{port: {{number: 443}}, tls: {{mode: ISTIO_MUTUAL, sni: far.example}}}}]
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: egress}}
+spec:
+  selector: {{app: gateway}}
+  servers:
+  - {{port: {{number: 443, name: https, protocol: HTTPS}}, hosts: [far.example], tls: {{mode: ISTIO_MUTUAL}}}}
+  - {{port: {{number: 80, name: http, protocol: HTTP}}, hosts: [near.example]}}
+  - {{port: {{number: 8443, name: tls, protocol: TLS}}, hosts: [secret.example], tls: {{mode: PASSTHROUGH}}}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: far}}
+spec:
+  hosts: [far.example]
+  gateways: [mesh, egress]
+  http:
+  - {{match: [{{gateways: [mesh]}}], route: [{{destination: {{host: egress, port: {{number: 443}}}}}}]}}
+  - match: [{{gateways: [egress]}}]
+    route: [{{destination: {{host: far.example}}, headers: {{request: {{set: {{x-left-by: gateway}}}}}}}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: near}}
+spec:
+  hosts: [near.example]
+  gateways: [mesh, egress]
+  http:
+  - {{match: [{{gateways: [mesh]}}], route: [{{destination: {{host: egress, port: {{number: 80}}}}}}]}}
+  - match: [{{gateways: [egress]}}]
+    route: [{{destination: {{host: near.example}}, headers: {{request: {{set: {{x-left-by: gateway}}}}}}}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: secret}}
+spec:
+  hosts: [secret.example]
+  gateways: [mesh, egress]
+  tls:
+  - match: [{{gateways: [mesh], sniHosts: [secret.example]}}]
+    route: [{{destination: {{host: egress, port: {{number: 8443}}}}}}]
+  - match: [{{gateways: [egress], sniHosts: [secret.example]}}]
+    route: [{{destination: {{host: secret.example}}}}]
+"""
 
 
 @pytest.fixture(scope="module")
@@ -123,10 +198,19 @@ def site() -> Iterator[Site]:
                 "block.example", {"tcp": (9001, "TCP")}, known.port, address=machine_address(), block="198.51.100.0/24"
             )
         )
+        for host, port, protocol, server in (
+            ("far.example", 8090, "HTTP", app.port),
+            ("near.example", 8091, "HTTP", app.port),
+            ("secret.example", 9443, "TLS", secure.port),
+        ):
+            text += entry(host, {protocol.lower(): (port, protocol)}, server, address=machine_address())
+        text += EGRESS.format(mutual=free_port(), plain=free_port(), passing=free_port())
         runtime = stack.enter_context(namespaces(ROOTLESS))
-        snapshots = [started(runtime, text, client) for client in POLICIES]
+        workloads = [workload_of(runtime, name) for name in (*POLICIES, "gateway")]
+        authority = Authority()
+        snapshots = [started(runtime, text, workload.name, workloads, authority) for workload in workloads]
         ports = {"app": app.port, "unknown": unknown.port, "elsewhere": elsewhere.port}
-        yield Site(runtime, snapshots[0], ports)
+        yield Site(runtime, snapshots[0], ports, app)
 
 
 ALL = pytest.mark.parametrize("client", POLICIES)
@@ -179,3 +263,17 @@ def test_tls_to_a_name_that_nobody_knows_on_a_port_that_is_known(site: Site, cli
 def test_what_is_not_http_does_not_leave_by_a_virtual_address(site: Site, client: str) -> None:
     assert site.greeted(client, site.address("app.example"), site.ports["app"], "app.example") == "closed"
     assert site.greeted(client, "240.240.99.99", site.ports["app"], "app.example") == "closed"
+
+
+# --- egress gateways -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("host", "port"), [("far.example", 8090), ("near.example", 8091)])
+def test_http_leaves_by_an_egress_gateway(site: Site, host: str, port: int) -> None:
+    """Over mutual TLS, and as it comes."""
+    assert site.get("b", site.address(host), port, host) == "200 app"
+    assert site.app.seen[-1]["headers"]["x-left-by"] == "gateway"
+
+
+def test_tls_leaves_by_an_egress_gateway(site: Site) -> None:
+    assert site.greeted("b", site.address("secret.example"), 9443, "secret.example") == "secure"
