@@ -66,6 +66,7 @@ class Member(msgspec.Struct, frozen=True):
 class Service(msgspec.Struct, frozen=True):
     """A name that workloads call. ``address`` is its stable virtual address; ``addresses`` those that the user gave.
 
+    ``headless``: its name stands for the addresses of its members, of which the client chooses one.
     ``translates_gateway_ports``: servers of a gateway behind it listen at its target ports.
     """
 
@@ -83,6 +84,7 @@ class Service(msgspec.Struct, frozen=True):
     creation: str = ""
     sans: tuple[str, ...] = ()
     translates_gateway_ports: bool = True
+    headless: bool = False
 
     def port(self, number: int) -> ServicePort | None:
         return next((port for port in self.ports if port.number == number), None)

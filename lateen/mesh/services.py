@@ -76,6 +76,7 @@ def _kubernetes_service(resource: Resource, settings: Settings) -> Service:
         selector=tuple(sorted(spec.selector.items())),
         export_to=_annotated_export(resource) or settings.service_export_to,
         creation=resource.creation,
+        headless=spec.cluster_ip == "None",
         translates_gateway_ports=_translates_gateway_ports(resource),
     )
 

@@ -18,6 +18,7 @@ from lateen.plan.outbound_policy import outbound_policy
 from lateen.plan.outbound_routes import sidecar_tables
 from lateen.plan.route_building import Reading
 from lateen.plan.routes import RouteTable
+from lateen.values.network import is_within
 from lateen.values.protocol import Protocol
 
 
@@ -62,10 +63,16 @@ def _precedence(service: Service) -> tuple[bool, str, str]:
 
 
 def name_table(snapshot: MeshSnapshot) -> dict[str, tuple[str, ...]]:
-    """What DNS answers inside the mesh: every host name with its addresses."""
+    """What DNS answers inside the mesh: every host name with its addresses.
+
+    A headless service is its ready members, as far as they have addresses that clients can call.
+    """
     table = {}
     for host, service in sorted(snapshot.services.items()):
         addresses = tuple(address for address in service.addresses if "/" not in address)
+        if service.headless:
+            ready = [member.address for member in snapshot.members.get(host, ()) if member.healthy]
+            addresses = tuple(address for address in ready if is_within(address, snapshot.settings.pod_network))
         chosen = addresses or ((service.address,) if service.address else ())
         if chosen and any(port.protocol is not Protocol.UDP for port in service.ports):
             table[host] = chosen

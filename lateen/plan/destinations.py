@@ -26,7 +26,7 @@ from lateen.plan.clusters import (
     OutlierDetection,
     TcpKeepalive,
 )
-from lateen.plan.names import mesh_sni, outbound_cluster
+from lateen.plan.names import member_cluster, mesh_sni, outbound_cluster
 from lateen.plan.proxy import Bind
 from lateen.plan.tls import MESH_ROOTS, WORKLOAD_CERTIFICATE, ClientTls, SecretRef
 from lateen.resources.destination_rule import (
@@ -89,7 +89,24 @@ def plan_destinations(
             clusters.append(cluster)
             if cluster.discovery is not Discovery.ORIGINAL_DST:
                 endpoints.append(_endpoint_set(snapshot, cluster.name, port, subset, members))
+            if service.headless and subset is None and sniffs:
+                clusters.append(_member_cluster(snapshot, cluster, port, members, service.hostname))
     return clusters, endpoints
+
+
+def _member_cluster(
+    snapshot: MeshSnapshot, cluster: Cluster, port: ServicePort, members: tuple[Member, ...], hostname: str
+) -> Cluster:
+    """The member whose address was called. Nothing tells members apart here, so mesh TLS is for all or none."""
+    numbered = [(member, member_port(port, member)) for member in members]
+    speak = bool(numbered) and all(
+        number is not None and _endpoint(snapshot, member, number).mesh_tls for member, number in numbered
+    )
+    tls = cluster.tls
+    if tls is not None and tls.automatic:
+        tls = replace(tls, automatic=False) if speak else None
+    name = member_cluster(port.number, hostname)
+    return replace(cluster, name=name, discovery=Discovery.ORIGINAL_DST, load_balancing=LoadBalancing.PROVIDED, tls=tls)
 
 
 def _cluster(

@@ -18,6 +18,11 @@ def outbound_cluster(port: int, subset: str, hostname: str) -> str:
     return f"outbound|{port}|{subset}|{hostname}"
 
 
+def member_cluster(port: int, hostname: str) -> str:
+    """Leads to that member of a headless service whose address was called."""
+    return f"original|{port}||{hostname}"
+
+
 def outbound_parts(cluster: str) -> tuple[int, str, str]:
     """Port, subset and host name of an outbound cluster."""
     _, port, subset, hostname = cluster.split("|")

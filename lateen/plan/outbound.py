@@ -22,11 +22,11 @@ from lateen.plan.clusters import Cluster, Discovery
 from lateen.plan.listener_draft import RAW, ListenerDraft, http_protocols
 from lateen.plan.model import Chain, ChainMatch, HttpChain, Listener, TcpChain, TcpTarget, Telemetry
 from lateen.plan.outbound_policy import DYNAMIC_DNS, outbound_policy
-from lateen.plan.outbound_routes import sniffed_table_name
+from lateen.plan.outbound_routes import own_table_name
 from lateen.plan.proxy import ANY, Bind, LoopbackNetwork, NamespacesNetwork, Proxy, workload_netns
 from lateen.plan.route_building import Reading
 from lateen.plan.routes import RouteTable
-from lateen.plan.service_addresses import blocks, listening_addresses, listens_anywhere
+from lateen.plan.service_addresses import blocks, listening_addresses, listens_anywhere, member_addresses
 from lateen.plan.tcp_routes import TcpRoute, service_chain, tcp_routes, tls_routes
 from lateen.settings import Settings
 from lateen.values.names import BUILT_IN, Origin
@@ -74,6 +74,9 @@ class _Outbound:
         ranges = () if everywhere or self._is_loopback else blocks(service)
         for address in addresses:
             self._put(address, service, port, self._chains(service, port, address, ()))
+        for address in member_addresses(self._proxy, self._snapshot, service):
+            own = names.member_cluster(port.number, service.hostname)
+            self._put(address, service, port, self._chains(service, port, address, (), own=own))
         if everywhere or (listens_anywhere(service) and not self._is_loopback):
             by_name = bool(addresses) and not ranges
             self._put(ANY, service, port, self._chains(service, port, ANY, ranges, only_by_name=by_name))
@@ -110,9 +113,19 @@ class _Outbound:
     # --- chains ------------------------------------------------------------------------------------------------------
 
     def _chains(
-        self, service: Service, port: ServicePort, address: str, ranges: tuple[str, ...], *, only_by_name: bool = False
+        self,
+        service: Service,
+        port: ServicePort,
+        address: str,
+        ranges: tuple[str, ...],
+        *,
+        only_by_name: bool = False,
+        own: str = "",
     ) -> list[Chain]:
-        """The chains of one port at one address. ``only_by_name``: no more than what names its host itself."""
+        """The chains of one port at one address. ``only_by_name``: no more than what names its host itself.
+
+        ``own``: the cluster that bytes go to without a route, if it is not the port's.
+        """
         protocol = port.protocol
         chains: list[Chain] = []
         if protocol.is_http or protocol is Protocol.UNSPECIFIED:
@@ -125,7 +138,8 @@ class _Outbound:
         if not protocol.is_http and not (protocol.is_tls or only_by_name):
             routes += tcp_routes(self._snapshot, resources, reading, self._telemetry)
         if self._needs_own(port, routes, only_by_name):
-            action = service_chain(self._snapshot, service, port, reading, self._telemetry)
+            cluster = own or names.outbound_cluster(port.number, "", service.hostname)
+            action = service_chain(self._snapshot, cluster, reading, self._telemetry)
             servers = (service.hostname,) if protocol.is_tls and address == ANY else ()
             routes.append(TcpRoute(service.hostname if address == ANY else "", action, service.origin, servers))
         chains += [_chain(f"{address}_{port.number}", route, ranges) for route in routes]
@@ -141,9 +155,9 @@ class _Outbound:
 
     def _http_chains(self, service: Service, port: ServicePort, address: str, ranges: tuple[str, ...]) -> list[Chain]:
         """HTTP by its host. In namespaces once more for virtual addresses, where other bytes are not passed on."""
-        sniffed = port.protocol is Protocol.UNSPECIFIED and address != ANY
+        alone = address != ANY and (port.protocol is Protocol.UNSPECIFIED or not self._is_loopback)
         action = outbound_http(
-            sniffed_table_name(service, port) if sniffed else str(port.number),
+            own_table_name(service, port) if alone else str(port.number),
             self._telemetry,
             grpc_web=port.protocol is Protocol.GRPC_WEB,
             http10=self._snapshot.settings.http10,

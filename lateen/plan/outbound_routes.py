@@ -26,8 +26,8 @@ UNREGISTERED_PORT = 80
 """Hosts of VirtualServices that are in no registry are served on this port, as in Istio."""
 
 
-def sniffed_table_name(service: Service, port: ServicePort) -> str:
-    """The route table of a port whose protocol is not declared."""
+def own_table_name(service: Service, port: ServicePort) -> str:
+    """The route table of a port whose address says which service is meant."""
     return f"{service.hostname}:{port.number}"
 
 
@@ -41,19 +41,19 @@ def sidecar_tables(
     """The tables of all ports. ``bound``: the hosts of VirtualServices, in order of precedence."""
     hosts = _Hosts(snapshot, reading, services, bound)
     by_port: dict[int, list[Service]] = {}
-    sniffed: list[tuple[Service, ServicePort]] = []
+    alone: list[tuple[Service, ServicePort]] = []
     declared: set[int] = set()
     for service in services:
         for port in service.ports:
             undeclared = port.protocol is Protocol.UNSPECIFIED
             if port.protocol.is_http or undeclared:
                 by_port.setdefault(port.number, []).append(service)
-            if undeclared:
-                sniffed.append((service, port))
+            if undeclared or (service.headless and port.protocol.is_http and not reading.loopback_prefix):
+                alone.append((service, port))
             if port.protocol.is_http or (undeclared and listens_anywhere(service) and not reading.loopback_prefix):
                 declared.add(port.number)
     tables = [hosts.port_table(number, by_port[number], policy) for number in sorted(declared)]
-    tables += [hosts.sniffed_table(service, port) for service, port in sniffed]
+    tables += [hosts.own_table(service, port) for service, port in alone]
     return tuple(tables)
 
 
@@ -87,8 +87,8 @@ class _Hosts:
         hosts.append(policy.virtual_host())
         return RouteTable(str(number), tuple(hosts))
 
-    def sniffed_table(self, service: Service, port: ServicePort) -> RouteTable:
-        name = sniffed_table_name(service, port)
+    def own_table(self, service: Service, port: ServicePort) -> RouteTable:
+        name = own_table_name(service, port)
         routes, origin, _ = self._routes(service, msgspec.structs.replace(self._reading, port=port.number))
         return RouteTable(name, (VirtualHost(name, ("*",), routes, origin),))
 

@@ -6,8 +6,9 @@ Comes in: the proxy's network and the service. Goes out: addresses to listen on.
 from __future__ import annotations
 
 from lateen.mesh.addresses import in_loopback_view
-from lateen.mesh.model import Service
+from lateen.mesh.model import MeshSnapshot, Service
 from lateen.plan.proxy import LoopbackNetwork, Proxy
+from lateen.values.network import is_ip
 
 
 def listening_addresses(proxy: Proxy, service: Service) -> tuple[str, ...]:
@@ -16,6 +17,15 @@ def listening_addresses(proxy: Proxy, service: Service) -> tuple[str, ...]:
         return (in_loopback_view(service.address, proxy.network.prefix),) if service.address else ()
     given = tuple(_single(text) for text in service.addresses if not _is_block(text))
     return tuple(dict.fromkeys((*((service.address,) if service.address else ()), *given)))
+
+
+def member_addresses(proxy: Proxy, snapshot: MeshSnapshot, service: Service) -> tuple[str, ...]:
+    """The addresses of a headless service's members, but for the proxy's own; ready or not, as readiness comes and
+    goes."""
+    if isinstance(proxy.network, LoopbackNetwork) or not service.headless:
+        return ()
+    found = (member.address for member in snapshot.members.get(service.hostname, ()))
+    return tuple(dict.fromkeys(address for address in found if is_ip(address) and address != proxy.address))
 
 
 def blocks(service: Service) -> tuple[str, ...]:

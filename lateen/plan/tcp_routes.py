@@ -11,8 +11,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from lateen.mesh.model import MeshSnapshot, Service, ServicePort
-from lateen.plan import layer4_routes, names
+from lateen.mesh.model import MeshSnapshot
+from lateen.plan import layer4_routes
 from lateen.plan.model import TcpChain, TcpTarget, Telemetry
 from lateen.plan.route_building import Reading
 from lateen.resources.resource import Resource
@@ -91,11 +91,8 @@ def tcp_routes(
     return found
 
 
-def service_chain(
-    snapshot: MeshSnapshot, service: Service, port: ServicePort, reading: Reading, telemetry: Telemetry
-) -> TcpChain:
+def service_chain(snapshot: MeshSnapshot, cluster: str, reading: Reading, telemetry: Telemetry) -> TcpChain:
     """What holds for a port without a route: its own cluster."""
-    cluster = names.outbound_cluster(port.number, "", service.hostname)
     return layer4_routes.passing(snapshot, (TcpTarget(cluster),), cluster, reading, telemetry)
 
 

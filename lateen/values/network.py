@@ -71,6 +71,11 @@ def is_cidr(text: str) -> bool:
     return is_ip(address)
 
 
+def is_within(text: str, block: str) -> bool:
+    """Whether a text is an address that lies in an address range."""
+    return is_ip(text) and ipaddress.ip_address(text) in ipaddress.ip_network(block)
+
+
 def hosts_overlap(one: str, other: str) -> bool:
     """Whether some name is matched by both, either being a name or a wildcard."""
     return host_within(one, other) or host_within(other, one)

@@ -18,12 +18,13 @@ from lateen.control.coordinator import Coordinator
 from lateen.control.store import ResourceStore
 from lateen.envoy.resources import EnvoyResources
 from lateen.envoy.static import static_bootstrap
-from lateen.mesh.model import MeshSnapshot, Workload
+from lateen.mesh.model import MeshSnapshot, Workload, WorkloadPort
 from lateen.plan.planner import Planner, proxy_of
 from lateen.plan.proxy import Bind
 from lateen.settings import Settings
 from lateen.sources.files import read_file
-from tests.envoy.capture_support import POD, Runtime, namespaces
+from lateen.values.protocol import Protocol
+from tests.envoy.capture_support import APP_PORT, POD, Runtime, namespaces
 from tests.envoy.harness import Application, Authority, free_port
 from tests.envoy.test_capture_namespaces import is_possible, machine_address
 from tests.envoy.test_live_outbound import entry
@@ -46,6 +47,15 @@ try:
     answer.read()
     print(answer.status, answer.headers.get("x-app"))
 except (OSError, http.client.HTTPException) as problem:
+    print(type(problem).__name__)
+"""
+ASK = """
+import socket, sys
+try:
+    stream = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=5)
+    stream.sendall(b"bytes\\r\\n\\r\\n")
+    print(stream.recv(1000).decode().splitlines()[0])
+except (OSError, IndexError) as problem:
     print(type(problem).__name__)
 """
 BYTES = """
@@ -77,16 +87,27 @@ class Site:
         """Status and application, or the error's kind."""
         return self._runtime.run(client, HTTP, address, port, host)
 
+    def asked(self, client: str, address: str, port: int) -> str:
+        """The first line of what the application says to mere bytes; a proxy that spoke HTTP would say 400."""
+        return self._runtime.run(client, ASK, address, port)
+
     def greeted(self, client: str, address: str, port: int, server_name: str = "") -> str:
         return self._runtime.run(client, BYTES, address, port, server_name)
+
+
+PORTS = (
+    WorkloadPort("tcp", APP_PORT, APP_PORT, Protocol.TCP),
+    WorkloadPort("http", 9998, 9998, Protocol.HTTP),
+    WorkloadPort("auto", 9999, 9999, Protocol.UNSPECIFIED),
+)
 
 
 def workload_of(runtime: Runtime, name: str) -> Workload:
     registry = runtime.add(name).registry
     return Workload(
         name, "default", name, (("app", name),), name, POD[name], ready=True, network="namespaces",
-        is_gateway=name == "gateway", workload_netns=str(registry.get("workload_netns", "")),
-        mesh_netns=str(registry["mesh_netns"]),
+        is_gateway=name == "gateway", ports=PORTS if name == "b" else (),
+        workload_netns=str(registry.get("workload_netns", "")), mesh_netns=str(registry["mesh_netns"]),
     )  # fmt: skip
 
 
@@ -114,6 +135,18 @@ def started(runtime: Runtime, text: str, name: str, workloads: list[Workload], a
     return snapshot
 
 
+PEERS = f"""
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: peers}}
+spec: {{clusterIP: None, selector: {{app: b}}, ports: [{{name: tcp, port: {APP_PORT}}}, {{name: http, port: 9998}}]}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: auto}}
+spec: {{selector: {{app: b}}, ports: [{{name: auto, port: 9999}}]}}
+"""
 EGRESS = """
 ---
 apiVersion: v1
@@ -204,9 +237,11 @@ def site() -> Iterator[Site]:
             ("secret.example", 9443, "TLS", secure.port),
         ):
             text += entry(host, {protocol.lower(): (port, protocol)}, server, address=machine_address())
-        text += EGRESS.format(mutual=free_port(), plain=free_port(), passing=free_port())
+        text += PEERS + EGRESS.format(mutual=free_port(), plain=free_port(), passing=free_port())
         runtime = stack.enter_context(namespaces(ROOTLESS))
         workloads = [workload_of(runtime, name) for name in (*POLICIES, "gateway")]
+        for port in PORTS:
+            runtime.serve("b", port.target)
         authority = Authority()
         snapshots = [started(runtime, text, workload.name, workloads, authority) for workload in workloads]
         ports = {"app": app.port, "unknown": unknown.port, "elsewhere": elsewhere.port}
@@ -263,6 +298,20 @@ def test_tls_to_a_name_that_nobody_knows_on_a_port_that_is_known(site: Site, cli
 def test_what_is_not_http_does_not_leave_by_a_virtual_address(site: Site, client: str) -> None:
     assert site.greeted(client, site.address("app.example"), site.ports["app"], "app.example") == "closed"
     assert site.greeted(client, "240.240.99.99", site.ports["app"], "app.example") == "closed"
+
+
+# --- within the mesh -------------------------------------------------------------------------------------------------
+
+
+def test_a_member_of_a_headless_service_is_called_by_its_own_address_over_mesh_tls(site: Site) -> None:
+    assert site.asked("a", POD["b"], APP_PORT) == "<!DOCTYPE HTML>"
+    assert site.get("a", POD["b"], 9998, "peers") == "200 None"
+
+
+def test_both_http_and_bytes_reach_a_mesh_port_that_says_nothing(site: Site) -> None:
+    address = site.address("auto.default.svc.cluster.local")
+    assert site.get("a", address, 9999, "auto") == "200 None"
+    assert site.asked("a", address, 9999) == "<!DOCTYPE HTML>"
 
 
 # --- egress gateways -------------------------------------------------------------------------------------------------
