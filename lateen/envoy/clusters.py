@@ -11,26 +11,24 @@ from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2, outlier_de
 from envoy.config.core.v3 import address_pb2, base_pb2
 from envoy.extensions.clusters.common.dns.v3 import dns_pb2
 from envoy.extensions.clusters.dns.v3 import dns_cluster_pb2
-from envoy.type.v3 import percent_pb2
 
 from lateen.envoy import tls, wire
+from lateen.envoy.balancing import add_balancing, balancing_policy, common_balancing
 from lateen.envoy.dynamic_dns import dynamic_dns_type
 from lateen.envoy.endpoints import load_assignment
+from lateen.envoy.health_checks import health_check_message
 from lateen.envoy.profile import EnvoyProfile
 from lateen.envoy.upstream_protocol import add_protocol_options
 from lateen.plan.clusters import (
     Cluster,
-    ConnectionPool,
     Discovery,
     EndpointSet,
-    LoadBalancing,
     OutlierDetection,
     TcpKeepalive,
 )
 
 DNS_REFRESH = 60.0
 DNS_JITTER = 0.1
-DEFAULT_RING_SIZE = 1024
 
 _Message = cluster_pb2.Cluster
 _DISCOVERY = {
@@ -38,14 +36,6 @@ _DISCOVERY = {
     Discovery.STATIC: _Message.STATIC,
     Discovery.NONE: _Message.STATIC,
     Discovery.ORIGINAL_DST: _Message.ORIGINAL_DST,
-}
-_BALANCING = {
-    LoadBalancing.ROUND_ROBIN: _Message.ROUND_ROBIN,
-    LoadBalancing.LEAST_REQUEST: _Message.LEAST_REQUEST,
-    LoadBalancing.RANDOM: _Message.RANDOM,
-    LoadBalancing.RING_HASH: _Message.RING_HASH,
-    LoadBalancing.MAGLEV: _Message.MAGLEV,
-    LoadBalancing.PROVIDED: _Message.CLUSTER_PROVIDED,
 }
 EMBEDDED = (Discovery.STATIC, Discovery.STRICT_DNS, Discovery.LOGICAL_DNS)
 """How clusters learn endpoints that are written into the cluster itself."""
@@ -59,14 +49,16 @@ def cluster_message(cluster: Cluster, embedded: EndpointSet | None, weighted: bo
     message = cluster_pb2.Cluster(
         name=cluster.name,
         connect_timeout=wire.duration(cluster.connect_timeout),
-        circuit_breakers=_breakers(cluster.pool),
-        lb_policy=_balancing(cluster),
+        circuit_breakers=_breakers(cluster),
+        lb_policy=balancing_policy(cluster),
         load_assignment=load_assignment(embedded) if embedded is not None else None,
         metadata=_metadata(cluster),
-        common_lb_config=_common_balancing(cluster, weighted),
+        common_lb_config=common_balancing(cluster, weighted),
     )
     _add_discovery(message, cluster)
-    _add_balancing(message, cluster)
+    add_balancing(message, cluster)
+    if cluster.health_check is not None:
+        message.health_checks.append(health_check_message(cluster.health_check, cluster))
     if cluster.outlier is not None:
         message.outlier_detection.CopyFrom(_outlier_detection(cluster.outlier))
     if cluster.pool.keepalive is not None:
@@ -102,33 +94,12 @@ def _names(cluster: Cluster) -> Any:
     )
 
 
-def _balancing(cluster: Cluster) -> Any:
-    if cluster.discovery in (Discovery.ORIGINAL_DST, Discovery.DYNAMIC_DNS):
-        return _Message.CLUSTER_PROVIDED
-    return _BALANCING[cluster.load_balancing]
+def _breakers(cluster: Cluster) -> Any:
+    """All four limits are written out: Envoy's own defaults (1024 and, for retries, 3) are no policy of anyone.
 
-
-def _add_balancing(message: Any, cluster: Cluster) -> None:
-    if message.lb_policy == _Message.RING_HASH:
-        message.ring_hash_lb_config.minimum_ring_size.value = cluster.minimum_ring_size or DEFAULT_RING_SIZE
-    if message.lb_policy == _Message.MAGLEV and cluster.maglev_table_size is not None:
-        message.maglev_lb_config.table_size.value = cluster.maglev_table_size
-
-
-def _common_balancing(cluster: Cluster, weighted: bool) -> Any:
-    """Panic is off unless asked for: an endpoint that is known to be unhealthy gets nothing, few replicas or many."""
-    if cluster.discovery in (Discovery.ORIGINAL_DST, Discovery.DYNAMIC_DNS, Discovery.NONE):
-        return None
-    outlier = cluster.outlier
-    minimum = outlier.min_health_percent if outlier is not None else None
-    common = _Message.CommonLbConfig(healthy_panic_threshold=percent_pb2.Percent(value=float(minimum or 0)))
-    if weighted:
-        common.locality_weighted_lb_config.SetInParent()
-    return common
-
-
-def _breakers(pool: ConnectionPool) -> Any:
-    """All four limits are written out: Envoy's own defaults (1024 and, for retries, 3) are no policy of anyone."""
+    A budget takes the place of the fixed limit of retries.
+    """
+    pool = cluster.pool
 
     def limit(value: int | None) -> Any:
         return wire.uint32(wire.UNLIMITED if value is None else value)
@@ -140,6 +111,13 @@ def _breakers(pool: ConnectionPool) -> Any:
         max_retries=limit(pool.max_retries),
         track_remaining=True,
     )
+    budget = cluster.retry_budget
+    if budget is not None:
+        thresholds.ClearField("max_retries")
+        thresholds.retry_budget.budget_percent.value = budget.percent
+        thresholds.retry_budget.min_retry_concurrency.value = budget.minimum
+        if budget.interval is not None:
+            thresholds.retry_budget.budget_interval.CopyFrom(wire.duration(budget.interval))
     return circuit_breaker_pb2.CircuitBreakers(thresholds=[thresholds])
 
 

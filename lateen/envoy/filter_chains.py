@@ -95,6 +95,9 @@ def _tcp_proxy(chain: TcpChain, facts: ChainFacts) -> Any:
         message.cluster = chain.targets[0].cluster if chain.targets else NOWHERE
     if chain.hash_source_ip:
         message.hash_policy.add().source_ip.SetInParent()
+    if chain.tunnel is not None:
+        message.tunneling_config.hostname = chain.tunnel.target
+        message.tunneling_config.use_post = chain.tunnel.method == "POST"
     if chain.idle_timeout is not None:
         message.idle_timeout.CopyFrom(wire.duration(chain.idle_timeout))
     if chain.telemetry is not None:

@@ -15,13 +15,10 @@ from envoy.extensions.retry.priority.previous_priorities.v3 import previous_prio
 from envoy.type.matcher.v3 import regex_pb2
 
 from lateen.envoy import wire
+from lateen.plan.hashing import HashOnCookie, HashOnHeader, HashOnQuery, HashPolicy
 from lateen.plan.routes import (
     DirectResponse,
     Forward,
-    HashOnCookie,
-    HashOnHeader,
-    HashOnQuery,
-    HashPolicy,
     HeaderOps,
     Mirror,
     PrefixRewrite,
@@ -136,6 +133,8 @@ def _hash(policy: HashPolicy) -> Any:
         message.cookie.path = policy.path
         if policy.ttl is not None:
             message.cookie.ttl.CopyFrom(wire.duration(policy.ttl))
+        for name, value in policy.attributes:
+            message.cookie.attributes.add(name=name, value=value)
     elif isinstance(policy, HashOnQuery):
         message.query_parameter.name = policy.name
     else:

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from lateen.findings import Finding, warning
 from lateen.mesh.addresses import allocate, in_loopback_view
+from lateen.mesh.locality import locality_of
 from lateen.mesh.model import Labels, Member, Resolution, Service, ServicePort, Workload
 from lateen.mesh.visibility import selects
 from lateen.resources.kubernetes import KubernetesServiceSpec
@@ -187,6 +188,7 @@ def _workload_member(workload: Workload) -> Member:
         address=workload_address(workload),
         named_ports=tuple((port.name, port.target) for port in workload.ports),
         labels=workload.labels,
+        locality=locality_of(workload.labels),
         service_account=workload.service_account,
         namespace=workload.namespace,
         mesh_tls=not workload.is_gateway,
@@ -201,7 +203,7 @@ def _entry_member(spec: WorkloadEntrySpec, namespace: str, name: str) -> Member:
         address=spec.address,
         ports=tuple(sorted(spec.ports.items())),
         labels=tuple(sorted(spec.labels.items())),
-        locality=spec.locality or "",
+        locality=spec.locality or locality_of(tuple(spec.labels.items())),
         weight=spec.weight or 1,
         service_account=spec.service_account or "",
         namespace=namespace,

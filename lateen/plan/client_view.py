@@ -13,6 +13,8 @@ from lateen.mesh.traffic_policy import destination_policy
 from lateen.mesh.visibility import exported
 from lateen.plan.clusters import Cluster, EndpointSet
 from lateen.plan.destinations import plan_destinations
+from lateen.plan.hash_policies import with_hash_policies
+from lateen.plan.localities import place_of
 from lateen.plan.model import Destinations
 from lateen.plan.outbound_policy import outbound_policy
 from lateen.plan.outbound_routes import sidecar_tables
@@ -48,12 +50,15 @@ def client_view(snapshot: MeshSnapshot, reading: Reading, *, with_routes: bool) 
     endpoints: list[EndpointSet] = []
     for service in services:
         policy = destination_policy(snapshot, namespace, reading.client_labels, service)
-        own_clusters, own_endpoints = plan_destinations(snapshot, service, policy, namespace, sniffs=with_routes)
+        own_clusters, own_endpoints = plan_destinations(
+            snapshot, service, policy, namespace, sniffs=with_routes, place=place_of(reading.client_labels)
+        )
         clusters.extend(own_clusters)
         endpoints.extend(own_endpoints)
     bound = mesh_hosts(snapshot, namespace) if with_routes else ()
     outside = outbound_policy(snapshot, namespace, reading.client_labels)
     tables = sidecar_tables(snapshot, reading, services, bound, outside) if with_routes else ()
+    tables = with_hash_policies(tables, clusters)
     return ClientView(services, bound, Destinations(tuple(clusters), tuple(endpoints)), tables)
 
 

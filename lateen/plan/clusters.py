@@ -6,6 +6,7 @@ import enum
 
 import msgspec
 
+from lateen.plan.hashing import HashPolicy
 from lateen.plan.proxy import Bind
 from lateen.plan.tls import ClientTls
 from lateen.values.names import Origin
@@ -54,6 +55,36 @@ class ConnectionPool(msgspec.Struct, frozen=True):
     http2_keepalive: tuple[float, float] | None = None
 
 
+class Warmup(msgspec.Struct, frozen=True):
+    """How a new endpoint gets its share bit by bit. ``minimum_percent`` is its share at first."""
+
+    duration: float
+    minimum_percent: float = 10.0
+    aggression: float = 1.0
+
+
+class RetryBudget(msgspec.Struct, frozen=True):
+    """How many retries may run beside active and pending requests, in per cent; ``minimum`` always may."""
+
+    percent: float = 20.0
+    minimum: int = 3
+    interval: float | None = None
+
+
+class HealthCheck(msgspec.Struct, frozen=True):
+    """Active health: ``kind`` is http, grpc or tcp; ``target`` the path or the gRPC service."""
+
+    kind: str
+    interval: float
+    timeout: float
+    jitter_percent: int
+    unhealthy_threshold: int
+    healthy_threshold: int
+    target: str = ""
+    host: str = ""
+    expected_statuses: tuple[int, ...] = ()
+
+
 class OutlierDetection(msgspec.Struct, frozen=True):
     """Passive health; None leaves Envoy's default, 0 for a count turns that detector off."""
 
@@ -71,6 +102,8 @@ class OutlierDetection(msgspec.Struct, frozen=True):
 class Cluster(msgspec.Struct, frozen=True, cache_hash=True):
     """A load-balancing pool. ``protocol`` is ``tcp``, ``http1``, ``http2`` or ``client`` (as the downstream spoke).
 
+    ``hash_policy``: how routes to this cluster tell clients apart, for RING_HASH and MAGLEV. ``weighs_localities``: the
+    weights of localities count.
     ``tags`` describe the destination service for telemetry (``service``, ``service_name``, ``service_namespace``).
     """
 
@@ -89,6 +122,11 @@ class Cluster(msgspec.Struct, frozen=True, cache_hash=True):
     tags: tuple[tuple[str, str], ...] = ()
     dns_refresh: float | None = None
     proxy_protocol: str = ""
+    warmup: Warmup | None = None
+    retry_budget: RetryBudget | None = None
+    health_check: HealthCheck | None = None
+    hash_policy: HashPolicy | None = None
+    weighs_localities: bool = False
 
 
 class Endpoint(msgspec.Struct, frozen=True, cache_hash=True):

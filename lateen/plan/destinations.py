@@ -6,8 +6,9 @@ clients with the same view, so that their bytes are made and held once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+import msgspec
 from msgspec.structs import replace
 
 from lateen.mesh.model import Labels, Member, MeshSnapshot, Resolution, Service, ServicePort
@@ -15,6 +16,7 @@ from lateen.mesh.security_policy import MtlsMode, peer_policy
 from lateen.mesh.services import member_port
 from lateen.mesh.traffic_policy import DestinationPolicy, PolicyBlocks, Subset, blocks_for
 from lateen.mesh.visibility import selects
+from lateen.plan.balancing import balancing, hash_policy, health_check, retry_budget, ring_size, table_size, warmup
 from lateen.plan.clusters import (
     Cluster,
     ConnectionPool,
@@ -22,17 +24,16 @@ from lateen.plan.clusters import (
     Endpoint,
     EndpointSet,
     LoadBalancing,
-    LocalityEndpoints,
     OutlierDetection,
     TcpKeepalive,
 )
+from lateen.plan.localities import Located, Place, grouped, setting_in_force, weighs
 from lateen.plan.names import member_cluster, mesh_sni, outbound_cluster
 from lateen.plan.proxy import Bind
 from lateen.plan.tls import MESH_ROOTS, WORKLOAD_CERTIFICATE, ClientTls, SecretRef
 from lateen.resources.destination_rule import (
     ClientTlsSettings,
     ConnectionPoolSettings,
-    LoadBalancerSettings,
 )
 from lateen.resources.destination_rule import OutlierDetection as OutlierSettings
 from lateen.values.names import BUILT_IN, Origin, ResourceKey, SpiffeId
@@ -51,13 +52,6 @@ _MESH_ALPN = {
     "client": MESH_ALPN_SNIFFED,
     "tcp": MESH_ALPN_TCP,
 }
-_BALANCERS = {
-    "ROUND_ROBIN": LoadBalancing.ROUND_ROBIN,
-    "LEAST_REQUEST": LoadBalancing.LEAST_REQUEST,
-    "LEAST_CONN": LoadBalancing.LEAST_REQUEST,
-    "RANDOM": LoadBalancing.RANDOM,
-    "PASSTHROUGH": LoadBalancing.PROVIDED,
-}
 _DISCOVERY = {
     Resolution.STATIC: Discovery.EDS,
     Resolution.DNS: Discovery.STRICT_DNS,
@@ -72,10 +66,12 @@ def plan_destinations(
     client_namespace: str,
     *,
     sniffs: bool = True,
+    place: Place = Place(),  # noqa: B008 - a frozen value
 ) -> tuple[list[Cluster], list[EndpointSet]]:
     """The clusters of one service: one for each port, and one more for each subset of it.
 
     ``sniffs``: the client tells HTTP from other bytes where a port's protocol is not declared, as sidecars do.
+    ``place`` is where the client stands.
     """
     clusters: list[Cluster] = []
     endpoints: list[EndpointSet] = []
@@ -86,9 +82,14 @@ def plan_destinations(
         for subset in (None, *(policy.subsets if policy else ())):
             blocks = blocks_for(policy, port.number, subset.name if subset else "")
             cluster = _cluster(snapshot, service, port, subset, policy, blocks, client_namespace, sniffs)
-            clusters.append(cluster)
+            setting = setting_in_force(blocks.load_balancer, snapshot.mesh_config.locality_lb_setting)
+            fails_over = cluster.outlier is not None or cluster.health_check is not None
+            is_weighed = weighs(setting, place, fails_over=fails_over)
+            clusters.append(msgspec.structs.replace(cluster, weighs_localities=True) if is_weighed else cluster)
             if cluster.discovery is not Discovery.ORIGINAL_DST:
-                endpoints.append(_endpoint_set(snapshot, cluster.name, port, subset, members))
+                located = _located(snapshot, port, subset, members)
+                groups = grouped(located, place, setting, fails_over=fails_over)
+                endpoints.append(EndpointSet(cluster.name, groups))
             if service.headless and subset is None and sniffs:
                 clusters.append(_member_cluster(snapshot, cluster, port, members, service.hostname))
     return clusters, endpoints
@@ -121,8 +122,8 @@ def _cluster(
 ) -> Cluster:
     subset_name = subset.name if subset else ""
     protocol = _upstream_protocol(port, blocks.connection_pool, sniffs)
-    balancing = _balancing(blocks.load_balancer)
-    discovery = Discovery.ORIGINAL_DST if balancing is LoadBalancing.PROVIDED else _DISCOVERY[service.resolution]
+    algorithm = balancing(blocks.load_balancer)
+    discovery = Discovery.ORIGINAL_DST if algorithm is LoadBalancing.PROVIDED else _DISCOVERY[service.resolution]
     origin = subset.origin if subset else (policy.origin if policy else service.origin)
     pool = blocks.connection_pool
     timeout = pool.tcp.connect_timeout if pool and pool.tcp and pool.tcp.connect_timeout else None
@@ -133,7 +134,14 @@ def _cluster(
         origin=origin,
         protocol=protocol,
         connect_timeout=timeout or snapshot.settings.connect_timeout,
-        load_balancing=balancing,
+        load_balancing=algorithm,
+        minimum_ring_size=ring_size(blocks.load_balancer),
+        maglev_table_size=table_size(blocks.load_balancer),
+        hash_policy=hash_policy(blocks.load_balancer),
+        warmup=warmup(blocks.load_balancer),
+        retry_budget=retry_budget(blocks.retry_budget),
+        health_check=health_check(policy.health_check) if policy is not None else None,
+        proxy_protocol=(blocks.proxy_protocol.version or "V1") if blocks.proxy_protocol is not None else "",
         pool=connection_pool(pool),
         outlier=outlier_detection(blocks.outlier_detection),
         tls=_client_tls(snapshot, service, port, subset_name, blocks.tls, origin, protocol, client_namespace),
@@ -157,10 +165,6 @@ def _upstream_protocol(port: ServicePort, pool: ConnectionPoolSettings | None, s
     if port.protocol.is_http2 or (http is not None and http.h2_upgrade_policy == "UPGRADE"):
         return "http2"
     return "client" if undeclared and sniffs else "http1"
-
-
-def _balancing(settings: LoadBalancerSettings | None) -> LoadBalancing:
-    return _BALANCERS.get((settings.simple if settings else None) or "", LoadBalancing.LEAST_REQUEST)
 
 
 def connection_pool(settings: ConnectionPoolSettings | None) -> ConnectionPool:
@@ -285,23 +289,15 @@ def _mesh_tls(
 # --- endpoints -----------------------------------------------------------------------------------------------------
 
 
-def _endpoint_set(
-    snapshot: MeshSnapshot, cluster: str, port: ServicePort, subset: Subset | None, members: Iterable[Member]
-) -> EndpointSet:
-    by_locality: dict[str, list[Endpoint]] = {}
+def _located(
+    snapshot: MeshSnapshot, port: ServicePort, subset: Subset | None, members: Iterable[Member]
+) -> Iterator[Located]:
     for member in members:
         number = member_port(port, member)
         chosen = subset is None or selects(subset.labels, member.labels)
         if number is None or not chosen or not member.healthy:
             continue
-        by_locality.setdefault(member.locality, []).append(_endpoint(snapshot, member, number))
-    return EndpointSet(
-        cluster=cluster,
-        localities=tuple(
-            LocalityEndpoints(locality=locality, endpoints=tuple(found))
-            for locality, found in sorted(by_locality.items())
-        ),
-    )
+        yield Located(_endpoint(snapshot, member, number), member.locality, member.labels)
 
 
 def _endpoint(snapshot: MeshSnapshot, member: Member, number: int) -> Endpoint:

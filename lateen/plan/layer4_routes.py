@@ -16,7 +16,7 @@ from lateen.mesh.routing import gateway_names, qualified_gateway
 from lateen.mesh.traffic_policy import PolicyBlocks, blocks_for, destination_policy
 from lateen.mesh.visibility import selects
 from lateen.plan import names
-from lateen.plan.model import TcpChain, TcpTarget, Telemetry
+from lateen.plan.model import TcpChain, TcpTarget, Telemetry, Tunnel
 from lateen.plan.route_building import Reading, destination_cluster
 from lateen.resources.resource import Resource
 from lateen.resources.virtual_service import L4MatchAttributes, L4RouteDestination, TlsMatchAttributes
@@ -75,7 +75,16 @@ def passing(
         idle_timeout=pool.tcp.idle_timeout if pool and pool.tcp else None,
         upstream_alpn=OPAQUE_ALPN if any(one.is_sniffed_in_mesh for one in towards) else (),
         hash_source_ip=bool(hashing and hashing.use_source_ip),
+        tunnel=_tunnel(first),
     )
+
+
+def _tunnel(blocks: PolicyBlocks) -> Tunnel | None:
+    settings = blocks.tunnel
+    if settings is None:
+        return None
+    host = f"[{settings.target_host}]" if ":" in settings.target_host else settings.target_host
+    return Tunnel((settings.protocol or "CONNECT").upper(), f"{host}:{settings.target_port}")
 
 
 class _Towards(msgspec.Struct, frozen=True):

@@ -67,11 +67,18 @@ class TcpTarget(msgspec.Struct, frozen=True):
     weight: int = 1
 
 
+class Tunnel(msgspec.Struct, frozen=True):
+    """Bytes go through an HTTP proxy: ``method`` CONNECT or POST, ``target`` as host:port."""
+
+    method: str
+    target: str
+
+
 class TcpChain(msgspec.Struct, frozen=True, cache_hash=True, tag=True):
     """Pass bytes on to one of the weighted clusters.
 
     ``upstream_alpn`` takes the place of what a cluster would offer in its TLS handshake; ``hash_source_ip`` balances
-    by the client's address.
+    by the client's address; ``tunnel`` is for all targets.
     """
 
     stat_prefix: str
@@ -81,6 +88,7 @@ class TcpChain(msgspec.Struct, frozen=True, cache_hash=True, tag=True):
     idle_timeout: float | None = None
     upstream_alpn: tuple[str, ...] = ()
     hash_source_ip: bool = False
+    tunnel: Tunnel | None = None
 
 
 class ChainMatch(msgspec.Struct, frozen=True):

@@ -9,15 +9,18 @@ from __future__ import annotations
 import msgspec
 
 from lateen.findings import Finding
+from lateen.mesh.locality import LOCALITY_LABELS
 from lateen.mesh.model import Labels, MeshSnapshot, Workload
 from lateen.mesh.routing import MESH_GATEWAY, client_label_names
-from lateen.mesh.traffic_policy import destination_policy
+from lateen.mesh.traffic_policy import destination_policy, failover_label_names, rule_label_names
 from lateen.plan.access_rules import access_policy
 from lateen.plan.client_view import ClientView, client_view
 from lateen.plan.clusters import EndpointSet
 from lateen.plan.destinations import plan_destinations, workload_tags
 from lateen.plan.gateway import plan_gateway
+from lateen.plan.hash_policies import with_hash_policies
 from lateen.plan.inbound import inbound
+from lateen.plan.localities import place_of
 from lateen.plan.model import ProxyPlan, Telemetry
 from lateen.plan.outbound import outbound_listeners, passthrough_clusters
 from lateen.plan.proxy import LoopbackNetwork, NamespacesNetwork, PodNetwork, Proxy, ProxyNetwork, ProxyType
@@ -38,7 +41,7 @@ class Planner:
     def __init__(self, snapshot: MeshSnapshot) -> None:
         self.snapshot = snapshot
         self._first_service = _first_services(snapshot)
-        self._label_names = client_label_names(snapshot.virtual_services)
+        self._label_names = _view_label_names(snapshot)
         self._views: dict[tuple[str, Labels, bool, int], ClientView] = {}
         self._changed: dict[tuple[str, Labels, bool, int], tuple[EndpointSet, ...]] = {}
 
@@ -64,7 +67,8 @@ class Planner:
             found: list[EndpointSet] = []
             for service in services:
                 policy = destination_policy(self.snapshot, proxy.namespace, proxy.labels, service)
-                found.extend(plan_destinations(self.snapshot, service, policy, proxy.namespace)[1])
+                place = place_of(key[1])
+                found.extend(plan_destinations(self.snapshot, service, policy, proxy.namespace, place=place)[1])
             self._changed[key] = tuple(found)
         return self._changed[key]
 
@@ -115,13 +119,20 @@ class Planner:
         plan = ProxyPlan(
             proxy=proxy,
             listeners=tuple(parts.listeners),
-            route_tables=tuple(parts.tables),
+            route_tables=with_hash_policies(parts.tables, view.destinations.clusters),
             clusters=tuple(passthrough_clusters(proxy, self.snapshot.settings)[:1]),
             endpoints=(),
             secrets=_distinct(parts.secrets),
             shared=view.destinations,
         )
         return Planned(plan, tuple(parts.findings))
+
+
+def _view_label_names(snapshot: MeshSnapshot) -> frozenset[str]:
+    """The names of labels by which clients of one namespace may see the mesh differently."""
+    rules = [rule for found in snapshot.destination_rules.values() for rule in found]
+    names = client_label_names(snapshot.virtual_services) | rule_label_names(rules) | LOCALITY_LABELS
+    return names | failover_label_names(rules, snapshot.mesh_config.locality_lb_setting)
 
 
 def _distinct(secrets: list[SecretRef]) -> tuple[SecretRef, ...]:

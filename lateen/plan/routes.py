@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
+from lateen.plan.hashing import HashPolicy
 from lateen.plan.matching import RouteMatch, StringMatcher
 from lateen.values.names import Origin
 
@@ -62,29 +63,6 @@ class RegexRewrite(msgspec.Struct, frozen=True, tag=True):
 
     pattern: str
     substitution: str
-
-
-class HashOnHeader(msgspec.Struct, frozen=True, tag=True):
-    name: str
-
-
-class HashOnCookie(msgspec.Struct, frozen=True, tag=True):
-    """``ttl`` None: the cookie is not generated; 0: a session cookie."""
-
-    name: str
-    path: str = ""
-    ttl: float | None = None
-
-
-class HashOnSourceIp(msgspec.Struct, frozen=True, tag=True):
-    pass
-
-
-class HashOnQuery(msgspec.Struct, frozen=True, tag=True):
-    name: str
-
-
-HashPolicy = HashOnHeader | HashOnCookie | HashOnSourceIp | HashOnQuery
 
 
 class Forward(msgspec.Struct, frozen=True, tag=True):

@@ -13,7 +13,6 @@ REFUSED: dict[str, str] = {
     "outboundTrafficPolicy.tls": "it belongs to ALLOW_ANY_DYNAMIC_DNS",
     "configSources": "resources are read from the files that lateen.yaml names",
     "caCertificates": "the trust of the mesh is its own authority",
-    "localityLbSetting": "locality is not weighed yet",
     "zoneAwareLbSetting": "zones are not weighed yet",
     "defaultTrafficPolicy": "there is no baseline below DestinationRules yet",
     "tlsDefaults": "TLS versions and ciphers are set at each Gateway and DestinationRule",

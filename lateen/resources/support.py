@@ -17,28 +17,21 @@ from lateen.values.network import is_resource_name
 from lateen.values.protocol import Protocol, parse_protocol
 
 _TRAFFIC_POLICY = (
-    "loadBalancer.consistentHash",
-    "loadBalancer.localityLbSetting",
     "loadBalancer.zoneAwareLbSetting",
-    "loadBalancer.warmup",
-    "loadBalancer.warmupDurationSecs",
     "tls.caCrl",
     "tls.credentialName",
 )
-_TOP_POLICY = ("tunnel", "proxyProtocol", "retryBudget")
 
 UNSUPPORTED: dict[str, frozenset[str]] = {
     "VirtualService": frozenset(
         {"http[].delegate", "http[].fault.abort.http2Error", "http[].fault.delay.exponentialDelay"}
     ),
     "DestinationRule": frozenset(
-        {"workloadSelector"}
-        | {
+        {
             f"{place}.{field}"
             for place in ("trafficPolicy", "subsets[].trafficPolicy")
             for field in (
                 *_TRAFFIC_POLICY,
-                *_TOP_POLICY,
                 *(f"portLevelSettings[].{policy}" for policy in _TRAFFIC_POLICY),
             )
         }

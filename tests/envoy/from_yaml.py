@@ -89,7 +89,7 @@ def sidecar(
 ) -> Iterator[Running]:
     """Run the proxy of ``workload`` (by default a client named ``client``) with the configuration of ``text``.
 
-    ``others`` are further workloads of the mesh. Findings fail the test unless they are expected.
+    ``others`` are further workloads of the mesh. Errors fail the test unless they are expected.
     """
     prefix = _own_prefix()
     own = workload or Workload("client-0", "default", "client", (("app", "client"),), "client", "", ready=True)
@@ -104,7 +104,7 @@ def sidecar(
         coordinator = Coordinator(settings or Settings(), published.__setitem__)
         coordinator.update(store.resources(), [own, *others])
         findings = (*store.findings(), *coordinator.findings)
-        assert allow_findings or not findings, findings
+        assert allow_findings or not any(finding.is_error for finding in findings), findings
         snapshot, resources = coordinator.snapshot, published[own.id]
         assert snapshot is not None and resources is not None
         plan = Planner(snapshot).plan(proxy_of(own)).plan

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from lateen.plan.clusters import Cluster, Discovery, Endpoint, LoadBalancing
+from lateen.plan.hashing import HashOnHeader
 from lateen.plan.matching import HeaderMatcher, MatchKind, QueryMatcher, RouteMatch, StringMatcher
 from lateen.plan.model import HttpChain, ProxyPlan
 from lateen.plan.routes import (
@@ -19,7 +20,6 @@ from lateen.plan.routes import (
     FaultAbort,
     FaultDelay,
     Forward,
-    HashOnHeader,
     HeaderOps,
     Mirror,
     PrefixRewrite,

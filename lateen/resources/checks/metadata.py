@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lateen.resources.checks import Report
+from lateen.resources.health_check import ANNOTATION, BadHealthCheck, parse_health_check
 
 DRY_RUN = "istio.io/dry-run"
 RESERVED = (
@@ -20,6 +21,7 @@ def check_metadata(report: Report) -> None:
     for name in RESERVED:
         if name in annotations:
             report.error(f"metadata.annotations.{name}", f"the annotation {name} is reserved", "remove it")
+    _check_health_check(report)
     dry_run = annotations.get(DRY_RUN)
     if dry_run is None:
         return
@@ -31,3 +33,18 @@ def check_metadata(report: Report) -> None:
         report.error(field, f"{dry_run!r} is neither true nor false")
     if report.resource.spec.action not in (None, "ALLOW", "DENY"):
         report.error(field, f"{DRY_RUN} goes with ALLOW and DENY alone", "remove it")
+
+
+def _check_health_check(report: Report) -> None:
+    text = report.resource.annotations.get(ANNOTATION)
+    if text is None:
+        return
+    field = f"metadata.annotations.{ANNOTATION}"
+    if report.resource.key.kind != "DestinationRule":
+        report.error(field, f"{ANNOTATION} is for DestinationRule alone", "put it on the rule for the pool")
+        return
+    try:
+        parse_health_check(text)
+    except BadHealthCheck as problem:
+        remedy = "write for instance {http: {path: /healthz}, interval: 5s, timeout: 1s}"
+        report.error(field, f"this is not a health check: {problem.reason}", remedy)

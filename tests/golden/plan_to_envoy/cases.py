@@ -29,6 +29,7 @@ from lateen.plan.clusters import (
     OutlierDetection,
     TcpKeepalive,
 )
+from lateen.plan.hashing import HashOnCookie, HashOnHeader, HashOnQuery, HashOnSourceIp
 from lateen.plan.matching import HeaderMatcher, MatchKind, QueryMatcher, RouteMatch, StringMatcher
 from lateen.plan.model import Chain, ChainMatch, HttpChain, Listener, ProxyPlan, TcpChain, TcpTarget, Telemetry
 from lateen.plan.proxy import Bind, Proxy, ProxyType
@@ -39,10 +40,6 @@ from lateen.plan.routes import (
     FaultAbort,
     FaultDelay,
     Forward,
-    HashOnCookie,
-    HashOnHeader,
-    HashOnQuery,
-    HashOnSourceIp,
     HeaderOps,
     Mirror,
     PrefixRewrite,
