@@ -131,9 +131,9 @@ def _client_common(tls: ClientTls, profile: EnvoyProfile) -> Any:
     if tls.verify:
         names = [_exact_san(name) for name in tls.sans]
         if tls.roots is not None:
-            _add_roots(common, tls.roots, names)
+            _add_roots(common, tls.roots, names, tls.crl_file)
         elif tls.system_roots:
-            _add_roots(common, SecretRef("system", ca_file=profile.system_roots), names)
+            _add_roots(common, SecretRef("system", ca_file=profile.system_roots), names, tls.crl_file)
         else:
             raise ValueError(f"{tls.origin}: a server is to be verified, but against no roots")
     return common
@@ -162,8 +162,10 @@ def _add_certificate(common: Any, ref: SecretRef) -> None:
         common.tls_certificate_sds_secret_configs.append(_by_name(ref))
 
 
-def _add_roots(common: Any, ref: SecretRef, names: list[Any]) -> None:
+def _add_roots(common: Any, ref: SecretRef, names: list[Any], crl_file: str = "") -> None:
     context = common_pb2.CertificateValidationContext(match_typed_subject_alt_names=names)
+    if crl_file:
+        context.crl.filename = crl_file
     if ref.ca_file:
         context.trusted_ca.filename = ref.ca_file
         common.validation_context.CopyFrom(context)

@@ -20,6 +20,7 @@ from lateen.plan.outbound_policy import outbound_policy
 from lateen.plan.outbound_routes import sidecar_tables
 from lateen.plan.route_building import Reading
 from lateen.plan.routes import RouteTable
+from lateen.plan.tls import SecretRef
 from lateen.values.network import is_within
 from lateen.values.protocol import Protocol
 
@@ -36,6 +37,13 @@ class ClientView(msgspec.Struct, frozen=True):
     bound: tuple[BoundHost, ...]
     destinations: Destinations
     route_tables: tuple[RouteTable, ...]
+
+    @property
+    def secrets(self) -> tuple[SecretRef, ...]:
+        """What TLS towards services needs of the Secrets of the client's namespace."""
+        found = [cluster.tls for cluster in self.destinations.clusters if cluster.tls is not None]
+        refs = [ref for tls in found for ref in (tls.certificate, tls.roots)]
+        return tuple(dict.fromkeys(ref for ref in refs if ref is not None and ref.source is not None))
 
 
 def client_view(snapshot: MeshSnapshot, reading: Reading, *, with_routes: bool) -> ClientView:

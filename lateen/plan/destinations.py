@@ -17,6 +17,7 @@ from lateen.mesh.services import member_port
 from lateen.mesh.traffic_policy import DestinationPolicy, PolicyBlocks, Subset, blocks_for
 from lateen.mesh.visibility import selects
 from lateen.plan.balancing import balancing, hash_policy, health_check, retry_budget, ring_size, table_size, warmup
+from lateen.plan.client_tls import client_tls
 from lateen.plan.clusters import (
     Cluster,
     ConnectionPool,
@@ -28,30 +29,16 @@ from lateen.plan.clusters import (
     TcpKeepalive,
 )
 from lateen.plan.localities import Located, Place, grouped, setting_in_force, weighs
-from lateen.plan.names import member_cluster, mesh_sni, outbound_cluster
+from lateen.plan.names import member_cluster, outbound_cluster
 from lateen.plan.proxy import Bind
-from lateen.plan.tls import MESH_ROOTS, WORKLOAD_CERTIFICATE, ClientTls, SecretRef
 from lateen.resources.destination_rule import (
-    ClientTlsSettings,
     ConnectionPoolSettings,
 )
 from lateen.resources.destination_rule import OutlierDetection as OutlierSettings
-from lateen.values.names import BUILT_IN, Origin, ResourceKey, SpiffeId
 from lateen.values.protocol import Protocol
 
 OUTSIDE = Bind("")
 """Leave from wherever the machine would: what does not stay within the mesh, by IPv4 or IPv6."""
-MESH_ALPN_HTTP1 = ("istio-http/1.1", "istio", "http/1.1")
-MESH_ALPN_HTTP2 = ("istio-h2", "istio", "h2")
-MESH_ALPN_SNIFFED = ("istio-h2", "istio-http/1.1", "istio")
-"""Says HTTP but not of which version: the server chooses none of these, and reads the version from the first bytes."""
-MESH_ALPN_TCP = ("istio",)
-_MESH_ALPN = {
-    "http1": MESH_ALPN_HTTP1,
-    "http2": MESH_ALPN_HTTP2,
-    "client": MESH_ALPN_SNIFFED,
-    "tcp": MESH_ALPN_TCP,
-}
 _DISCOVERY = {
     Resolution.STATIC: Discovery.EDS,
     Resolution.DNS: Discovery.STRICT_DNS,
@@ -128,6 +115,18 @@ def _cluster(
     pool = blocks.connection_pool
     timeout = pool.tcp.connect_timeout if pool and pool.tcp and pool.tcp.connect_timeout else None
     hostname = service.hostname
+    holds_credentials = not sniffs or (policy is not None and policy.for_workloads)
+    tls = client_tls(
+        snapshot,
+        service,
+        port,
+        subset_name,
+        blocks.tls,
+        origin,
+        protocol,
+        client_namespace,
+        holds_credentials=holds_credentials,
+    )
     return Cluster(
         name=outbound_cluster(port.number, subset_name, hostname),
         discovery=discovery,
@@ -144,7 +143,7 @@ def _cluster(
         proxy_protocol=(blocks.proxy_protocol.version or "V1") if blocks.proxy_protocol is not None else "",
         pool=connection_pool(pool),
         outlier=outlier_detection(blocks.outlier_detection),
-        tls=_client_tls(snapshot, service, port, subset_name, blocks.tls, origin, protocol, client_namespace),
+        tls=tls,
         source=OUTSIDE if service.external else None,
         tags=(
             ("service", hostname),
@@ -205,84 +204,6 @@ def outlier_detection(settings: OutlierSettings | None) -> OutlierDetection | No
         max_ejection_percent=settings.max_ejection_percent,
         min_health_percent=settings.min_health_percent,
         http_error_codes=tuple(settings.outlier_detection_http_error_codes),
-    )
-
-
-# --- TLS towards a service -----------------------------------------------------------------------------------------
-
-
-def _client_tls(
-    snapshot: MeshSnapshot,
-    service: Service,
-    port: ServicePort,
-    subset: str,
-    settings: ClientTlsSettings | None,
-    origin: Origin,
-    protocol: str,
-    client_namespace: str,
-) -> ClientTls | None:
-    if settings is None:
-        if service.external or not snapshot.settings.auto_mtls:
-            return None
-        return _mesh_tls(snapshot, service, port, subset, BUILT_IN, protocol, automatic=True, sans=())
-    mode = settings.mode or "DISABLE"
-    if mode == "DISABLE":
-        return None
-    if mode == "ISTIO_MUTUAL":
-        sans = tuple(settings.subject_alt_names)
-        found = _mesh_tls(snapshot, service, port, subset, origin, protocol, automatic=False, sans=sans)
-        return replace(found, sni=settings.sni) if settings.sni else found
-    own = _own_certificate(settings, client_namespace)
-    roots = SecretRef(f"file-root:{settings.ca_certificates}", ca_file=settings.ca_certificates or "")
-    has_roots = bool(settings.ca_certificates) and settings.ca_certificates != "system"
-    return ClientTls(
-        origin=origin,
-        certificate=own if mode == "MUTUAL" else None,
-        roots=roots if has_roots else None,
-        system_roots=not has_roots,
-        verify=not settings.insecure_skip_verify,
-        sans=tuple(settings.subject_alt_names) or service.sans,
-        sni=settings.sni or "",
-        auto_sni=not settings.sni,
-        alpn=("h2",) if protocol == "http2" else (("http/1.1",) if protocol == "http1" else ()),
-    )
-
-
-def _own_certificate(settings: ClientTlsSettings, namespace: str) -> SecretRef:
-    if settings.credential_name:
-        key = ResourceKey("Secret", namespace, settings.credential_name)
-        return SecretRef(f"kubernetes://{settings.credential_name}", source=key)
-    certificate, key_file = settings.client_certificate or "", settings.private_key or ""
-    return SecretRef(f"file-cert:{certificate}~{key_file}", certificate_file=certificate, key_file=key_file)
-
-
-def _mesh_tls(
-    snapshot: MeshSnapshot,
-    service: Service,
-    port: ServicePort,
-    subset: str,
-    origin: Origin,
-    protocol: str,
-    *,
-    automatic: bool,
-    sans: tuple[str, ...],
-) -> ClientTls:
-    """Mesh TLS: the server has to be one of the identities that the service's members run as."""
-    members = snapshot.members.get(service.hostname, ())
-    identities = {
-        str(SpiffeId(snapshot.settings.trust_domain, member.namespace, member.service_account))
-        for member in members
-        if member.service_account
-    }
-    alpn = _MESH_ALPN[protocol]
-    return ClientTls(
-        origin=origin,
-        certificate=WORKLOAD_CERTIFICATE,
-        roots=MESH_ROOTS,
-        sans=sans or tuple(sorted(identities | set(service.sans))),
-        sni=mesh_sni(port.number, subset, service.hostname),
-        alpn=alpn,
-        automatic=automatic,
     )
 
 

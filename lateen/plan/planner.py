@@ -25,7 +25,6 @@ from lateen.plan.model import ProxyPlan, Telemetry
 from lateen.plan.outbound import outbound_listeners, passthrough_clusters
 from lateen.plan.proxy import LoopbackNetwork, NamespacesNetwork, PodNetwork, Proxy, ProxyNetwork, ProxyType
 from lateen.plan.route_building import Reading
-from lateen.plan.tls import SecretRef
 
 
 class Planned(msgspec.Struct, frozen=True):
@@ -100,6 +99,7 @@ class Planner:
             route_tables=view.route_tables,
             clusters=(*passthrough_clusters(proxy, snapshot.settings), *clusters),
             endpoints=tuple(endpoints),
+            secrets=view.secrets,
             shared=view.destinations,
         )
         return Planned(plan, tuple(findings))
@@ -122,7 +122,7 @@ class Planner:
             route_tables=with_hash_policies(parts.tables, view.destinations.clusters),
             clusters=tuple(passthrough_clusters(proxy, self.snapshot.settings)[:1]),
             endpoints=(),
-            secrets=_distinct(parts.secrets),
+            secrets=tuple(dict.fromkeys((*parts.secrets, *view.secrets))),
             shared=view.destinations,
         )
         return Planned(plan, tuple(parts.findings))
@@ -133,10 +133,6 @@ def _view_label_names(snapshot: MeshSnapshot) -> frozenset[str]:
     rules = [rule for found in snapshot.destination_rules.values() for rule in found]
     names = client_label_names(snapshot.virtual_services) | rule_label_names(rules) | LOCALITY_LABELS
     return names | failover_label_names(rules, snapshot.mesh_config.locality_lb_setting)
-
-
-def _distinct(secrets: list[SecretRef]) -> tuple[SecretRef, ...]:
-    return tuple(dict.fromkeys(secrets))
 
 
 def proxy_of(workload: Workload) -> Proxy:

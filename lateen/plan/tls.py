@@ -62,13 +62,15 @@ class ClientTls(msgspec.Struct, frozen=True):
     """TLS as a client. ``sans`` are exact subject names of the server, any one of which must match.
 
     ``automatic``: only towards endpoints that speak mesh TLS (``Endpoint.mesh_tls``), plain text to the others.
-    ``system_roots``: verify against the machine's CA bundle. ``verify`` False: accept any certificate.
+    ``system_roots``: verify against the machine's CA bundle.
+    ``crl_file`` lists certificates that were taken back. ``verify`` False: accept any certificate.
     """
 
     origin: Origin
     certificate: SecretRef | None = None
     roots: SecretRef | None = None
     system_roots: bool = False
+    crl_file: str = ""
     verify: bool = True
     sans: tuple[str, ...] = ()
     sni: str = ""

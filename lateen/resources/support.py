@@ -16,11 +16,7 @@ from lateen.resources.resource import Resource
 from lateen.values.network import is_resource_name
 from lateen.values.protocol import Protocol, parse_protocol
 
-_TRAFFIC_POLICY = (
-    "loadBalancer.zoneAwareLbSetting",
-    "tls.caCrl",
-    "tls.credentialName",
-)
+_TRAFFIC_POLICY = ("loadBalancer.zoneAwareLbSetting",)
 
 UNSUPPORTED: dict[str, frozenset[str]] = {
     "VirtualService": frozenset(
@@ -166,7 +162,20 @@ def _mesh_config(resource: Resource) -> list[Finding]:
     return found
 
 
+def _destination_rule(resource: Resource) -> list[Finding]:
+    if resource.spec.workload_selector is not None:
+        return []
+    message = "a credential holds at gateways; sidecars verify by the machine's roots and show no certificate"
+    remedy = "add a workloadSelector for sidecars"
+    return [
+        warning("credential-at-gateways", message, resource.origin_at(path), remedy)
+        for path, shape, _ in set_fields(resource.spec)
+        if shape.endswith("tls.credentialName")
+    ]
+
+
 _VALUES: dict[str, Callable[[Resource], list[Finding]]] = {
+    "DestinationRule": _destination_rule,
     "Gateway": _gateway,
     "MeshConfig": _mesh_config,
     "ServiceEntry": _service_entry,

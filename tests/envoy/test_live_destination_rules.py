@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import http.server
+import socket
+import ssl
+import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from lateen.mesh.model import Workload
 from tests.envoy.from_yaml import Running, sidecar
-from tests.envoy.harness import Application, eventually
+from tests.envoy.harness import Application, Authority, eventually
 
 HOST, PORT = "shop.example", 8080
 KEYED = 60
@@ -409,8 +414,6 @@ class Heard:
     """A server that keeps the first bytes that it hears."""
 
     def __init__(self) -> None:
-        import socket
-
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._server.getsockname()[1]
         self.bytes = b""
@@ -432,8 +435,6 @@ class Heard:
                 self.bytes += part
 
     def send(self, address: str, data: bytes) -> None:
-        import socket
-
         client = socket.create_connection((address, PORT), timeout=5)
         client.sendall(data)
         self._clients.append(client)
@@ -467,3 +468,92 @@ metadata: {{name: shop}}
 spec: {{hosts: [{HOST}], tcp: [{{route: [{{destination: {{host: {HOST}, port: {{number: {PORT}}}}}}}]}}]}}
 ---
 """
+
+
+def tls_entry(port: int) -> str:
+    return tcp_entry(port).replace("name: tcp,", "name: http,").replace(": TCP", ": HTTP").replace("{tcp:", "{http:")
+
+
+def secret(name: str, **entries: bytes) -> str:
+    listed = ", ".join(f"{key.replace('_', '.')}: {base64.b64encode(value).decode()}" for key, value in entries.items())
+    return f"apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}}}\ndata: {{{listed}}}\n---\n"
+
+
+@contextlib.contextmanager
+def tls_server(authority: Authority, name: str, *, mutual: bool = False) -> Iterator[tuple[int, list[str]]]:
+    """An HTTP server behind TLS: its port, and the server names that clients asked for."""
+    pem = authority.issue(name)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with tempfile.NamedTemporaryFile() as certificate, tempfile.NamedTemporaryFile() as key:
+        certificate.write(pem.certificate)
+        certificate.flush()
+        key.write(pem.key)
+        key.flush()
+        context.load_cert_chain(certificate.name, key.name)
+    if mutual:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(cadata=authority.roots.decode())
+    asked: list[str] = []
+    context.sni_callback = lambda _, found, __: asked.append(str(found))
+    with Application("tls") as app:
+        app._server.socket = context.wrap_socket(app._server.socket, server_side=True)
+        yield app.port, asked
+
+
+@pytest.mark.covers(
+    "DestinationRule trafficPolicy.tls.mode",
+    "DestinationRule trafficPolicy.tls.sni",
+    "DestinationRule trafficPolicy.tls.subjectAltNames",
+    "DestinationRule trafficPolicy.tls.credentialName",
+    "DestinationRule trafficPolicy.tls.insecureSkipVerify",
+)
+@pytest.mark.parametrize(
+    ("tls", "status"),
+    [
+        ("{mode: SIMPLE, credentialName: own}", 200),
+        ("{mode: SIMPLE, credentialName: own, sni: far.example, subjectAltNames: [shop.example]}", 200),
+        ("{mode: SIMPLE, credentialName: own, subjectAltNames: [other.example]}", 503),
+        ("{mode: SIMPLE}", 503),
+        ("{mode: SIMPLE, insecureSkipVerify: true}", 200),
+        ("{mode: DISABLE}", 503),
+    ],
+)
+def test_tls_origination(tls: str, status: int) -> None:
+    authority = Authority()
+    selected = rule(f"{{tls: {tls}}}").replace("spec:", "spec:\n  workloadSelector: {matchLabels: {app: client}}", 1)
+    with tls_server(authority, HOST) as (port, asked):
+        text = tls_entry(port) + selected + secret("own", ca_crt=authority.roots)
+        with sidecar(text) as proxy:
+            assert proxy.get(HOST, PORT).status == status
+    if status == 200:
+        assert asked[-1] == ("far.example" if "sni" in tls else HOST)
+
+
+@pytest.mark.covers("DestinationRule trafficPolicy.tls.mode", "DestinationRule workloadSelector.matchLabels")
+def test_mutual_tls_origination_by_credential() -> None:
+    authority = Authority()
+    pem = authority.issue("client.example")
+    made = secret("own", tls_crt=pem.certificate, tls_key=pem.key, ca_crt=authority.roots)
+    mutual = rule("{tls: {mode: MUTUAL, credentialName: own}}")
+    selected = mutual.replace("spec:", "spec:\n  workloadSelector: {matchLabels: {app: client}}", 1)
+    with tls_server(authority, HOST, mutual=True) as (port, _):
+        with sidecar(tls_entry(port) + selected + made) as proxy:
+            assert proxy.get(HOST, PORT).status == 200
+        with sidecar(tls_entry(port) + mutual + made) as proxy:
+            assert proxy.get(HOST, PORT).status == 503
+
+
+@pytest.mark.covers(
+    "DestinationRule trafficPolicy.tls.clientCertificate",
+    "DestinationRule trafficPolicy.tls.privateKey",
+    "DestinationRule trafficPolicy.tls.caCertificates",
+)
+def test_mutual_tls_origination_by_files(tmp_path: Path) -> None:
+    authority = Authority()
+    pem = authority.issue("client.example")
+    for name, data in (("crt", pem.certificate), ("key", pem.key), ("ca", authority.roots)):
+        (tmp_path / name).write_bytes(data)
+    files = f"clientCertificate: {tmp_path}/crt, privateKey: {tmp_path}/key, caCertificates: {tmp_path}/ca"
+    policy = rule(f"{{tls: {{mode: MUTUAL, {files}}}}}")
+    with tls_server(authority, HOST, mutual=True) as (port, _), sidecar(tls_entry(port) + policy) as proxy:
+        assert proxy.get(HOST, PORT).status == 200

@@ -47,11 +47,10 @@ def test_every_refused_field_exists(kind: str) -> None:
 def test_refused_fields_are_told_where_they_stand() -> None:
     text = (
         "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: a}\nspec:\n  host: a\n"
-        "  trafficPolicy:\n    loadBalancer: {simple: RANDOM, warmup: {duration: 1s}}\n    retryBudget: {percent: 1}\n"
+        "  trafficPolicy:\n    loadBalancer: {simple: RANDOM, zoneAwareLbSetting: {enabled: true}}\n"
     )
     assert _refused(text) == [
-        ("unsupported-field", "spec.trafficPolicy.loadBalancer.warmup"),
-        ("unsupported-field", "spec.trafficPolicy.retryBudget"),
+        ("unsupported-field", "spec.trafficPolicy.loadBalancer.zoneAwareLbSetting"),
     ]
 
 
