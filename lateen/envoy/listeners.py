@@ -19,6 +19,7 @@ from lateen.envoy.filter_chains import ChainContext, filter_chain
 from lateen.envoy.telemetry import listener_logger
 from lateen.plan.model import HttpChain, Listener
 
+_Predicate = listener_components_pb2.ListenerFilterChainMatchPredicate
 ORIGINAL_DST = "envoy.filters.listener.original_dst"
 TLS_INSPECTOR = "envoy.filters.listener.tls_inspector"
 HTTP_INSPECTOR = "envoy.filters.listener.http_inspector"
@@ -72,25 +73,24 @@ def _listener_filters(listener: Listener) -> list[Any]:
     With ``use_original_dst`` Envoy adds the first of them by itself, but at the end: too late where bytes are awaited.
     """
     wanted = (
-        (listener.original_dst, ORIGINAL_DST, original_dst_pb2.OriginalDst()),
-        (listener.inspect_tls, TLS_INSPECTOR, tls_inspector_pb2.TlsInspector()),
-        (listener.inspect_http, HTTP_INSPECTOR, http_inspector_pb2.HttpInspector()),
+        (listener.original_dst, ORIGINAL_DST, original_dst_pb2.OriginalDst(), ()),
+        (listener.inspect_tls, TLS_INSPECTOR, tls_inspector_pb2.TlsInspector(), listener.tls_uninspected),
+        (listener.inspect_http, HTTP_INSPECTOR, http_inspector_pb2.HttpInspector(), listener.http_uninspected),
     )
-    filters = [
-        listener_components_pb2.ListenerFilter(name=name, typed_config=wire.pack(config))
-        for present, name, config in wanted
+    return [
+        listener_components_pb2.ListenerFilter(
+            name=name,
+            typed_config=wire.pack(config),
+            filter_disabled=_on_ports(tuple(sorted({*ports, *listener.opaque_ports})), name),
+        )
+        for present, name, config, ports in wanted
         if present
     ]
-    for found in filters if listener.opaque_ports else ():
-        if found.name != ORIGINAL_DST:
-            found.filter_disabled.CopyFrom(_on_ports(listener.opaque_ports))
-    return filters
 
 
-def _on_ports(ports: tuple[int, ...]) -> Any:
-    predicate = listener_components_pb2.ListenerFilterChainMatchPredicate
-    ranges = [range_pb2.Int32Range(start=port, end=port + 1) for port in ports]
-    if len(ranges) == 1:
-        return predicate(destination_port_range=ranges[0])
-    rules = [predicate(destination_port_range=found) for found in ranges]
-    return predicate(or_match=predicate.MatchSet(rules=rules))
+def _on_ports(ports: tuple[int, ...], name: str) -> Any:
+    """Whether the destination port is one of these; Envoy wants at least two terms in a choice."""
+    if not ports or name == ORIGINAL_DST:
+        return None
+    rules = [_Predicate(destination_port_range=range_pb2.Int32Range(start=port, end=port + 1)) for port in ports]
+    return rules[0] if len(rules) == 1 else _Predicate(or_match=_Predicate.MatchSet(rules=rules))

@@ -35,6 +35,12 @@ def subset_references(resource: Resource, domain: str) -> Iterator[SubsetReferen
             yield SubsetReference(resource.key, host, destination.subset, resource.origin_at(f"{path}.subset"))
 
 
+def destination_hosts(resource: Resource, domain: str) -> Iterator[str]:
+    """The full host of everything that a VirtualService sends to."""
+    for _, destination in _destinations(resource.spec):
+        yield full_host(destination.host, resource.key.namespace, domain)
+
+
 def _destinations(spec: VirtualServiceSpec) -> Iterator[tuple[str, Destination]]:
     for index, route in enumerate(spec.http):
         place = f"spec.http[{index}]"

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from lateen.findings import Finding, warning
 from lateen.mesh.addresses import allocate, in_loopback_view
 from lateen.mesh.locality import locality_of
-from lateen.mesh.model import Labels, Member, Resolution, Service, ServicePort, Workload
+from lateen.mesh.model import Labels, Member, MeshSnapshot, Resolution, Service, ServicePort, Workload
 from lateen.mesh.visibility import selects
 from lateen.resources.kubernetes import KubernetesServiceSpec
 from lateen.resources.resource import Resource
@@ -220,3 +220,27 @@ def member_port(port: ServicePort, member: Member) -> int | None:
     if isinstance(port.target, int):
         return port.target
     return dict(member.named_ports).get(port.target)
+
+
+class ServicesOfWorkloads:
+    """Which services a workload is a member of: as a replica that runs here, or by its address."""
+
+    def __init__(self, snapshot: MeshSnapshot) -> None:
+        self._first: dict[str, Service] = {}
+        self._found: dict[str, dict[str, Service]] = {}
+        for host, members in sorted(snapshot.members.items()):
+            service = snapshot.services[host]
+            for member in members:
+                if member.instance:
+                    self._first.setdefault(member.instance, service)
+                for name in (f"id:{member.instance}", f"at:{member.address}"):
+                    self._found.setdefault(name, {})[host] = service
+
+    def first(self, instance: str) -> Service | None:
+        """The first service, in order of host names, that a replica is a member of."""
+        return self._first.get(instance)
+
+    def of(self, instance: str, address: str) -> tuple[Service, ...]:
+        """All of them, oldest first."""
+        found = {**self._found.get(f"id:{instance}", {}), **(self._found.get(f"at:{address}", {}) if address else {})}
+        return tuple(sorted(found.values(), key=lambda one: (not one.creation, one.creation, one.hostname)))

@@ -8,15 +8,15 @@ from __future__ import annotations
 import msgspec
 
 from lateen.mesh.model import MeshSnapshot, Service
-from lateen.mesh.routing import BoundHost, mesh_hosts
+from lateen.mesh.routing import BoundHost
+from lateen.mesh.sidecar_scope import SidecarScope, reachable_services, visible_routes, visible_services
 from lateen.mesh.traffic_policy import destination_policy
-from lateen.mesh.visibility import exported
 from lateen.plan.clusters import Cluster, EndpointSet
 from lateen.plan.destinations import plan_destinations
 from lateen.plan.hash_policies import with_hash_policies
 from lateen.plan.localities import place_of
 from lateen.plan.model import Destinations
-from lateen.plan.outbound_policy import outbound_policy
+from lateen.plan.outbound_policy import OutboundPolicy, outbound_policy
 from lateen.plan.outbound_routes import sidecar_tables
 from lateen.plan.route_building import Reading
 from lateen.plan.routes import RouteTable
@@ -26,15 +26,19 @@ from lateen.values.protocol import Protocol
 
 
 class ClientView(msgspec.Struct, frozen=True):
-    """What a client sees of the mesh: the same for all proxies of a namespace, but for labels that a route asks for.
+    """What a client sees of the mesh: the same for proxies of a namespace and Sidecar that no route tells apart.
 
-    ``services`` stand oldest first; ``bound`` are the hosts of VirtualServices for sidecars, in order of precedence.
+    ``services`` are those that may be called, with the ports that may be, oldest first; ``reachable`` are these and the
+    ones that only routes lead to; ``bound`` are the hosts of VirtualServices for sidecars, in order of precedence.
 
     Without namespaces a view belongs to one proxy, as services have other addresses for each.
     """
 
+    scope: SidecarScope
     services: tuple[Service, ...]
+    reachable: tuple[Service, ...]
     bound: tuple[BoundHost, ...]
+    outside: OutboundPolicy
     destinations: Destinations
     route_tables: tuple[RouteTable, ...]
 
@@ -46,28 +50,26 @@ class ClientView(msgspec.Struct, frozen=True):
         return tuple(dict.fromkeys(ref for ref in refs if ref is not None and ref.source is not None))
 
 
-def client_view(snapshot: MeshSnapshot, reading: Reading, *, with_routes: bool) -> ClientView:
-    """Clusters, endpoints and route tables towards every service that a namespace sees. ``reading.port`` is unused."""
+def client_view(snapshot: MeshSnapshot, reading: Reading, scope: SidecarScope, *, with_routes: bool) -> ClientView:
+    """Clusters, endpoints and route tables towards every service that a scope sees. ``reading.port`` is unused."""
     namespace = reading.client_namespace
-    services = tuple(
-        service
-        for service in sorted(snapshot.services.values(), key=_precedence)
-        if exported(service.export_to, service.namespace, namespace)
-    )
+    services = tuple(visible_services(snapshot, scope, sorted(snapshot.services.values(), key=_precedence)))
+    bound = visible_routes(snapshot, scope) if with_routes else ()
+    reachable = reachable_services(snapshot, scope, services, bound)
     clusters: list[Cluster] = []
     endpoints: list[EndpointSet] = []
-    for service in services:
+    for service in reachable:
         policy = destination_policy(snapshot, namespace, reading.client_labels, service)
         own_clusters, own_endpoints = plan_destinations(
             snapshot, service, policy, namespace, sniffs=with_routes, place=place_of(reading.client_labels)
         )
         clusters.extend(own_clusters)
         endpoints.extend(own_endpoints)
-    bound = mesh_hosts(snapshot, namespace) if with_routes else ()
-    outside = outbound_policy(snapshot, namespace, reading.client_labels)
+    outside = outbound_policy(snapshot, scope)
     tables = sidecar_tables(snapshot, reading, services, bound, outside) if with_routes else ()
     tables = with_hash_policies(tables, clusters)
-    return ClientView(services, bound, Destinations(tuple(clusters), tuple(endpoints)), tables)
+    destinations = Destinations(tuple(clusters), tuple(endpoints))
+    return ClientView(scope, services, reachable, bound, outside, destinations, tables)
 
 
 def _precedence(service: Service) -> tuple[bool, str, str]:

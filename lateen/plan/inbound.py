@@ -6,175 +6,229 @@ application. With redirected traffic one listener catches all; in the loopback n
 
 from __future__ import annotations
 
+import msgspec
+
+from lateen.findings import Finding
 from lateen.mesh.addresses import in_loopback_view
-from lateen.mesh.model import MeshSnapshot, Workload, WorkloadPort
+from lateen.mesh.model import MeshSnapshot, Service
 from lateen.mesh.security_policy import MtlsMode, PeerPolicy, peer_policy
 from lateen.mesh.services import LOOPBACK_INBOUND
+from lateen.mesh.sidecar_scope import SidecarScope
 from lateen.plan import names
 from lateen.plan.access import AccessPolicy
 from lateen.plan.clusters import Cluster, Discovery, Endpoint, EndpointSet, LoadBalancing, LocalityEndpoints
+from lateen.plan.destinations import connection_pool
+from lateen.plan.inbound_chains import ChainNames, ChainParts, foreign_chains, inbound_chains
+from lateen.plan.inbound_ports import UNIX, InboundPort, inbound_ports
+from lateen.plan.listener_draft import http_protocols
 from lateen.plan.matching import RouteMatch
 from lateen.plan.model import Chain, ChainMatch, HttpChain, Listener, TcpChain, TcpTarget, Telemetry
-from lateen.plan.proxy import ANY, Bind, LoopbackNetwork, Proxy, mesh_netns, workload_netns
-from lateen.plan.routes import Forward, Route, RouteTable, VirtualHost, WeightedCluster
-from lateen.plan.tls import MESH_ROOTS, WORKLOAD_CERTIFICATE, ServerTls
-from lateen.values.names import BUILT_IN, Origin
+from lateen.plan.proxy import ANY, Bind, LoopbackNetwork, NamespacesNetwork, Proxy, mesh_netns, workload_netns
+from lateen.plan.routes import Forward, RetryPolicy, Route, RouteTable, VirtualHost, WeightedCluster
+from lateen.plan.tls import MESH_ROOTS, WORKLOAD_CERTIFICATE, SecretRef, ServerTls
+from lateen.values.names import BUILT_IN
 from lateen.values.protocol import Protocol
 
-MESH_ALPN = ("istio-http/1.1", "istio-h2", "istio-http/1.0", "istio", "istio-peer-exchange")
 SPOKEN_ALPN = ("h2", "http/1.1")  # chosen by the server: by any other name Envoy takes HTTP/2 for HTTP/1.1
 LOOPBACK_APP = "255.1"
 INBOUND_SOURCE = "127.0.0.6"
+DEFAULT_RETRY = RetryPolicy(attempts=2, retry_on=("reset-before-request",), avoid_previous_hosts=False)
+
+
+class InboundParts(msgspec.Struct, frozen=True):
+    """What the inbound side adds to a plan."""
+
+    listeners: tuple[Listener, ...]
+    clusters: tuple[Cluster, ...]
+    endpoints: tuple[EndpointSet, ...]
+    findings: tuple[Finding, ...] = ()
+    secrets: tuple[SecretRef, ...] = ()
 
 
 def inbound(
-    snapshot: MeshSnapshot, proxy: Proxy, workload: Workload | None, access: AccessPolicy, telemetry: Telemetry
-) -> tuple[list[Listener], list[Cluster], list[EndpointSet]]:
-    """What reaches the application: one chain, or one pair of chains, for each of its ports."""
-    policy = peer_policy(snapshot, proxy.namespace, proxy.labels)
-    ports = workload.ports if workload is not None else ()
-    by_target: dict[int, WorkloadPort] = {}
-    for port in ports:
-        if port.protocol is not Protocol.UDP:
-            by_target.setdefault(port.target, port)
-    clusters = [_inbound_cluster(proxy, port) for port in by_target.values()]
-    endpoints = [_inbound_endpoints(proxy, port) for port in by_target.values()]
-    chains = {port.target: _port_chains(snapshot, port, policy, access, telemetry) for port in by_target.values()}
-    if isinstance(proxy.network, LoopbackNetwork):
-        return _bound_inbound(proxy, chains), clusters, endpoints
-    every = tuple(chain for found in chains.values() for chain in found)
-    clusters.append(
-        Cluster(
-            names.INBOUND_PASSTHROUGH,
-            Discovery.ORIGINAL_DST,
-            BUILT_IN,
-            source=Bind(INBOUND_SOURCE, 0, workload_netns(proxy)),
-        )
-    )
-    return [_virtual_inbound(snapshot, proxy, policy, every, access, telemetry)], clusters, endpoints
-
-
-def _bound_inbound(proxy: Proxy, chains: dict[int, tuple[Chain, ...]]) -> list[Listener]:
-    prefix = proxy.network.prefix if isinstance(proxy.network, LoopbackNetwork) else 0
-    address = in_loopback_view(f"0.0.{LOOPBACK_INBOUND}", prefix)
-    return [
-        Listener(
-            name=f"{address}_{port}",
-            bind=Bind(address, port),
-            direction="inbound",
-            chains=found,
-            origin=found[0].origin,
-            inspect_tls=True,
-        )
-        for port, found in chains.items()
-    ]
-
-
-def _virtual_inbound(
     snapshot: MeshSnapshot,
     proxy: Proxy,
-    policy: PeerPolicy,
-    chains: tuple[Chain, ...],
+    scope: SidecarScope,
+    services: tuple[Service, ...],
     access: AccessPolicy,
     telemetry: Telemetry,
-) -> Listener:
-    """One socket for all that arrives; ports that no service names pass through under the same policy."""
-    address = proxy.address if mesh_netns(proxy) else ANY
-    loop = Chain(
-        "virtualInbound-blackhole",
-        ChainMatch(destination_port=names.INBOUND_PORT),
-        TcpChain(names.BLACK_HOLE, (TcpTarget(names.BLACK_HOLE),)),
-        BUILT_IN,
-    )
-    passing = TcpChain(names.INBOUND_PASSTHROUGH, (TcpTarget(names.INBOUND_PASSTHROUGH),), access, telemetry)
-    extra = [
-        chain
-        for port, mode in policy.ports
-        if not any(known.match.destination_port == port for known in chains)
-        for chain in _chains(snapshot, f"virtualInbound-{port}", port, mode, passing, policy.origin)
-    ]
-    rest = _chains(snapshot, names.VIRTUAL_INBOUND, None, policy.mode, passing, policy.origin)
-    return Listener(
-        name=names.VIRTUAL_INBOUND,
-        bind=Bind(address, names.INBOUND_PORT, mesh_netns(proxy)),
-        direction="inbound",
-        chains=(loop, *chains, *extra, *rest),
-        origin=BUILT_IN,
-        original_dst=True,
-        inspect_tls=True,
-    )
+) -> InboundParts:
+    """What reaches the application. ``services`` are those that the workload is a member of, oldest first."""
+    return _Inbound(snapshot, proxy, scope, access, telemetry).parts(services)
 
 
-def _port_chains(
-    snapshot: MeshSnapshot, port: WorkloadPort, policy: PeerPolicy, access: AccessPolicy, telemetry: Telemetry
-) -> tuple[Chain, ...]:
-    cluster = names.inbound_cluster(port.target)
-    mode = policy.on(port.target)
-    if port.protocol.is_http:
-        action: HttpChain | TcpChain = HttpChain(
-            stat_prefix=f"inbound_{port.target}",
-            inline=_inbound_routes(port, cluster),
-            access=access,
-            telemetry=telemetry,
+class _Inbound:
+    def __init__(
+        self, snapshot: MeshSnapshot, proxy: Proxy, scope: SidecarScope, access: AccessPolicy, telemetry: Telemetry
+    ) -> None:
+        self._snapshot, self._proxy, self._scope = snapshot, proxy, scope
+        self._access, self._telemetry = access, telemetry
+        self._policy: PeerPolicy = peer_policy(snapshot, proxy.namespace, proxy.labels)
+        self._sniffed = http_protocols(snapshot.settings)
+
+    def parts(self, services: tuple[Service, ...]) -> InboundParts:
+        ports, findings = inbound_ports(self._snapshot, self._proxy, self._scope, self._policy, services)
+        secrets = tuple(ref for port in ports if port.tls is not None for ref in port.tls.secrets if not ref.local)
+        clusters = [self._cluster(port) for port in ports]
+        endpoints = [self._endpoints(port) for port in ports]
+        if isinstance(self._proxy.network, LoopbackNetwork):
+            listeners = [self._bound(port) for port in ports]
+        else:
+            source = Bind(INBOUND_SOURCE, 0, workload_netns(self._proxy))
+            passing = Cluster(names.INBOUND_PASSTHROUGH, Discovery.ORIGINAL_DST, BUILT_IN, "client", source=source)
+            clusters.append(passing)
+            listeners = [self._catching(ports)]
+        return InboundParts(tuple(listeners), tuple(clusters), tuple(endpoints), tuple(findings), secrets)
+
+    # --- listeners ---------------------------------------------------------------------------------------------------
+
+    def _bound(self, port: InboundPort) -> Listener:
+        prefix = self._proxy.network.prefix if isinstance(self._proxy.network, LoopbackNetwork) else 0
+        address = in_loopback_view(f"0.0.{LOOPBACK_INBOUND}", prefix)
+        chains = self._port_chains(port)
+        return Listener(
+            name=f"{address}_{port.number}",
+            bind=Bind(address, port.number),
+            direction="inbound",
+            chains=chains,
+            origin=chains[0].origin,
+            inspect_tls=self._looks_for_tls(port),
+            inspect_http=_sniffs(port),
+            sniffing_limit=self._snapshot.settings.protocol_detection_timeout,
+        )
+
+    def _looks_for_tls(self, port: InboundPort) -> bool:
+        """Where nothing is told by TLS, a server that speaks first need not wait for the client's first bytes."""
+        plain = self._policy.on(port.number) is MtlsMode.DISABLE and port.tls is None
+        return not plain or _sniffs(port)
+
+    def _catching(self, ports: list[InboundPort]) -> Listener:
+        """One socket for all that arrives; ports that nothing names pass through under the same policy."""
+        address = self._proxy.address if mesh_netns(self._proxy) else ANY
+        loop = Chain(
+            "virtualInbound-blackhole",
+            ChainMatch(destination_port=names.INBOUND_PORT),
+            TcpChain(names.BLACK_HOLE, (TcpTarget(names.BLACK_HOLE),)),
+            BUILT_IN,
+        )
+        known = {port.number for port in ports}
+        chains = [chain for port in ports for chain in self._port_chains(port)]
+        others = [(number, mode) for number, mode in self._policy.ports if number not in known]
+        for number, mode in [*others, (None, self._policy.mode)]:
+            chains.extend(inbound_chains(self._passing(number), mode))
+        return Listener(
+            name=names.VIRTUAL_INBOUND,
+            bind=Bind(address, names.INBOUND_PORT, mesh_netns(self._proxy)),
+            direction="inbound",
+            chains=(loop, *chains),
+            origin=BUILT_IN,
+            original_dst=True,
+            inspect_tls=True,
+            inspect_http=True,
+            tls_uninspected=tuple(sorted(port.number for port in ports if not self._looks_for_tls(port))),
+            http_uninspected=tuple(sorted(port.number for port in ports if not _sniffs(port))),
+            sniffing_limit=self._snapshot.settings.protocol_detection_timeout,
+        )
+
+    # --- chains ------------------------------------------------------------------------------------------------------
+
+    def _port_chains(self, port: InboundPort) -> tuple[Chain, ...]:
+        cluster = names.inbound_cluster(port.number)
+        ends_https = port.tls is not None and port.protocol is Protocol.HTTPS
+        speaks_http = port.protocol.is_http or ends_https
+        name = f"{port.address}_{port.number}"
+        parts = ChainParts(
+            ChainNames(name, name),
+            port.number,
+            port.origin if port.origin != BUILT_IN else self._policy.origin,
+            self._mesh_tls(),
+            self._sniffed,
+            http=self._http(port.service_port, cluster) if speaks_http or _sniffs(port) else None,
+            tcp=None if speaks_http else self._tcp(port, cluster),
+        )
+        if port.tls is not None:
+            return foreign_chains(parts, port.tls)
+        return inbound_chains(parts, self._policy.on(port.number))
+
+    def _passing(self, number: int | None) -> ChainParts:
+        passing = names.INBOUND_PASSTHROUGH
+        return ChainParts(
+            ChainNames(f"{names.VIRTUAL_INBOUND}-catchall-http", names.VIRTUAL_INBOUND),
+            number,
+            self._policy.origin,
+            self._mesh_tls(),
+            self._sniffed,
+            http=self._http(0, passing),
+            tcp=TcpChain(passing, (TcpTarget(passing),), self._access, self._telemetry),
+        )
+
+    def _http(self, service_port: int, cluster: str) -> HttpChain:
+        action = Forward((WeightedCluster(cluster, 1),), retry=DEFAULT_RETRY)
+        host = VirtualHost(
+            f"inbound|http|{service_port}", ("*",), (Route("default", RouteMatch(), action, BUILT_IN),), BUILT_IN
+        )
+        return HttpChain(
+            stat_prefix=f"inbound_{cluster.split('|')[1]}" if "|" in cluster else cluster,
+            inline=RouteTable(cluster, (host,)),
+            access=self._access,
+            telemetry=self._telemetry,
             forwarded_client_cert="append_forward",
             mesh_headers="take",
             server_name="istio-envoy",
+            http10=self._snapshot.settings.http10,
         )
-    else:
-        action = TcpChain(f"inbound_{port.target}", (TcpTarget(cluster),), access, telemetry)
-    return _chains(snapshot, f"{ANY}_{port.target}", port.target, mode, action, policy.origin)
+
+    def _tcp(self, port: InboundPort, cluster: str) -> TcpChain:
+        pool = connection_pool(port.pool)
+        target = (TcpTarget(cluster),)
+        prefix = f"inbound_{port.number}"
+        return TcpChain(prefix, target, self._access, self._telemetry, idle_timeout=pool.tcp_idle_timeout)
+
+    def _mesh_tls(self) -> ServerTls:
+        return ServerTls(
+            WORKLOAD_CERTIFICATE,
+            self._policy.origin,
+            roots=MESH_ROOTS,
+            require_client=True,
+            client_trust_domains=(self._snapshot.settings.trust_domain,),
+            alpn=SPOKEN_ALPN,
+        )
+
+    # --- the application ---------------------------------------------------------------------------------------------
+
+    def _cluster(self, port: InboundPort) -> Cluster:
+        protocol = "client" if _sniffs(port) else "tcp"
+        if port.protocol.is_http or (port.protocol is Protocol.HTTPS and port.tls is not None):
+            protocol = "http2" if port.protocol.is_http2 else "http1"
+        direct = isinstance(self._proxy.network, LoopbackNetwork) or port.endpoint[0].startswith(UNIX)
+        source = INBOUND_SOURCE if ":" not in port.endpoint[0] else "::1"
+        return Cluster(
+            names.inbound_cluster(port.number),
+            Discovery.STATIC,
+            port.origin,
+            protocol=protocol,
+            connect_timeout=self._snapshot.settings.connect_timeout,
+            load_balancing=LoadBalancing.ROUND_ROBIN,
+            pool=connection_pool(port.pool),
+            source=None if direct else Bind(source, 0, workload_netns(self._proxy)),
+        )
+
+    def _endpoints(self, port: InboundPort) -> EndpointSet:
+        host, number = port.endpoint
+        address = host if host.startswith(UNIX) else self._app_address(host)
+        endpoint = Endpoint(address, number)
+        return EndpointSet(names.inbound_cluster(port.number), (LocalityEndpoints("", (endpoint,)),))
+
+    def _app_address(self, host: str) -> str:
+        """Where the application is. On loopback addresses each application has one, whatever the Sidecar calls it."""
+        if isinstance(self._proxy.network, LoopbackNetwork):
+            return in_loopback_view(f"0.0.{LOOPBACK_APP}", self._proxy.network.prefix)
+        if host:
+            return host
+        has_own = isinstance(self._proxy.network, NamespacesNetwork) and bool(self._proxy.address)
+        passes = self._snapshot.settings.inbound_policy == "PASSTHROUGH" and has_own
+        return self._proxy.address if passes else "127.0.0.1"
 
 
-def _chains(
-    snapshot: MeshSnapshot,
-    name: str,
-    port: int | None,
-    mode: MtlsMode,
-    action: HttpChain | TcpChain,
-    origin: Origin,
-) -> tuple[Chain, ...]:
-    """STRICT: mesh TLS alone. PERMISSIVE: mesh TLS by its ALPN, all else as it comes. DISABLE: as it comes."""
-    tls = ServerTls(
-        WORKLOAD_CERTIFICATE,
-        origin,
-        roots=MESH_ROOTS,
-        require_client=True,
-        client_trust_domains=(snapshot.settings.trust_domain,),
-        alpn=SPOKEN_ALPN,
-    )
-    if mode is MtlsMode.STRICT:
-        return (Chain(name, ChainMatch(port, transport_protocol="tls"), action, origin, tls),)
-    if mode is MtlsMode.DISABLE:
-        return (Chain(name, ChainMatch(port), action, origin),)
-    mesh = ChainMatch(port, transport_protocol="tls", application_protocols=MESH_ALPN)
-    return (Chain(name, mesh, action, origin, tls), Chain(f"{name}-plain", ChainMatch(port), action, origin))
-
-
-def _inbound_routes(port: WorkloadPort, cluster: str) -> RouteTable:
-    route = Route("default", RouteMatch(), Forward((WeightedCluster(cluster, 1),)), BUILT_IN)
-    host = VirtualHost(f"inbound|http|{port.number}", ("*",), (route,), BUILT_IN)
-    return RouteTable(cluster, (host,))
-
-
-def _app_address(proxy: Proxy) -> str:
-    if isinstance(proxy.network, LoopbackNetwork):
-        return in_loopback_view(f"0.0.{LOOPBACK_APP}", proxy.network.prefix)
-    return "127.0.0.1"
-
-
-def _inbound_cluster(proxy: Proxy, port: WorkloadPort) -> Cluster:
-    protocol = ("http2" if port.protocol.is_http2 else "http1") if port.protocol.is_http else "tcp"
-    loopback = isinstance(proxy.network, LoopbackNetwork)
-    return Cluster(
-        names.inbound_cluster(port.target),
-        Discovery.STATIC,
-        BUILT_IN,
-        protocol=protocol,
-        load_balancing=LoadBalancing.ROUND_ROBIN,
-        source=None if loopback else Bind(INBOUND_SOURCE, 0, workload_netns(proxy)),
-    )
-
-
-def _inbound_endpoints(proxy: Proxy, port: WorkloadPort) -> EndpointSet:
-    endpoint = Endpoint(_app_address(proxy), port.target)
-    return EndpointSet(names.inbound_cluster(port.target), (LocalityEndpoints("", (endpoint,)),))
+def _sniffs(port: InboundPort) -> bool:
+    return port.protocol is Protocol.UNSPECIFIED and port.tls is None

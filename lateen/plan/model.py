@@ -121,6 +121,8 @@ class Listener(msgspec.Struct, frozen=True, cache_hash=True):
     ``original_dst``: restore the destination before the redirect. ``inspect_tls``/``inspect_http``: sniff first
     bytes, for at most ``sniffing_limit`` seconds (0: without limit), after which the connection counts as opaque.
     Nothing is sniffed on ``opaque_ports``.
+    ``tls_uninspected`` and ``http_uninspected`` are destination ports where that sniffing is not needed: a server that
+    speaks first is not kept waiting there.
     ``direction`` is ``inbound`` or ``outbound``. ``at_edge``: strangers connect here, who have to say soon what they
     want.
     """
@@ -138,6 +140,8 @@ class Listener(msgspec.Struct, frozen=True, cache_hash=True):
     inspect_http: bool = False
     sniffing_limit: float = 0.0
     opaque_ports: tuple[int, ...] = ()
+    tls_uninspected: tuple[int, ...] = ()
+    http_uninspected: tuple[int, ...] = ()
     access_log: str = ""
     at_edge: bool = False
 

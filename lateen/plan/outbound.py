@@ -21,14 +21,13 @@ from lateen.plan.client_view import ClientView
 from lateen.plan.clusters import Cluster, Discovery
 from lateen.plan.listener_draft import RAW, ListenerDraft, http_protocols
 from lateen.plan.model import Chain, ChainMatch, HttpChain, Listener, TcpChain, TcpTarget, Telemetry
-from lateen.plan.outbound_policy import DYNAMIC_DNS, outbound_policy
+from lateen.plan.outbound_policy import OutboundPolicy
 from lateen.plan.outbound_routes import own_table_name
 from lateen.plan.proxy import ANY, Bind, LoopbackNetwork, NamespacesNetwork, Proxy, workload_netns
 from lateen.plan.route_building import Reading
 from lateen.plan.routes import RouteTable
 from lateen.plan.service_addresses import blocks, listening_addresses, listens_anywhere, member_addresses
 from lateen.plan.tcp_routes import TcpRoute, service_chain, tcp_routes, tls_routes
-from lateen.settings import Settings
 from lateen.values.names import BUILT_IN, Origin
 from lateen.values.protocol import Protocol
 
@@ -59,7 +58,7 @@ class _Outbound:
         self._snapshot, self._proxy, self._telemetry = snapshot, proxy, telemetry
         self._is_loopback = isinstance(proxy.network, LoopbackNetwork)
         self._is_namespaced = isinstance(proxy.network, NamespacesNetwork)
-        self._policy = outbound_policy(snapshot, proxy.namespace, proxy.labels)
+        self._policy = view.outside
         self._level4 = tuple(bound for bound in view.bound if bound.resource.spec.tls or bound.resource.spec.tcp)
         self._drafts: dict[str, ListenerDraft] = {}
         self.findings: list[Finding] = []
@@ -264,14 +263,14 @@ def outbound_http(
     )
 
 
-def passthrough_clusters(proxy: Proxy, settings: Settings) -> list[Cluster]:
+def passthrough_clusters(outside: OutboundPolicy) -> list[Cluster]:
     """The clusters that stand in every sidecar: the outside, workload addresses, and nowhere."""
     clusters = [
         Cluster(names.BLACK_HOLE, Discovery.NONE, BUILT_IN),
         Cluster(names.PASSTHROUGH, Discovery.ORIGINAL_DST, BUILT_IN, protocol="client", source=Bind("")),
         Cluster(names.MESH_PASSTHROUGH, Discovery.ORIGINAL_DST, BUILT_IN),
     ]
-    if settings.outbound_policy == DYNAMIC_DNS:
-        outside = Bind("")
-        clusters.append(Cluster(names.DYNAMIC_DNS, Discovery.DYNAMIC_DNS, BUILT_IN, protocol="client", source=outside))
+    if outside.looks_up_hosts:
+        anywhere = Bind("")
+        clusters.append(Cluster(names.DYNAMIC_DNS, Discovery.DYNAMIC_DNS, BUILT_IN, protocol="client", source=anywhere))
     return clusters

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import msgspec
 
-from lateen.mesh.model import Labels, MeshSnapshot
+from lateen.mesh.model import MeshSnapshot
+from lateen.mesh.sidecar_scope import SidecarScope
+from lateen.mesh.visibility import full_host
 from lateen.plan import names
 from lateen.plan.matching import RouteMatch
 from lateen.plan.routes import DirectResponse, Forward, Route, RouteAction, VirtualHost, WeightedCluster
@@ -51,6 +53,16 @@ class OutboundPolicy(msgspec.Struct, frozen=True):
         return VirtualHost(name, ("*",), (Route(name, RouteMatch(), action, self.origin),), self.origin)
 
 
-def outbound_policy(snapshot: MeshSnapshot, namespace: str, labels: Labels) -> OutboundPolicy:
-    """What holds for a workload of a namespace with these labels: the mesh's own policy."""
-    return OutboundPolicy(snapshot.settings.outbound_policy)
+def outbound_policy(snapshot: MeshSnapshot, scope: SidecarScope) -> OutboundPolicy:
+    """What holds for a workload: its Sidecar's policy, else the mesh's. A policy without a mode is REGISTRY_ONLY, the
+    first of the enumeration, as in Istio."""
+    own = scope.outbound_policy
+    if own is None or scope.sidecar is None:
+        return OutboundPolicy(snapshot.settings.outbound_policy)
+    cluster = ""
+    if own.egress_proxy is not None and own.egress_proxy.port is not None:
+        proxy, port = own.egress_proxy, own.egress_proxy.port.number
+        host = full_host(proxy.host, scope.sidecar.key.namespace, snapshot.settings.domain)
+        cluster = names.outbound_cluster(port, proxy.subset or "", host)
+    origin = scope.sidecar.origin_at("spec.outboundTrafficPolicy")
+    return OutboundPolicy(own.mode or REGISTRY_ONLY, origin, cluster)

@@ -12,6 +12,8 @@ from lateen.findings import Finding
 from lateen.mesh.locality import LOCALITY_LABELS
 from lateen.mesh.model import Labels, MeshSnapshot, Workload
 from lateen.mesh.routing import MESH_GATEWAY, client_label_names
+from lateen.mesh.services import ServicesOfWorkloads
+from lateen.mesh.sidecar_scope import SidecarScope, sidecar_scope
 from lateen.mesh.traffic_policy import destination_policy, failover_label_names, rule_label_names
 from lateen.plan.access_rules import access_policy
 from lateen.plan.client_view import ClientView, client_view
@@ -25,6 +27,10 @@ from lateen.plan.model import ProxyPlan, Telemetry
 from lateen.plan.outbound import outbound_listeners, passthrough_clusters
 from lateen.plan.proxy import LoopbackNetwork, NamespacesNetwork, PodNetwork, Proxy, ProxyNetwork, ProxyType
 from lateen.plan.route_building import Reading
+from lateen.values.names import ResourceKey
+
+ViewKey = tuple[str, Labels, bool, int, ResourceKey | None]
+"""Namespace, the labels that matter, whether it is a sidecar, the loopback prefix, and the Sidecar that holds."""
 
 
 class Planned(msgspec.Struct, frozen=True):
@@ -39,10 +45,10 @@ class Planner:
 
     def __init__(self, snapshot: MeshSnapshot) -> None:
         self.snapshot = snapshot
-        self._first_service = _first_services(snapshot)
+        self._services = ServicesOfWorkloads(snapshot)
         self._label_names = _view_label_names(snapshot)
-        self._views: dict[tuple[str, Labels, bool, int], ClientView] = {}
-        self._changed: dict[tuple[str, Labels, bool, int], tuple[EndpointSet, ...]] = {}
+        self._views: dict[ViewKey, ClientView] = {}
+        self._changed: dict[ViewKey, tuple[EndpointSet, ...]] = {}
 
     def plan(self, proxy: Proxy, *, gateway_address: str = "127.0.0.1", access_log: str = "") -> Planned:
         """The plan of one proxy. ``gateway_address`` is where a gateway's servers listen unless they say."""
@@ -62,7 +68,7 @@ class Planner:
         """
         key = self._key(proxy)
         if key not in self._changed:
-            services = [service for service in self._view(proxy).services if service.hostname in hosts]
+            services = [service for service in self._view(proxy).reachable if service.hostname in hosts]
             found: list[EndpointSet] = []
             for service in services:
                 policy = destination_policy(self.snapshot, proxy.namespace, proxy.labels, service)
@@ -71,17 +77,23 @@ class Planner:
             self._changed[key] = tuple(found)
         return self._changed[key]
 
-    def _key(self, proxy: Proxy) -> tuple[str, Labels, bool, int]:
+    def _scope(self, proxy: Proxy) -> SidecarScope:
+        """What a sidecar sees; a Sidecar resource has no effect on gateways."""
+        if proxy.type is ProxyType.GATEWAY:
+            return SidecarScope(proxy.namespace)
+        return sidecar_scope(self.snapshot, proxy.namespace, proxy.labels)
+
+    def _key(self, proxy: Proxy) -> ViewKey:
         prefix = proxy.network.prefix if isinstance(proxy.network, LoopbackNetwork) else 0
         labels = tuple(pair for pair in proxy.labels if pair[0] in self._label_names)
-        return (proxy.namespace, labels, proxy.type is ProxyType.SIDECAR, prefix)
+        return (proxy.namespace, labels, proxy.type is ProxyType.SIDECAR, prefix, self._scope(proxy).key)
 
     def _view(self, proxy: Proxy) -> ClientView:
         key = self._key(proxy)
         if key not in self._views:
-            namespace, labels, is_sidecar, prefix = key
+            namespace, labels, is_sidecar, prefix, _ = key
             reading = Reading(MESH_GATEWAY, 0, namespace, labels, loopback_prefix=prefix)
-            self._views[key] = client_view(self.snapshot, reading, with_routes=is_sidecar)
+            self._views[key] = client_view(self.snapshot, reading, self._scope(proxy), with_routes=is_sidecar)
         return self._views[key]
 
     def _sidecar(self, proxy: Proxy, access_log: str) -> Planned:
@@ -90,27 +102,25 @@ class Planner:
         outgoing = Telemetry("source", tags, access_log)
         incoming = Telemetry("destination", (*tags, *self._service_tags(proxy)), access_log)
         access = access_policy(snapshot, proxy.namespace, proxy.labels)
-        workload = snapshot.workloads.get(proxy.id)
-        inbound_listeners, clusters, endpoints = inbound(snapshot, proxy, workload, access, incoming)
+        arriving = inbound(snapshot, proxy, view.scope, self._services.of(proxy.id, proxy.address), access, incoming)
         outbound, findings = outbound_listeners(snapshot, proxy, view, outgoing)
         plan = ProxyPlan(
             proxy=proxy,
-            listeners=(*outbound, *inbound_listeners),
+            listeners=(*outbound, *arriving.listeners),
             route_tables=view.route_tables,
-            clusters=(*passthrough_clusters(proxy, snapshot.settings), *clusters),
-            endpoints=tuple(endpoints),
-            secrets=view.secrets,
+            clusters=(*passthrough_clusters(view.outside), *arriving.clusters),
+            endpoints=arriving.endpoints,
+            secrets=tuple(dict.fromkeys((*arriving.secrets, *view.secrets))),
             shared=view.destinations,
         )
-        return Planned(plan, tuple(findings))
+        return Planned(plan, (*findings, *arriving.findings))
 
     def _service_tags(self, proxy: Proxy) -> tuple[tuple[str, str], ...]:
         """The service that a workload's own telemetry reports for."""
-        host = self._first_service.get(proxy.id)
-        if host is None:
+        service = self._services.first(proxy.id)
+        if service is None:
             return ()
-        service = self.snapshot.services[host]
-        return (("service", host), ("service_name", service.name), ("service_namespace", service.namespace))
+        return (("service", service.hostname), ("service_name", service.name), ("service_namespace", service.namespace))
 
     def _gateway(self, proxy: Proxy, address: str, access_log: str) -> Planned:
         view = self._view(proxy)
@@ -120,7 +130,7 @@ class Planner:
             proxy=proxy,
             listeners=tuple(parts.listeners),
             route_tables=with_hash_policies(parts.tables, view.destinations.clusters),
-            clusters=tuple(passthrough_clusters(proxy, self.snapshot.settings)[:1]),
+            clusters=tuple(passthrough_clusters(view.outside)[:1]),
             endpoints=(),
             secrets=tuple(dict.fromkeys((*parts.secrets, *view.secrets))),
             shared=view.destinations,
@@ -155,12 +165,3 @@ def proxy_of(workload: Workload) -> Proxy:
 
 def _own_tags(proxy: Proxy) -> tuple[tuple[str, str], ...]:
     return workload_tags(proxy.namespace, proxy.workload, proxy.labels, proxy.service_account)
-
-
-def _first_services(snapshot: MeshSnapshot) -> dict[str, str]:
-    """By instance the first service, in order of host names, that it is a member of."""
-    first: dict[str, str] = {}
-    for host, members in sorted(snapshot.members.items()):
-        for member in members:
-            first.setdefault(member.instance, host)
-    return first

@@ -36,6 +36,7 @@ UNSUPPORTED: dict[str, frozenset[str]] = {
     "ServiceEntry": frozenset({"endpoints[].network"}),
     "WorkloadEntry": frozenset({"network"}),
     "PeerAuthentication": frozenset(),
+    "Sidecar": frozenset({"egress[].bind"}),
     "AuthorizationPolicy": frozenset(
         {
             "targetRef",
@@ -151,6 +152,21 @@ def _virtual_service(resource: Resource) -> list[Finding]:
     return found
 
 
+def _sidecar(resource: Resource) -> list[Finding]:
+    found = []
+    for index, arriving in enumerate(resource.spec.ingress):
+        place = f"spec.ingress[{index}]"
+        if arriving.capture_mode == "NONE":
+            found.append(_refusal(resource, f"{place}.captureMode", "inbound traffic that is not captured"))
+        if arriving.bind:
+            message = "everything that arrives at a workload is captured, so the address to bind has no effect"
+            found.append(warning("without-effect", message, resource.origin_at(f"{place}.bind"), "leave it out"))
+    for index, leaving in enumerate(resource.spec.egress):
+        if leaving.capture_mode == "NONE":
+            found.append(_refusal(resource, f"spec.egress[{index}].captureMode", "outbound traffic without capture"))
+    return found
+
+
 def _mesh_config(resource: Resource) -> list[Finding]:
     """Warnings on fields that have nothing to change here: the rest of the document holds."""
     found = []
@@ -178,6 +194,7 @@ _VALUES: dict[str, Callable[[Resource], list[Finding]]] = {
     "DestinationRule": _destination_rule,
     "Gateway": _gateway,
     "MeshConfig": _mesh_config,
+    "Sidecar": _sidecar,
     "ServiceEntry": _service_entry,
     "AuthorizationPolicy": _authorization,
     "Service": _service,
