@@ -29,7 +29,7 @@ from lateen.plan.routes import RouteTable
 from lateen.plan.service_addresses import blocks, listening_addresses, listens_anywhere, member_addresses
 from lateen.plan.tcp_routes import TcpRoute, service_chain, tcp_routes, tls_routes
 from lateen.values.names import BUILT_IN, Origin
-from lateen.values.protocol import Protocol
+from lateen.values.protocol import Protocol, speaks_first
 
 
 def outbound_listeners(
@@ -43,11 +43,12 @@ def outbound_listeners(
                 planning.add(service, port)
     listeners = planning.listeners()
     if not isinstance(proxy.network, LoopbackNetwork):
-        listeners.insert(0, planning.virtual_outbound(listeners))
+        listeners.insert(0, planning.virtual_outbound(view.services))
     return listeners, planning.findings
 
 
 ANYTHING = ChainMatch()
+CATCHALL_SNIFFING_LIMIT = 5.0
 _NOWHERE = TcpChain(names.BLACK_HOLE, (TcpTarget(names.BLACK_HOLE),))
 
 
@@ -190,11 +191,12 @@ class _Outbound:
         match = ChainMatch(prefix_ranges=(self._snapshot.settings.pod_network,))
         return self._to("to-workload-address", names.MESH_PASSTHROUGH, match)
 
-    def virtual_outbound(self, others: Iterable[Listener]) -> Listener:
+    def virtual_outbound(self, services: Iterable[Service]) -> Listener:
         """Catches what no service listener takes: loops, the world outside, and, in namespaces, workload addresses and
         virtual addresses of no service, which must not leave the machine.
 
-        Everything passes here first, so ports of ``others`` that carry opaque bytes are not sniffed.
+        Everything passes here first. Where hosts are looked up, HTTP has to be told from other bytes here, save on
+        ports of ``services`` whose servers are known to speak first, and not for ever.
         """
         settings = self._snapshot.settings
         loop = ChainMatch(destination_port=names.OUTBOUND_PORT)
@@ -219,15 +221,18 @@ class _Outbound:
             original_dst=looks_up,
             inspect_tls=looks_up,
             inspect_http=looks_up,
-            opaque_ports=_opaque_ports(others) if looks_up else (),
-            sniffing_limit=settings.protocol_detection_timeout,
+            opaque_ports=_server_first_ports(services) if looks_up else (),
+            sniffing_limit=(settings.protocol_detection_timeout or CATCHALL_SNIFFING_LIMIT) if looks_up else 0.0,
         )
 
 
-def _opaque_ports(listeners: Iterable[Listener]) -> tuple[int, ...]:
-    """Ports of which no listener has to read first bytes."""
-    read = {found.bind.port for found in listeners if found.inspect_tls or found.inspect_http}
-    return tuple(sorted({found.bind.port for found in listeners} - read))
+def _server_first_ports(services: Iterable[Service]) -> tuple[int, ...]:
+    """Ports on which all services are such as speak first."""
+    speaking: dict[int, bool] = {}
+    for service in services:
+        for port in service.ports:
+            speaking[port.number] = speaking.get(port.number, True) and speaks_first(port.protocol, port.number)
+    return tuple(sorted(number for number, first in speaking.items() if first))
 
 
 def _same_resource(one: Origin, other: Origin) -> bool:

@@ -69,6 +69,11 @@ def protocol_of_port(name: str, app_protocol: str = "", transport: str = "TCP", 
     return _BY_NAME.get(lowered.partition("-")[0]) or undeclared(number)
 
 
+def speaks_first(protocol: Protocol, number: int) -> bool:
+    """Whether the server is known to speak before its client does."""
+    return protocol in (Protocol.MYSQL, Protocol.MONGO) or (protocol is Protocol.TCP and number in _SERVER_FIRST_PORTS)
+
+
 def undeclared(number: int) -> Protocol:
     """What a port is taken for whose protocol nobody says: TCP where the server is known to speak first."""
     return Protocol.TCP if number in _SERVER_FIRST_PORTS else Protocol.UNSPECIFIED

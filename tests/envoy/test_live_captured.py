@@ -228,7 +228,11 @@ def site() -> Iterator[Site]:
             entry("app.example", {"http": (app.port, "HTTP"), "auto": (8082, "")}, app.port, address=machine_address())
             + entry("tls.example", {"tls": (elsewhere.port, "TLS")}, secure.port, address=machine_address())
             + entry(
-                "block.example", {"tcp": (9001, "TCP")}, known.port, address=machine_address(), block="198.51.100.0/24"
+                "block.example",
+                {"mysql": (9001, "MYSQL")},
+                known.port,
+                address=machine_address(),
+                block="198.51.100.0/24",
             )
         )
         for host, port, protocol, server in (
