@@ -44,6 +44,9 @@ def listener_message(listener: Listener, context: ChainContext) -> Any:
     )
     if listener.default_chain is not None:
         message.default_filter_chain.CopyFrom(filter_chain(listener.default_chain, context))
+    for address in listener.other_addresses:
+        place = wire.socket_address(address, listener.bind.port, listener.bind.netns)
+        message.additional_addresses.add(address=place)
     if listener.use_original_dst:
         message.use_original_dst.value = True
     if listener.bind_to_port:

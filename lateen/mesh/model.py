@@ -22,8 +22,9 @@ Labels = tuple[tuple[str, str], ...]
 
 
 class Resolution(enum.Enum):
-    """How a service's endpoints are found."""
+    """How a service's endpoints are found; NONE: wherever the client meant to go."""
 
+    NONE = "NONE"
     STATIC = "STATIC"
     DNS = "DNS"
     DNS_ROUND_ROBIN = "DNS_ROUND_ROBIN"

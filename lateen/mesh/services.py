@@ -49,9 +49,14 @@ def define_services(
                     "give it another host name, or remove one of the two",
                 )
             )
-    addresses = allocate((host for host in services if not host.startswith("*")), settings.service_network)
+    addresses = allocate((host for host, found in services.items() if _has_address(found)), settings.service_network)
     placed = {host: replace(service, address=addresses.get(host, "")) for host, service in services.items()}
     return placed, findings
+
+
+def _has_address(service: Service) -> bool:
+    """Whether a service gets a virtual address: not a wildcard, and not one whose clients find it by themselves."""
+    return not service.hostname.startswith("*") and service.resolution is not Resolution.NONE
 
 
 def _kubernetes_service(resource: Resource, settings: Settings) -> Service:
@@ -178,7 +183,7 @@ class _Candidates:
 def _inline_members(service: Service, spec: ServiceEntrySpec) -> tuple[Member, ...]:
     if spec.endpoints:
         return tuple(_entry_member(endpoint, service.namespace, "") for endpoint in spec.endpoints)
-    if service.resolution is Resolution.STATIC:
+    if service.resolution in (Resolution.STATIC, Resolution.NONE):
         return ()
     return (Member(address=service.hostname, namespace=service.namespace),)
 

@@ -40,6 +40,7 @@ from lateen.values.protocol import Protocol
 OUTSIDE = Bind("")
 """Leave from wherever the machine would: what does not stay within the mesh, by IPv4 or IPv6."""
 _DISCOVERY = {
+    Resolution.NONE: Discovery.EDS,
     Resolution.STATIC: Discovery.EDS,
     Resolution.DNS: Discovery.STRICT_DNS,
     Resolution.DNS_ROUND_ROBIN: Discovery.LOGICAL_DNS,
@@ -111,6 +112,8 @@ def _cluster(
     protocol = _upstream_protocol(port, blocks.connection_pool, sniffs)
     algorithm = balancing(blocks.load_balancer)
     discovery = Discovery.ORIGINAL_DST if algorithm is LoadBalancing.PROVIDED else _DISCOVERY[service.resolution]
+    if service.resolution is Resolution.NONE and sniffs:
+        discovery = Discovery.ORIGINAL_DST  # what calls a gateway means the gateway
     origin = subset.origin if subset else (policy.origin if policy else service.origin)
     pool = blocks.connection_pool
     timeout = pool.tcp.connect_timeout if pool and pool.tcp and pool.tcp.connect_timeout else None
@@ -144,7 +147,7 @@ def _cluster(
         pool=connection_pool(pool),
         outlier=outlier_detection(blocks.outlier_detection),
         tls=tls,
-        source=OUTSIDE if service.external else None,
+        source=OUTSIDE if service.external or service.resolution is Resolution.NONE else None,
         tags=(
             ("service", hostname),
             ("service_name", service.name if not service.external else hostname),

@@ -23,6 +23,7 @@ from lateen.values.names import Origin
 
 HTTP_ALPN = ("http/1.1", "h2c")
 RAW = "raw_buffer"
+ANY_IPV6 = "::"
 
 _Place = tuple[str, tuple[str, ...], str, bool]
 """A block of destinations, blocks of sources, a server name (empty: any), and whether only HTTP is meant."""
@@ -98,6 +99,7 @@ class ListenerDraft:
         return Listener(
             name=self._name,
             bind=self._bind,
+            other_addresses=(ANY_IPV6,) if self._is_open and _names_ipv6(chains) else (),
             direction="outbound",
             chains=chains,
             origin=self._chains[0].origin,
@@ -129,6 +131,10 @@ def _sniffed(chains: Iterable[Chain], settings: Settings) -> Iterator[Chain]:
 def http_protocols(settings: Settings) -> tuple[str, ...]:
     """What counts as HTTP where it is told by the first bytes; HTTP/1.0 only where it is accepted."""
     return ("http/1.0", *HTTP_ALPN) if settings.http10 else HTTP_ALPN
+
+
+def _names_ipv6(chains: Iterable[Chain]) -> bool:
+    return any(":" in prefix for chain in chains for prefix in chain.match.prefix_ranges)
 
 
 def _named(texts: tuple[str, ...] | list[str]) -> tuple[str, ...]:

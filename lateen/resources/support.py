@@ -118,12 +118,8 @@ def _gateway(resource: Resource) -> list[Finding]:
 
 def _service_entry(resource: Resource) -> list[Finding]:
     found = []
-    if resource.spec.resolution in ("NONE", "DYNAMIC_DNS"):
-        what = f"resolution {resource.spec.resolution}"
-        found.append(_refusal(resource, "spec.resolution", what, "use STATIC or DNS"))
-    for index, host in enumerate(resource.spec.hosts):
-        if host.startswith("*"):
-            found.append(_refusal(resource, f"spec.hosts[{index}]", "wildcard hosts in ServiceEntry", "name the host"))
+    if resource.spec.resolution == "DYNAMIC_DNS":
+        found.append(_refusal(resource, "spec.resolution", "resolution DYNAMIC_DNS", "use NONE, STATIC or DNS"))
     return found
 
 

@@ -121,7 +121,7 @@ def started(runtime: Runtime, text: str, name: str, workloads: list[Workload], a
     settings = Settings(outbound_policy=POLICIES.get(name, "REGISTRY_ONLY"), protocol_detection_timeout=DETECTION)
     coordinator = Coordinator(settings, published.__setitem__)
     coordinator.update(store.resources(), workloads)
-    assert not (*store.findings(), *coordinator.findings)
+    assert not [found for found in (*store.findings(), *coordinator.findings) if found.is_error]
     snapshot, resources = coordinator.snapshot, published[name]
     assert snapshot is not None and resources is not None
     workload = snapshot.workloads[name]
@@ -241,6 +241,9 @@ def site() -> Iterator[Site]:
             ("secret.example", 9443, "TLS", secure.port),
         ):
             text += entry(host, {protocol.lower(): (port, protocol)}, server, address=machine_address())
+        direct = stack.enter_context(Echo("direct", host=machine_address()))
+        text += entry("direct.example", {"tcp": (direct.port, "TCP")})
+        text += entry("*.wild.example", {"http": (app.port, "HTTP"), "tls": (elsewhere.port, "TLS")})
         text += PEERS + EGRESS.format(mutual=free_port(), plain=free_port(), passing=free_port())
         runtime = stack.enter_context(namespaces(ROOTLESS))
         workloads = [workload_of(runtime, name) for name in (*POLICIES, "gateway")]
@@ -248,7 +251,7 @@ def site() -> Iterator[Site]:
             runtime.serve("b", port.target)
         authority = Authority()
         snapshots = [started(runtime, text, workload.name, workloads, authority) for workload in workloads]
-        ports = {"app": app.port, "unknown": unknown.port, "elsewhere": elsewhere.port}
+        ports = {"app": app.port, "unknown": unknown.port, "elsewhere": elsewhere.port, "direct": direct.port}
         yield Site(runtime, snapshots[0], ports, app)
 
 
@@ -273,6 +276,15 @@ def test_bytes_are_known_by_a_block_of_addresses(site: Site, client: str) -> Non
     start = time.monotonic()
     assert site.greeted(client, "198.51.100.77", 9001) == "known"
     assert time.monotonic() - start < DETECTION, "a server that speaks first was made to wait"
+
+
+@ALL
+@pytest.mark.covers("ServiceEntry resolution", "ServiceEntry hosts[]")
+def test_what_resolves_to_nothing_goes_where_the_client_meant(site: Site, client: str) -> None:
+    """By port, and for wildcards by host and by server name."""
+    assert site.greeted(client, machine_address(), site.ports["direct"]) == "direct"
+    assert site.get(client, machine_address(), site.ports["app"], "a.wild.example") == "200 app"
+    assert site.greeted(client, machine_address(), site.ports["elsewhere"], "b.wild.example") == "elsewhere"
 
 
 @pytest.mark.covers("MeshConfig outboundTrafficPolicy.mode")

@@ -24,11 +24,16 @@ DETECTION = 0.4
 def entry(
     host: str, ports: dict[str, tuple[int, str]], *upstream: int, address: str = "127.0.0.1", block: str = ""
 ) -> str:
-    """A service outside the mesh: name of each port -> its number and protocol; all lead to the same servers."""
+    """A service outside the mesh: name of each port -> its number and protocol.
+
+    All lead to the same servers, or, where there are none, to where the client meant to go.
+    """
     listed = ", ".join(
         f"{{name: {name}, number: {number}{f', protocol: {protocol}' if protocol else ''}}}"
         for name, (number, protocol) in ports.items()
     )
+    name = host.replace("*", "any")
+    resolution = "STATIC" if upstream else "NONE"
     endpoints = ", ".join(
         f"{{address: {address}, ports: {{{', '.join(f'{name}: {port}' for name in ports)}}}}}" for port in upstream
     )
@@ -36,8 +41,8 @@ def entry(
 ---
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
-metadata: {{name: {host}}}
-spec: {{hosts: [{host}], addresses: [{block}], resolution: STATIC, ports: [{listed}], endpoints: [{endpoints}]}}
+metadata: {{name: {name}}}
+spec: {{hosts: ["{host}"], addresses: [{block}], resolution: {resolution}, ports: [{listed}], endpoints: [{endpoints}]}}
 """
 
 
