@@ -273,7 +273,7 @@ def _call(given: Mapping[str, Any]) -> Call:
         mode=Mode(given.get("mode", "outbound")),
         address=str(given.get("address") or DEFAULT_ADDRESS),
         protocol=Protocol(given.get("protocol") or "tcp"),
-        tls=Tls(given.get("tls") or "plaintext"),
+        tls=Tls(given.get("tls") or ("tls" if given.get("sni") else "plaintext")),
         host=str(given.get("host") or ""),
         path=str(given.get("path") or "/"),
         method=str(given.get("method") or "GET"),

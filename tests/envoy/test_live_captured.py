@@ -279,7 +279,7 @@ def test_bytes_are_known_by_a_block_of_addresses(site: Site, client: str) -> Non
 
 
 @ALL
-@pytest.mark.covers("ServiceEntry resolution", "ServiceEntry hosts[]")
+@pytest.mark.covers("ServiceEntry resolution", "ServiceEntry hosts")
 def test_what_resolves_to_nothing_goes_where_the_client_meant(site: Site, client: str) -> None:
     """By port, and for wildcards by host and by server name."""
     assert site.greeted(client, machine_address(), site.ports["direct"]) == "direct"
