@@ -13,7 +13,7 @@ import msgspec
 
 from lateen.control.holding import Refusal, settle, without_refused
 from lateen.control.store import internal_error
-from lateen.envoy.profile import DEFAULT_PROFILE, EnvoyProfile
+from lateen.envoy.profile import DEFAULT_PROFILE, EnvoyProfile, with_normalization
 from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, EnvoyResource, EnvoyResources
 from lateen.envoy.secrets import translate_file_secret, translate_secret
 from lateen.envoy.translate import translate, translate_endpoints
@@ -139,7 +139,9 @@ class Coordinator:
         options = self._options(workload)
         planned = planner.plan(proxy, gateway_address=options.gateway_address, access_log=options.access_log)
         secrets, problems = self._secrets(planner.snapshot, planned.plan.secrets, proxy)
-        translated = translate(planned.plan, self._profile)
+        translated = translate(
+            planned.plan, with_normalization(self._profile, planner.snapshot.settings.path_normalization)
+        )
         named = {secret.name: secret for secret in secrets}
         return EnvoyResources({**translated.by_type, SECRET: named}), [*planned.findings, *problems]
 

@@ -145,7 +145,7 @@ def http_manager(chain: HttpChain, context: HttpContext) -> Any:
         use_remote_address=wire.boolean(chain.trust_edge),
         stream_idle_timeout=wire.duration(0),
         delayed_close_timeout=wire.duration(1),
-        normalize_path=wire.boolean(True),
+        normalize_path=wire.boolean(context.profile.normalize_path),
         merge_slashes=context.profile.merge_slashes,
         path_with_escaped_slashes_action=_Manager.PathWithEscapedSlashesAction.Value(context.profile.escaped_slashes),
         strip_trailing_host_dot=True,

@@ -15,8 +15,20 @@ class EnvoyProfile(msgspec.Struct, frozen=True):
     """
 
     system_roots: str = "/etc/ssl/certs/ca-certificates.crt"
+    normalize_path: bool = True
     merge_slashes: bool = True
     escaped_slashes: str = "KEEP_UNCHANGED"
 
 
 DEFAULT_PROFILE = EnvoyProfile()
+
+
+def with_normalization(profile: EnvoyProfile, normalization: str) -> EnvoyProfile:
+    """The profile with what a MeshConfig calls ``pathNormalization``: NONE, BASE, MERGE_SLASHES or
+    DECODE_AND_MERGE_SLASHES."""
+    return msgspec.structs.replace(
+        profile,
+        normalize_path=normalization != "NONE",
+        merge_slashes=normalization.endswith("MERGE_SLASHES"),
+        escaped_slashes="UNESCAPE_AND_FORWARD" if normalization.startswith("DECODE") else profile.escaped_slashes,
+    )

@@ -68,7 +68,7 @@ def plan_destinations(
         if port.protocol is Protocol.UDP:
             continue
         for subset in (None, *(policy.subsets if policy else ())):
-            blocks = blocks_for(policy, port.number, subset.name if subset else "")
+            blocks = with_mesh_policy(blocks_for(policy, port.number, subset.name if subset else ""), snapshot)
             cluster = _cluster(snapshot, service, port, subset, policy, blocks, client_namespace, sniffs)
             setting = setting_in_force(blocks.load_balancer, snapshot.mesh_config.locality_lb_setting)
             fails_over = cluster.outlier is not None or cluster.health_check is not None
@@ -109,7 +109,7 @@ def _cluster(
     sniffs: bool,
 ) -> Cluster:
     subset_name = subset.name if subset else ""
-    protocol = _upstream_protocol(port, blocks.connection_pool, sniffs)
+    protocol = _upstream_protocol(port, blocks.connection_pool, sniffs, upgrades=snapshot.settings.h2_upgrade)
     algorithm = balancing(blocks.load_balancer)
     discovery = Discovery.ORIGINAL_DST if algorithm is LoadBalancing.PROVIDED else _DISCOVERY[service.resolution]
     if service.resolution is Resolution.NONE and sniffs:
@@ -144,7 +144,8 @@ def _cluster(
         retry_budget=retry_budget(blocks.retry_budget),
         health_check=health_check(policy.health_check) if policy is not None else None,
         proxy_protocol=(blocks.proxy_protocol.version or "V1") if blocks.proxy_protocol is not None else "",
-        pool=connection_pool(pool),
+        pool=with_mesh_keepalive(connection_pool(pool), snapshot),
+        dns_refresh=snapshot.settings.dns_refresh,
         outlier=outlier_detection(blocks.outlier_detection),
         tls=tls,
         source=OUTSIDE if service.external or service.resolution is Resolution.NONE else None,
@@ -156,15 +157,20 @@ def _cluster(
     )
 
 
-def _upstream_protocol(port: ServicePort, pool: ConnectionPoolSettings | None, sniffs: bool) -> str:
-    """Where the protocol is not declared, as the client spoke; gateways, which cannot know, speak HTTP/1.1 there."""
+def _upstream_protocol(port: ServicePort, pool: ConnectionPoolSettings | None, sniffs: bool, *, upgrades: bool) -> str:
+    """The pool says whether HTTP/1.1 is upgraded, else the mesh does (``upgrades``).
+
+    Where the protocol is not declared, as the client spoke; gateways, which cannot know, speak HTTP/1.1 there.
+    """
     http = pool.http if pool else None
     undeclared = port.protocol is Protocol.UNSPECIFIED
     if not port.protocol.is_http and not undeclared:
         return "tcp"
     if http is not None and http.use_client_protocol:
         return "client"
-    if port.protocol.is_http2 or (http is not None and http.h2_upgrade_policy == "UPGRADE"):
+    said = http.h2_upgrade_policy if http is not None else None
+    upgraded = upgrades if said in (None, "DEFAULT") else said == "UPGRADE"
+    if port.protocol.is_http2 or (upgraded and not undeclared):
         return "http2"
     return "client" if undeclared and sniffs else "http1"
 
@@ -191,6 +197,26 @@ def connection_pool(settings: ConnectionPoolSettings | None) -> ConnectionPool:
         max_concurrent_streams=(http.max_concurrent_streams or None) if http else None,
         http2_keepalive=(ping.interval, ping.timeout) if ping and ping.interval and ping.timeout else None,
     )
+
+
+def with_mesh_policy(blocks: PolicyBlocks, snapshot: MeshSnapshot) -> PolicyBlocks:
+    """The mesh's baseline in place of each block that no DestinationRule has."""
+    mesh = snapshot.mesh_config.default_traffic_policy
+    if mesh is None:
+        return blocks
+    return replace(
+        blocks,
+        connection_pool=blocks.connection_pool or mesh.connection_pool,
+        outlier_detection=blocks.outlier_detection or mesh.outlier_detection,
+    )
+
+
+def with_mesh_keepalive(pool: ConnectionPool, snapshot: MeshSnapshot) -> ConnectionPool:
+    """The mesh's TCP keepalive where no DestinationRule has one."""
+    alive = snapshot.mesh_config.tcp_keepalive
+    if pool.keepalive is not None or alive is None:
+        return pool
+    return replace(pool, keepalive=TcpKeepalive(alive.probes, alive.time, alive.interval))
 
 
 def outlier_detection(settings: OutlierSettings | None) -> OutlierDetection | None:

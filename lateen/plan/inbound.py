@@ -26,6 +26,7 @@ from lateen.plan.model import Chain, ChainMatch, HttpChain, Listener, TcpChain, 
 from lateen.plan.proxy import ANY, Bind, LoopbackNetwork, NamespacesNetwork, Proxy, mesh_netns, workload_netns
 from lateen.plan.routes import Forward, RetryPolicy, Route, RouteTable, VirtualHost, WeightedCluster
 from lateen.plan.tls import MESH_ROOTS, WORKLOAD_CERTIFICATE, SecretRef, ServerTls
+from lateen.resources.gateway import usable_ciphers
 from lateen.values.names import BUILT_IN
 from lateen.values.protocol import Protocol
 
@@ -163,7 +164,7 @@ class _Inbound:
         )
 
     def _http(self, service_port: int, cluster: str) -> HttpChain:
-        action = Forward((WeightedCluster(cluster, 1),), retry=DEFAULT_RETRY)
+        action = Forward((WeightedCluster(cluster, 1),), retry=self._retry())
         host = VirtualHost(
             f"inbound|http|{service_port}", ("*",), (Route("default", RouteMatch(), action, BUILT_IN),), BUILT_IN
         )
@@ -178,6 +179,18 @@ class _Inbound:
             http10=self._snapshot.settings.http10,
         )
 
+    def _retry(self) -> RetryPolicy | None:
+        """What the mesh says of requests that never reached the application; 0 attempts: nothing is tried again."""
+        said = self._snapshot.mesh_config.default_inbound_http_retry_policy
+        if said is None:
+            return DEFAULT_RETRY
+        if not said.attempts:
+            return None
+        words = tuple(word.strip() for word in (said.retry_on or "").split(",") if word.strip())
+        return msgspec.structs.replace(
+            DEFAULT_RETRY, attempts=said.attempts, retry_on=words or DEFAULT_RETRY.retry_on, backoff=said.backoff
+        )
+
     def _tcp(self, port: InboundPort, cluster: str) -> TcpChain:
         pool = connection_pool(port.pool)
         target = (TcpTarget(cluster),)
@@ -185,6 +198,7 @@ class _Inbound:
         return TcpChain(prefix, target, self._access, self._telemetry, idle_timeout=pool.tcp_idle_timeout)
 
     def _mesh_tls(self) -> ServerTls:
+        said = self._snapshot.mesh_config.mesh_mtls
         return ServerTls(
             WORKLOAD_CERTIFICATE,
             self._policy.origin,
@@ -192,6 +206,8 @@ class _Inbound:
             require_client=True,
             client_trust_domains=(self._snapshot.settings.trust_domain,),
             alpn=SPOKEN_ALPN,
+            min_version="TLSV1_3" if said is not None and said.min_protocol_version == "TLSV1_3" else "TLSV1_2",
+            cipher_suites=usable_ciphers(said.cipher_suites) if said is not None else (),
         )
 
     # --- the application ---------------------------------------------------------------------------------------------
