@@ -28,7 +28,7 @@ Refused values:
 - Gateway: protocol UDP; credentials that are not a Secret of the gateway's own namespace (`sds://...`, `other/name`).
 - AuthorizationPolicy: path templates (`{*}`), the annotation `istio.io/dry-run`.
 - Every kind: the label `istio.io/rev` with a revision other than `default`.
-- ServiceEntry: resolutions NONE and DYNAMIC_DNS, wildcard hosts, address ranges.
+- ServiceEntry: resolution DYNAMIC_DNS.
 - AuthorizationPolicy: actions CUSTOM and AUDIT.
 - Service: type ExternalName.
 - VirtualService: matching on JWT claims; `tls` and `tcp` where it is not bound to Gateways alone.

@@ -72,13 +72,13 @@ class _Listeners(msgspec.Struct):
     listener_statuses: tuple[_Listener, ...] = ()
 
 
-async def listening(socket_path: Path) -> dict[int, str]:
-    """The TCP ports that Envoy's active listeners have, with their addresses. Raises OSError, TimeoutError or
+async def listening(socket_path: Path) -> frozenset[tuple[str, int]]:
+    """The addresses and TCP ports of Envoy's active listeners. Raises OSError, TimeoutError or
     msgspec.MsgspecError if it does not answer."""
     _, body = await request(socket_path, "/listeners?format=json")
     found = msgspec.json.decode(body, type=_Listeners).listener_statuses
     places = [one.socket_address for entry in found for one in (entry.local_address, *entry.additional_local_addresses)]
-    return {place.port_value: place.address for place in places if place.port_value}
+    return frozenset((place.address, place.port_value) for place in places if place.port_value)
 
 
 async def metrics(socket_path: Path, pattern: str = "") -> bytes:

@@ -109,14 +109,15 @@ class GatewayPorts:
 
     async def look(self, instance_id: str, before: PortsSeen) -> PortsSeen:
         """What is so now; where one of both does not answer, what was so ``before``."""
-        opened, told = before.open, before.told
+        told = before.told
+        places: frozenset[tuple[str, int]] | None = None
         with contextlib.suppress(OSError, TimeoutError, msgspec.MsgspecError):
-            opened = await listening(self._run.proxy(instance_id) / "admin.sock")
+            places = await listening(self._run.proxy(instance_id) / "admin.sock")
         with contextlib.suppress(OSError, TimeoutError, msgspec.MsgspecError):
             status, body = await request(self._run.control_socket, "/v1/gateways")
             if status == 200:
                 told = msgspec.json.decode(body, type=_Gateways).gateways.get(instance_id, told)
-        return PortsSeen(opened, told)
+        return PortsSeen(before.open if places is None else _on_the_machine(places, told), told)
 
     async def look_until_settled(self, instance_id: str) -> PortsSeen:
         """Look until everything is open or refused, but no longer than two seconds."""
@@ -127,3 +128,9 @@ class GatewayPorts:
             if not seen.settled:
                 await asyncio.sleep(SETTLE_STEP_S)
         return seen
+
+
+def _on_the_machine(places: frozenset[tuple[str, int]], told: tuple[GatewayListener, ...] | None) -> dict[int, str]:
+    """The open ports by number, without those that a gateway has in the mesh's own network."""
+    known = {(one.address, one.port) for one in told} if told is not None else places
+    return {port: address for address, port in sorted(places & known)}
