@@ -84,16 +84,16 @@ def _listener_filters(listener: Listener) -> list[Any]:
         listener_components_pb2.ListenerFilter(
             name=name,
             typed_config=wire.pack(config),
-            filter_disabled=_on_ports(tuple(sorted({*ports, *listener.opaque_ports})), name),
+            filter_disabled=_on_ports(ports),
         )
         for present, name, config, ports in wanted
         if present
     ]
 
 
-def _on_ports(ports: tuple[int, ...], name: str) -> Any:
+def _on_ports(ports: tuple[int, ...]) -> Any:
     """Whether the destination port is one of these; Envoy wants at least two terms in a choice."""
-    if not ports or name == ORIGINAL_DST:
+    if not ports:
         return None
     rules = [_Predicate(destination_port_range=range_pb2.Int32Range(start=port, end=port + 1)) for port in ports]
     return rules[0] if len(rules) == 1 else _Predicate(or_match=_Predicate.MatchSet(rules=rules))

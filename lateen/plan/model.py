@@ -120,7 +120,7 @@ class Listener(msgspec.Struct, frozen=True, cache_hash=True):
 
     ``original_dst``: restore the destination before the redirect. ``inspect_tls``/``inspect_http``: sniff first
     bytes, for at most ``sniffing_limit`` seconds (0: without limit), after which the connection counts as opaque.
-    Nothing is sniffed on ``opaque_ports``. ``other_addresses`` are listened on too, at the same port.
+    ``other_addresses`` are listened on too, at the same port.
     ``tls_uninspected`` and ``http_uninspected`` are destination ports where that sniffing is not needed: a server that
     speaks first is not kept waiting there.
     ``direction`` is ``inbound`` or ``outbound``. ``at_edge``: strangers connect here, who have to say soon what they
@@ -139,7 +139,6 @@ class Listener(msgspec.Struct, frozen=True, cache_hash=True):
     inspect_tls: bool = False
     inspect_http: bool = False
     sniffing_limit: float = 0.0
-    opaque_ports: tuple[int, ...] = ()
     tls_uninspected: tuple[int, ...] = ()
     http_uninspected: tuple[int, ...] = ()
     other_addresses: tuple[str, ...] = ()

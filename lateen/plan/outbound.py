@@ -204,6 +204,7 @@ class _Outbound:
         if self._is_namespaced:
             chains += [self._to_mesh_addresses(), self._to_nowhere("virtualOutbound-unknown-service")]
         looks_up = self._policy.looks_up_hosts
+        uninspected = _server_first_ports(services) if looks_up else ()
         if looks_up:
             host = self._policy.virtual_host()
             table = RouteTable(host.name, (host,))
@@ -221,7 +222,8 @@ class _Outbound:
             original_dst=looks_up,
             inspect_tls=looks_up,
             inspect_http=looks_up,
-            opaque_ports=_server_first_ports(services) if looks_up else (),
+            tls_uninspected=uninspected,
+            http_uninspected=uninspected,
             sniffing_limit=(settings.protocol_detection_timeout or CATCHALL_SNIFFING_LIMIT) if looks_up else 0.0,
         )
 
