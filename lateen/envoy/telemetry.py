@@ -10,6 +10,7 @@ new combination is a time series.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -55,10 +56,11 @@ class ChainFacts(msgspec.Struct, frozen=True):
     mutual_tls: bool = False
 
 
-def http_loggers(telemetry: Telemetry | None, facts: ChainFacts) -> list[Any]:
-    """The loggers of a chain that speaks HTTP: metrics, twice over (gRPC or not), and the log."""
+@lru_cache(maxsize=1024)
+def http_loggers(telemetry: Telemetry | None, facts: ChainFacts) -> tuple[Any, ...]:
+    """The loggers of a chain that speaks HTTP: metrics, twice over (gRPC or not), and the log. Not to be changed."""
     if telemetry is None:
-        return []
+        return ()
     labels = _labels(telemetry, facts, http=True)
     answered: Labels = (("response_code", "%RESPONSE_CODE%"), ("response_flags", "%RESPONSE_FLAGS%"))
     plain: Labels = (("request_protocol", "http"),)
@@ -69,13 +71,15 @@ def http_loggers(telemetry: Telemetry | None, facts: ChainFacts) -> list[Any]:
     ]
     if telemetry.access_log:
         loggers.append(_log(telemetry, HTTP_FIELDS))
-    return loggers
+    return tuple(loggers)
 
 
-def tcp_loggers(telemetry: Telemetry | None, facts: ChainFacts) -> list[Any]:
-    """The loggers of a chain that passes bytes on: connections opened, closed, bytes, and the log at the end."""
+@lru_cache(maxsize=1024)
+def tcp_loggers(telemetry: Telemetry | None, facts: ChainFacts) -> tuple[Any, ...]:
+    """The loggers of a chain that passes bytes on: connections opened, closed, bytes, and the log at the end. Not to be
+    changed."""
     if telemetry is None:
-        return []
+        return ()
     labels = (
         *_labels(telemetry, facts, http=False),
         ("request_protocol", "tcp"),
@@ -98,7 +102,7 @@ def tcp_loggers(telemetry: Telemetry | None, facts: ChainFacts) -> list[Any]:
     ]
     if telemetry.access_log:
         loggers.append(_log(telemetry, TCP_FIELDS, _of_type(_LogType.TcpConnectionEnd)))
-    return loggers
+    return tuple(loggers)
 
 
 # --- labels ----------------------------------------------------------------------------------------------------------

@@ -58,6 +58,16 @@ spec:
 """
 
 
+def subset(host: str) -> str:
+    return f"""
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: {host}}}
+spec: {{host: {host}, subsets: [{{name: any}}]}}
+"""
+
+
 class Site(NamedTuple):
     proxy: Running
     app: Application
@@ -94,7 +104,8 @@ def site() -> Iterator[Site]:
                     """  tls:
   - {match: [{sniHosts: [a.tls.example], sourceLabels: {app: other}}], route: [{destination: {host: two.tls.example}}]}
   - {match: [{sniHosts: [a.tls.example], port: 1}], route: [{destination: {host: two.tls.example}}]}
-  - {match: [{sniHosts: [a.tls.example, tls.example]}], route: [{destination: {host: one.tls.example}}]}
+  - {match: [{sniHosts: [a.tls.example], gateways: [edge]}], route: [{destination: {host: two.tls.example}}]}
+  - {match: [{sniHosts: [a.tls.example, tls.example]}], route: [{destination: {host: one.tls.example, subset: any}}]}
   - match: [{sniHosts: [b.tls.example], port: 8443, sourceNamespace: default, destinationSubnets: [127.0.0.0/8]}]
     route:
     - {destination: {host: one.tls.example, port: {number: 8443}}, weight: 25}
@@ -105,7 +116,13 @@ def site() -> Iterator[Site]:
                 ),
                 entry(
                     "tcp.example",
-                    {"a": (9001, "TCP"), "b": (9002, "TCP"), "c": (9003, "TCP"), "d": (9004, "TCP")},
+                    {
+                        "a": (9001, "TCP"),
+                        "b": (9002, "TCP"),
+                        "c": (9003, "TCP"),
+                        "d": (9004, "TCP"),
+                        "e": (9005, "TCP"),
+                    },
                     one.port,
                 ),
                 virtual_service(
@@ -121,8 +138,13 @@ def site() -> Iterator[Site]:
     - {{destination: {{host: two.example}}, weight: 3}}
     - {{destination: {{host: nowhere.example}}, weight: 0}}
   - {{match: [{{port: 9004, gateways: [edge]}}], {to_two}}}
+  - {{match: [{{port: 9005, sourceSubnet: 10.0.0.0/8}}], {to_one}}}
+  - match: [{{port: 9005, sourceSubnet: 127.0.0.0/8, gateways: [mesh]}}]
+    route: [{{destination: {{host: two.example, subset: any}}}}]
 """,
                 ),
+                subset("two.example"),
+                subset("one.tls.example"),
                 entry("grpc.example", {"grpc": (7000, "GRPC"), "auto": (7001, "")}, grpc_one.port, grpc_two.port),
             )
         )
@@ -182,7 +204,9 @@ def tls_greeting(site: Site, name: str) -> str:
 @pytest.mark.covers(
     "VirtualService tls[].match[].sniHosts",
     "VirtualService tls[].match[].sourceLabels",
+    "VirtualService tls[].match[].gateways",
     "VirtualService tls[].route[].destination.host",
+    "VirtualService tls[].route[].destination.subset",
 )
 def test_tls_goes_where_its_server_name_says(site: Site) -> None:
     assert tls_greeting(site, "a.tls.example") == "tls-one"
@@ -216,9 +240,11 @@ def test_tls_that_no_route_takes_goes_nowhere(site: Site, name: str) -> None:
     "VirtualService tcp[].match[].sourceNamespace",
     "VirtualService tcp[].match[].destinationSubnets",
     "VirtualService tcp[].match[].gateways",
+    "VirtualService tcp[].match[].sourceSubnet",
+    "VirtualService tcp[].route[].destination.subset",
     "VirtualService tcp[].route[].destination.host",
 )
-@pytest.mark.parametrize(("port", "server"), [(9001, "two"), (9002, "two"), (9004, "one")])
+@pytest.mark.parametrize(("port", "server"), [(9001, "two"), (9002, "two"), (9004, "one"), (9005, "two")])
 def test_bytes_go_where_the_first_route_says_that_holds(site: Site, port: int, server: str) -> None:
     assert greeted(port, site.at("tcp.example")) == server
 
