@@ -38,7 +38,6 @@ Where Lateen differs from Istio on purpose:
 - The mesh is STRICT unless a PeerAuthentication says otherwise.
 - Slashes in paths are merged before routes and rules see them. Many servers read `//admin` as `/admin`, and a rule
   on the one has to hold for the other.
-- A port without a declared protocol is plain TCP; protocols are not guessed.
 - Panic routing is off: when all members of a pool are out, requests fail instead of going to members that are out.
 """
 

@@ -54,7 +54,8 @@ class ChainParts(msgspec.Struct, frozen=True):
 
 
 def inbound_chains(parts: ChainParts, mode: MtlsMode) -> tuple[Chain, ...]:
-    """The chains in order; Envoy takes the one that matches best."""
+    """The chains in order. Envoy takes the one that matches best, and does not go back from ``raw_buffer`` to what
+    matches any transport: where one chain names it, others have to."""
     found: list[Chain] = []
     both = parts.http is not None and parts.tcp is not None
     strict, plain = mode is MtlsMode.STRICT, mode is MtlsMode.DISABLE
@@ -67,7 +68,7 @@ def inbound_chains(parts: ChainParts, mode: MtlsMode) -> tuple[Chain, ...]:
     if parts.tcp is not None:
         if not plain:
             found.append(parts.chain(parts.tcp, TLS, () if strict else MESH_TCP if both else MESH_ANY, ends=True))
-        if plain:
+        if plain and not both:
             found.append(parts.chain(parts.tcp, "", ends=False))
         elif not strict:
             found.append(parts.chain(parts.tcp, RAW, ends=False))

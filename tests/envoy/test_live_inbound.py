@@ -16,6 +16,7 @@ from tests.envoy.from_yaml import Running, sidecar
 from tests.envoy.harness import Authority
 
 PORT = 18080
+HELLO = b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00"
 PEER = """
 apiVersion: security.istio.io/v1
 kind: PeerAuthentication
@@ -115,9 +116,8 @@ def test_an_undeclared_port_under_permissive_takes_all_that_there_is(tmp_path: P
                 context = mesh_tls(authority, tmp_path, [alpn])
                 assert ask(context.wrap_socket(connect(proxy))) == wanted
             with connect(proxy) as foreign:  # TLS of the application's own passes as it comes
-                hello = b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00"
-                foreign.sendall(hello)
-                assert foreign.recv(100) == b"tcp:" + hello
+                foreign.sendall(HELLO)
+                assert foreign.recv(100) == b"tcp:" + HELLO
 
 
 @pytest.mark.covers("PeerAuthentication mtls.mode")
@@ -129,6 +129,16 @@ def test_under_strict_only_mesh_tls_is_taken(tmp_path: Path) -> None:
                 ask_http(connect(proxy))
             context = mesh_tls(authority, tmp_path, ["istio-http/1.1"])
             assert ask_http(context.wrap_socket(connect(proxy))) == b"http:id"
+
+
+@pytest.mark.covers("PeerAuthentication mtls.mode")
+def test_an_undeclared_port_without_mesh_tls_takes_http_other_bytes_and_tls_as_it_comes() -> None:
+    with sidecar(PEER.format(mode="DISABLE"), workload=server()) as proxy, Server(app_address(proxy)):
+        assert ask_http(connect(proxy)) == b"http:id"
+        assert ask_tcp(connect(proxy)) == b"tcp:hello\n"
+        with connect(proxy) as foreign:
+            foreign.sendall(HELLO)
+            assert foreign.recv(100) == b"tcp:" + HELLO
 
 
 @pytest.mark.covers("PeerAuthentication mtls.mode")
