@@ -8,13 +8,15 @@ PERMISSIVE and a gateway listens on all addresses.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import base64
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
 from lateen.control.coordinator import Coordinator, ProxyOptions
 from lateen.control.offline import PROXY_ID, own_ports
+from lateen.control.stand_in import stand_in_credentials
 from lateen.control.store import ResourceStore
 from lateen.envoy.resources import EnvoyResources
 from lateen.explain.call import DEFAULT_ADDRESS, Call, Mode, Protocol, Tls, Verdict
@@ -22,12 +24,15 @@ from lateen.explain.simulate import Configuration, simulate
 from lateen.findings import Finding, error
 from lateen.mesh.model import Workload
 from lateen.mesh.visibility import full_host
+from lateen.plan.server_tls import SECRET_SCHEME
+from lateen.resources.fields import set_fields
+from lateen.resources.kubernetes import SecretSpec
 from lateen.resources.resource import Resource
 from lateen.resources.virtual_service import Destination
 from lateen.resources.yaml_reader import JSON_SCALARS, YamlProblem, read_yaml
 from lateen.settings import Settings
 from lateen.sources.files import FileEvent
-from lateen.values.names import Origin
+from lateen.values.names import Origin, ResourceKey
 
 SETTINGS = Settings(default_mtls="PERMISSIVE")
 ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - a walk binds nothing
@@ -99,9 +104,9 @@ def run_case(data: bytes, path: str) -> CaseResult:
     reading = _Reading(path)
     value, lines = reading.document(data)
     findings: list[Finding] = []
-    resources = _resources(reading, value, lines, findings)
-    proxy = reading.mapping(value, "proxy")
-    made, problems = _configure(_workload(reading, proxy), resources)
+    workload = _workload(reading, reading.mapping(value, "proxy"))
+    resources = _resources(reading, value, lines, findings, workload.namespace)
+    made, problems = _configure(workload, resources)
     findings.extend(problems)
     configuration = Configuration(made)
     results = []
@@ -127,7 +132,7 @@ def differences(expected: Mapping[str, Any], verdict: Verdict) -> tuple[str, ...
 
 
 def _resources(
-    reading: _Reading, value: Mapping[str, Any], lines: Mapping[str, int], findings: list[Finding]
+    reading: _Reading, value: Mapping[str, Any], lines: Mapping[str, int], findings: list[Finding], namespace: str
 ) -> tuple[Resource, ...]:
     store = ResourceStore("default")
     for section in SECTIONS:
@@ -141,7 +146,28 @@ def _resources(
         body = {"apiVersion": "mesh.istio.io/v1alpha1", "kind": "MeshConfig", **value["meshConfig"]}
         store.apply(FileEvent(f"{reading.path} (meshConfig)", msgspec.json.encode(body)))
     findings.extend(store.findings())
-    return _with_short_names(store.resources())
+    return _with_credentials(_with_short_names(store.resources()), namespace)
+
+
+def _with_credentials(resources: tuple[Resource, ...], namespace: str) -> tuple[Resource, ...]:
+    """Stand-ins for the Secrets that a proxy asks for and the file does not have: routing does not depend on them."""
+    present = {resource.key for resource in resources}
+    names = {name for resource in resources for name in _credential_names(resource)}
+    wanted = sorted({ResourceKey("Secret", namespace, name) for name in names} - present)
+    if not wanted:
+        return resources
+    parts = (base64.b64encode(part).decode() for part in stand_in_credentials())
+    spec = SecretSpec(data=dict(zip(("tls.crt", "tls.key", "ca.crt"), parts, strict=True)))
+    return (*resources, *(Resource(key, Origin(key.kind, key.namespace, key.name), spec) for key in wanted))
+
+
+def _credential_names(resource: Resource) -> Iterator[str]:
+    if resource.key.kind in ("Gateway", "DestinationRule"):
+        for _, shape, value in set_fields(resource.spec):
+            if shape.endswith((".credentialName", ".caCertCredentialName")):
+                yield value.removeprefix(SECRET_SCHEME)
+            elif shape.endswith(".credentialNames"):
+                yield from (name.removeprefix(SECRET_SCHEME) for name in value)
 
 
 def _with_short_names(resources: tuple[Resource, ...]) -> tuple[Resource, ...]:

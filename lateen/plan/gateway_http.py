@@ -11,11 +11,10 @@ from __future__ import annotations
 from lateen.mesh.gateways import PlacedServer
 from lateen.mesh.model import MeshSnapshot
 from lateen.mesh.routing import BoundHost, gateway_virtual_services
-from lateen.plan.matching import MatchKind, RouteMatch, StringMatcher
 from lateen.plan.model import HttpChain, Telemetry
 from lateen.plan.proxy import Proxy
 from lateen.plan.route_building import Reading, build_routes
-from lateen.plan.routes import DirectResponse, Route, RouteTable, VirtualHost
+from lateen.plan.routes import Route, RouteTable, VirtualHost
 from lateen.values.names import BUILT_IN
 
 
@@ -88,7 +87,7 @@ class _Joined:
             VirtualHost(
                 name=f"{host}:{self._servers[host].port}",
                 domains=("*",) if host == "*" else (host,),
-                routes=tuple(sorted(found, key=lambda route: route.match.catches_all)) or _nothing(),
+                routes=tuple(sorted(found, key=lambda route: route.match.catches_all)),
                 origin=self._owners[host].resource.origin if host in self._owners else self._servers[host].origin(),
                 require_tls=host in self._redirected,
             )
@@ -97,11 +96,6 @@ class _Joined:
         )
 
 
-def _nothing() -> tuple[Route, ...]:
-    match = RouteMatch(StringMatcher(MatchKind.PREFIX, "/"))
-    return (Route("none", match, DirectResponse(404), BUILT_IN),)
-
-
 def _black_hole(port: int) -> VirtualHost:
-    """What a port answers for which no VirtualService stands: 404."""
-    return VirtualHost(f"blackhole:{port}", ("*",), _nothing(), BUILT_IN)
+    """What a port has for which no VirtualService stands: no route, which is 404."""
+    return VirtualHost(f"blackhole:{port}", ("*",), (), BUILT_IN)
