@@ -17,7 +17,7 @@ from lateen.plan.hash_policies import with_hash_policies
 from lateen.plan.localities import place_of
 from lateen.plan.model import Destinations
 from lateen.plan.outbound_policy import OutboundPolicy, outbound_policy
-from lateen.plan.outbound_routes import sidecar_tables
+from lateen.plan.outbound_routes import sidecar_tables, socket_table
 from lateen.plan.route_building import Reading
 from lateen.plan.routes import RouteTable
 from lateen.plan.tls import SecretRef
@@ -67,9 +67,34 @@ def client_view(snapshot: MeshSnapshot, reading: Reading, scope: SidecarScope, *
         endpoints.extend(own_endpoints)
     outside = outbound_policy(snapshot, scope)
     tables = sidecar_tables(snapshot, reading, services, bound, outside) if with_routes else ()
+    if with_routes:
+        tables += _socket_tables(snapshot, reading, scope, reachable, bound, outside)
     tables = with_hash_policies(tables, clusters)
     destinations = Destinations(tuple(clusters), tuple(endpoints))
     return ClientView(scope, services, reachable, bound, outside, destinations, tables)
+
+
+def _socket_tables(
+    snapshot: MeshSnapshot,
+    reading: Reading,
+    scope: SidecarScope,
+    services: tuple[Service, ...],
+    bound: tuple[BoundHost, ...],
+    outside: OutboundPolicy,
+) -> tuple[RouteTable, ...]:
+    """One table for each Unix socket that a Sidecar opens."""
+    return tuple(
+        socket_table(
+            snapshot,
+            reading,
+            egress.listener.bind,
+            tuple(service for service in services if egress.sees(service.namespace, service.hostname)),
+            bound,
+            outside,
+        )
+        for egress in scope.egress
+        if egress.listener is not None and egress.listener.bind.startswith("unix://")
+    )
 
 
 def _precedence(service: Service) -> tuple[bool, str, str]:

@@ -57,6 +57,29 @@ def sidecar_tables(
     return tuple(tables)
 
 
+def socket_table(
+    snapshot: MeshSnapshot,
+    reading: Reading,
+    name: str,
+    services: tuple[Service, ...],
+    bound: tuple[BoundHost, ...],
+    policy: OutboundPolicy,
+) -> RouteTable:
+    """The table of a socket without a port of its own: each service by its first HTTP port."""
+    making = _Hosts(snapshot, reading, services, bound)
+    taken: set[str] = set()
+    hosts: list[VirtualHost] = []
+    for service in services:
+        port = next((port for port in service.ports if port.protocol.is_http), None)
+        if port is not None:
+            place = msgspec.structs.replace(reading, port=port.number)
+            routes, origin, _ = making.routes(service, place)
+            domains = _free(_domains(snapshot, service, place), taken)
+            if domains:
+                hosts.append(VirtualHost(f"{service.hostname}:{port.number}", domains, routes, origin))
+    return RouteTable(name, (*hosts, policy.virtual_host()))
+
+
 class _Hosts:
     """Makes virtual hosts for one client."""
 
@@ -78,7 +101,7 @@ class _Hosts:
         hosts: list[VirtualHost] = []
         used: set[str] = set()
         for service in services:
-            routes, origin, resource = self._routes(service, reading)
+            routes, origin, resource = self.routes(service, reading)
             used.add(resource)
             domains = _free(_domains(self._snapshot, service, reading), taken)
             if domains:
@@ -89,10 +112,10 @@ class _Hosts:
 
     def own_table(self, service: Service, port: ServicePort) -> RouteTable:
         name = own_table_name(service, port)
-        routes, origin, _ = self._routes(service, msgspec.structs.replace(self._reading, port=port.number))
+        routes, origin, _ = self.routes(service, msgspec.structs.replace(self._reading, port=port.number))
         return RouteTable(name, (VirtualHost(name, ("*",), routes, origin),))
 
-    def _routes(self, service: Service, reading: Reading) -> tuple[tuple[Route, ...], Origin, str]:
+    def routes(self, service: Service, reading: Reading) -> tuple[tuple[Route, ...], Origin, str]:
         """The routes of the first VirtualService that has any for this client, and its key; else straight on."""
         exact = self._exact.get(service.hostname, ())
         for entry in (*exact, *(entry for entry in self._wildcards if host_matches(entry.host, service.hostname))):

@@ -19,6 +19,7 @@ from lateen.plan.access_rules import access_policy
 from lateen.plan.client_view import ClientView, client_view
 from lateen.plan.clusters import EndpointSet
 from lateen.plan.destinations import plan_destinations, workload_tags
+from lateen.plan.egress_listeners import egress_listeners
 from lateen.plan.gateway import plan_gateway
 from lateen.plan.hash_policies import with_hash_policies
 from lateen.plan.inbound import inbound
@@ -104,16 +105,17 @@ class Planner:
         access = access_policy(snapshot, proxy.namespace, proxy.labels)
         arriving = inbound(snapshot, proxy, view.scope, self._services.of(proxy.id, proxy.address), access, incoming)
         outbound, findings = outbound_listeners(snapshot, proxy, view, outgoing)
+        sockets, empty = egress_listeners(snapshot, proxy, view.scope, view.reachable, outgoing)
         plan = ProxyPlan(
             proxy=proxy,
-            listeners=(*outbound, *arriving.listeners),
+            listeners=(*outbound, *sockets, *arriving.listeners),
             route_tables=view.route_tables,
             clusters=(*passthrough_clusters(view.outside), *arriving.clusters),
             endpoints=arriving.endpoints,
             secrets=tuple(dict.fromkeys((*arriving.secrets, *view.secrets))),
             shared=view.destinations,
         )
-        return Planned(plan, (*findings, *arriving.findings))
+        return Planned(plan, (*findings, *empty, *arriving.findings))
 
     def _service_tags(self, proxy: Proxy) -> tuple[tuple[str, str], ...]:
         """The service that a workload's own telemetry reports for."""

@@ -36,7 +36,7 @@ UNSUPPORTED: dict[str, frozenset[str]] = {
     "ServiceEntry": frozenset({"endpoints[].network"}),
     "WorkloadEntry": frozenset({"network"}),
     "PeerAuthentication": frozenset(),
-    "Sidecar": frozenset({"egress[].bind"}),
+    "Sidecar": frozenset(),
     "AuthorizationPolicy": frozenset(
         {
             "targetRef",
@@ -158,8 +158,10 @@ def _sidecar(resource: Resource) -> list[Finding]:
             message = "everything that arrives at a workload is captured, so the address to bind has no effect"
             found.append(warning("without-effect", message, resource.origin_at(f"{place}.bind"), "leave it out"))
     for index, leaving in enumerate(resource.spec.egress):
-        if leaving.capture_mode == "NONE":
-            found.append(_refusal(resource, f"spec.egress[{index}].captureMode", "outbound traffic without capture"))
+        if leaving.capture_mode == "NONE" and leaving.port is None:
+            found.append(_refusal(resource, f"spec.egress[{index}].captureMode", "NONE without a port", "give port"))
+        if leaving.bind.startswith("unix://@"):
+            found.append(_refusal(resource, f"spec.egress[{index}].bind", "abstract Unix sockets", "give a path"))
     return found
 
 

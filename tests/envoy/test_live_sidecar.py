@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import http.client
+from pathlib import Path
 
 import pytest
 
 from tests.envoy.from_yaml import Running, sidecar
-from tests.envoy.harness import Application
+from tests.envoy.harness import Application, UnixConnection, free_port
 from tests.envoy.test_live_inbound import Server, app_address, ask_http, connect, server
 
 ENTRY = """
@@ -200,3 +201,27 @@ def test_a_service_is_not_exported_where_the_mesh_says_so() -> None:
         assert can_call(proxy, "shop.example")
         with pytest.raises((ConnectionError, http.client.HTTPException)):
             proxy.get("bank.example", 8080)
+
+
+@pytest.mark.covers("Sidecar egress[].bind", "Sidecar egress[].captureMode", "Sidecar egress[].port.protocol")
+def test_a_sidecar_opens_sockets_of_its_own(tmp_path: Path) -> None:
+    port, opaque = free_port(), free_port()
+    path = tmp_path / "out.sock"
+    spec = (
+        "{egress: ["
+        f"{{port: {{number: {port}, protocol: HTTP, name: http}}, captureMode: NONE, hosts: ['./*']}},"
+        f"{{port: {{number: {opaque}, protocol: TCP, name: tcp}}, captureMode: NONE, bind: 127.0.0.1, hosts: ['*/*']}},"
+        f"{{port: {{number: 0, protocol: HTTP, name: uds}}, bind: 'unix://{path}', hosts: ['money/*']}}]}}"
+    )
+    text = SIDECAR.format(name="own", namespace="default", spec=spec)
+    with Application("v1") as app:
+        entries = shop_and_bank(app).replace("number: 8081", f"number: {port}")
+        entries += ENTRY.format(name="raw", namespace="default", port=app.port).replace("8081", str(opaque))
+        with sidecar(entries + text) as proxy:
+            assert proxy.get("shop.example", port, "/tcp", address="127.0.0.1").seen["path"] == "/tcp"
+            assert proxy.get("any.thing", opaque, "/raw", address="127.0.0.1").seen["path"] == "/raw"
+            connection = UnixConnection(str(path))
+            connection.request("GET", "/uds", headers={"host": "bank.example"})
+            assert connection.getresponse().status == 200
+            connection.close()
+            assert not can_call(proxy, "bank.example")
