@@ -1,6 +1,6 @@
 """Which routes a client meets: precedence, merging and what is decided before run time."""
 
-from lateen.plan.routes import DirectResponse, Forward, Redirect
+from lateen.plan.routes import Forward, Redirect
 from tests.unit.plan.building import cluster, endpoints, gateway, host, plan, service, workload
 
 REVIEWS = "reviews.default.svc.cluster.local"
