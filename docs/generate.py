@@ -33,6 +33,11 @@ Refused values:
 - Service: type ExternalName.
 - VirtualService: matching on JWT claims; `tls` and `tcp` where it is not bound to Gateways alone.
 
+ProxyConfig: `concurrency`, `environmentVariables` and `image` have no effect here, each with a warning. Workloads of
+`lateen.yaml` have no annotations, so that `proxy.istio.io/config` and `traffic.sidecar.istio.io/*` cannot be given:
+all TCP of a workload is captured. Ingress listeners of a Sidecar are always captured (`captureMode: NONE` is refused,
+`bind` has no effect); egress listeners with NONE need a port, and abstract Unix sockets are refused.
+
 Where Lateen differs from Istio on purpose:
 
 - The mesh is STRICT unless a PeerAuthentication says otherwise.

@@ -45,7 +45,6 @@ def build_snapshot(settings: Settings, resources: Iterable[Resource], workloads:
         findings=(*refused, *findings),
         mesh_config=mesh_config.spec if mesh_config is not None else MeshConfigSpec(),
         sidecars=tuple(by_kind.get("Sidecar", ())),
-        proxy_configs=tuple(by_kind.get("ProxyConfig", ())),
     )
 
 

@@ -140,4 +140,3 @@ class MeshSnapshot(msgspec.Struct, frozen=True):
     findings: tuple[Finding, ...] = ()
     mesh_config: MeshConfigSpec = MeshConfigSpec()
     sidecars: tuple[Resource, ...] = ()
-    proxy_configs: tuple[Resource, ...] = ()

@@ -43,6 +43,11 @@ WITHOUT_EFFECT: dict[str, str] = {
     "disableEnvoyListenerLog": "listeners have no log of their own",
     "enablePrometheusMerge": "metrics are always merged",
 }
+PROXY_CONFIG: dict[str, str] = {
+    "concurrency": "every proxy has one worker",
+    "environmentVariables": "there is no agent that reads them; environment of lateen.yaml is the application's",
+    "image": "there are no images here",
+}
 DEFAULT_CONFIG: dict[str, str] = {
     "configPath": "Lateen starts the proxies",
     "binaryPath": "Lateen starts the proxies",

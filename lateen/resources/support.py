@@ -10,7 +10,7 @@ from collections.abc import Callable
 from lateen.findings import Finding, error, warning
 from lateen.resources.checks.metadata import DRY_RUN, FALSE
 from lateen.resources.fields import set_fields
-from lateen.resources.mesh_support import DEFAULT_CONFIG, REFUSED, WITHOUT_EFFECT
+from lateen.resources.mesh_support import DEFAULT_CONFIG, PROXY_CONFIG, REFUSED, WITHOUT_EFFECT
 from lateen.resources.registry import BARE
 from lateen.resources.resource import Resource
 from lateen.values.network import is_resource_name
@@ -37,6 +37,7 @@ UNSUPPORTED: dict[str, frozenset[str]] = {
     "WorkloadEntry": frozenset({"network"}),
     "PeerAuthentication": frozenset(),
     "Sidecar": frozenset(),
+    "ProxyConfig": frozenset(),
     "AuthorizationPolicy": frozenset(
         {
             "targetRef",
@@ -148,6 +149,20 @@ def _virtual_service(resource: Resource) -> list[Finding]:
     return found
 
 
+def _proxy_config(resource: Resource) -> list[Finding]:
+    """Proxies are set up by Lateen alike, so that each field is told and none changes anything."""
+    return [
+        warning(
+            "without-effect",
+            f"{shape} has no effect here: {PROXY_CONFIG[shape]}",
+            resource.origin_at(path),
+            "leave it out",
+        )
+        for path, shape, _ in set_fields(resource.spec)
+        if shape in PROXY_CONFIG
+    ]
+
+
 def _sidecar(resource: Resource) -> list[Finding]:
     found = []
     for index, arriving in enumerate(resource.spec.ingress):
@@ -192,6 +207,7 @@ _VALUES: dict[str, Callable[[Resource], list[Finding]]] = {
     "DestinationRule": _destination_rule,
     "Gateway": _gateway,
     "MeshConfig": _mesh_config,
+    "ProxyConfig": _proxy_config,
     "Sidecar": _sidecar,
     "ServiceEntry": _service_entry,
     "AuthorizationPolicy": _authorization,
