@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from lateen.mesh.delegates import with_delegates
 from lateen.mesh.mesh_config import with_mesh_config
 from lateen.mesh.model import MeshSnapshot, Workload
 from lateen.mesh.services import define_services, members_of_services
@@ -31,18 +32,19 @@ def build_snapshot(settings: Settings, resources: Iterable[Resource], workloads:
     rules: dict[str, list[Resource]] = {}
     for rule in by_kind.get("DestinationRule", []):
         rules.setdefault(rule.key.namespace, []).append(rule)
+    virtual_services, unusable = with_delegates(by_kind.get("VirtualService", []), settings)
     return MeshSnapshot(
         settings=settings,
         services=services,
         members=members,
         workloads=running,
-        virtual_services=tuple(by_kind.get("VirtualService", ())),
+        virtual_services=virtual_services,
         destination_rules={namespace: tuple(found) for namespace, found in rules.items()},
         gateways=tuple(by_kind.get("Gateway", ())),
         peer_authentications=tuple(by_kind.get("PeerAuthentication", ())),
         authorization_policies=tuple(by_kind.get("AuthorizationPolicy", ())),
         secrets={secret.key: secret for secret in by_kind.get("Secret", ())},
-        findings=(*refused, *findings),
+        findings=(*refused, *findings, *unusable),
         mesh_config=mesh_config.spec if mesh_config is not None else MeshConfigSpec(),
         sidecars=tuple(by_kind.get("Sidecar", ())),
     )

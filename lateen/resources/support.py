@@ -19,9 +19,7 @@ from lateen.values.protocol import Protocol, parse_protocol
 _TRAFFIC_POLICY = ("loadBalancer.zoneAwareLbSetting",)
 
 UNSUPPORTED: dict[str, frozenset[str]] = {
-    "VirtualService": frozenset(
-        {"http[].delegate", "http[].fault.abort.http2Error", "http[].fault.delay.exponentialDelay"}
-    ),
+    "VirtualService": frozenset({"http[].fault.abort.http2Error", "http[].fault.delay.exponentialDelay"}),
     "DestinationRule": frozenset(
         {
             f"{place}.{field}"
