@@ -103,6 +103,7 @@ class ControlPlane:
         self._approval = Approval(Trial())
         self._one_at_a_time = asyncio.Lock()
         self._rebuilding: set[asyncio.Task[None]] = set()
+        self._is_queued = False
         self._names: dict[str, tuple[str, ...]] | None = None
 
     @property
@@ -208,6 +209,10 @@ class ControlPlane:
         self._workloads = apply_registry(self._workloads, entries)
 
     def _changed(self) -> None:
+        """Take up what is new; where one change waits for its turn, it takes this one along."""
+        if self._is_queued:
+            return
+        self._is_queued = True
         task = asyncio.ensure_future(self._rebuild())
         self._rebuilding.add(task)
         task.add_done_callback(self._rebuilt)
@@ -220,6 +225,7 @@ class ControlPlane:
     async def _rebuild(self) -> None:
         """Bring the mesh up to what files and registry say; changes are taken up one after the other."""
         async with self._one_at_a_time:
+            self._is_queued = False
             started = time.perf_counter()
             resources = (*self._services.resources(), *self._store.resources())
             running = tuple(self._workloads.values())
