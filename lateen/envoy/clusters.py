@@ -65,6 +65,8 @@ def cluster_message(cluster: Cluster, embedded: EndpointSet | None, weighted: bo
         message.upstream_connection_options.tcp_keepalive.CopyFrom(_keepalive(cluster.pool.keepalive))
     if cluster.source is not None:
         message.upstream_bind_config.CopyFrom(wire.source_binding(cluster.source))
+    if cluster.buffer_limit is not None:
+        message.per_connection_buffer_limit_bytes.value = cluster.buffer_limit
     add_protocol_options(message, cluster)
     _add_transport(message, cluster, profile)
     return message

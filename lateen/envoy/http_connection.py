@@ -22,10 +22,11 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import http_con
 from lateen.envoy import mesh_headers, wire
 from lateen.envoy.dynamic_dns import DYNAMIC_DNS_FILTER, dynamic_dns_filter
 from lateen.envoy.fault import FAULT_FILTER
+from lateen.envoy.http_options import add_options
 from lateen.envoy.profile import EnvoyProfile
 from lateen.envoy.routes import ALLOW_FILTER, CORS_FILTER, DENY_FILTER, route_configuration
 from lateen.envoy.telemetry import ChainFacts, http_loggers
-from lateen.plan.model import HttpChain
+from lateen.plan.model import HttpChain, HttpOptions
 from lateen.plan.routes import RouteTable
 
 HTTP_MANAGER = "envoy.filters.network.http_connection_manager"
@@ -40,8 +41,10 @@ _Manager = http_connection_manager_pb2.HttpConnectionManager
 _Filter = http_connection_manager_pb2.HttpFilter
 _CLIENT_CERTIFICATE = {
     "sanitize": _Manager.SANITIZE,
+    "forward_only": _Manager.FORWARD_ONLY,
     "append_forward": _Manager.APPEND_FORWARD,
     "sanitize_set": _Manager.SANITIZE_SET,
+    "always_forward_only": _Manager.ALWAYS_FORWARD_ONLY,
 }
 
 
@@ -109,7 +112,9 @@ def _cors(chain: HttpChain, context: HttpContext) -> Any:
 
 
 def _router(chain: HttpChain, context: HttpContext) -> Any:
-    return _Filter(name=ROUTER_FILTER, typed_config=wire.pack(router_pb2.Router()))
+    options = chain.options or HttpOptions()
+    router = router_pb2.Router(suppress_envoy_headers=not options.debug_headers)
+    return _Filter(name=ROUTER_FILTER, typed_config=wire.pack(router))
 
 
 HTTP_FILTERS: tuple[FilterRow, ...] = (
@@ -143,7 +148,6 @@ def http_manager(chain: HttpChain, context: HttpContext) -> Any:
         http_filters=[built for row in HTTP_FILTERS if (built := row.build(chain, context)) is not None],
         access_log=http_loggers(chain.telemetry, context.facts),
         use_remote_address=wire.boolean(chain.trust_edge),
-        stream_idle_timeout=wire.duration(0),
         delayed_close_timeout=wire.duration(1),
         normalize_path=wire.boolean(context.profile.normalize_path),
         merge_slashes=context.profile.merge_slashes,
@@ -155,14 +159,13 @@ def http_manager(chain: HttpChain, context: HttpContext) -> Any:
     _add_routes(manager, chain, context)
     _add_server_name(manager, chain)
     _add_client_certificate(manager, chain)
-    if chain.idle_timeout is not None:
-        manager.common_http_protocol_options.idle_timeout.CopyFrom(wire.duration(chain.idle_timeout))
     if chain.http10:
         manager.http_protocol_options.accept_http_10 = True
     if chain.websocket:
         manager.upgrade_configs.add(upgrade_type="websocket")
     if chain.trust_edge:
         _harden_edge(manager)
+    add_options(manager, chain)
     return listener_components_pb2.Filter(name=HTTP_MANAGER, typed_config=wire.pack(manager))
 
 
@@ -184,11 +187,12 @@ def _add_server_name(manager: Any, chain: HttpChain) -> None:
 def _add_client_certificate(manager: Any, chain: HttpChain) -> None:
     """X-Forwarded-Client-Cert: what callers wrote there counts for nothing unless they are in the mesh."""
     manager.forward_client_cert_details = _CLIENT_CERTIFICATE[chain.forwarded_client_cert]
-    if chain.forwarded_client_cert != "sanitize":
-        details = manager.set_current_client_cert_details
-        details.subject.value = True
-        details.dns = True
-        details.uri = True
+    if chain.forwarded_client_cert in ("append_forward", "sanitize_set"):
+        details, shown = manager.set_current_client_cert_details, (chain.options or HttpOptions()).certificate_details
+        if "subject" in shown:
+            details.subject.value = True
+        details.cert, details.chain = "cert" in shown, "chain" in shown
+        details.dns, details.uri = "dns" in shown, "uri" in shown
 
 
 def _http2(chain: HttpChain) -> Any:

@@ -11,6 +11,7 @@ from envoy.config.core.v3 import base_pb2
 from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 from envoy.extensions.filters.listener.http_inspector.v3 import http_inspector_pb2
 from envoy.extensions.filters.listener.original_dst.v3 import original_dst_pb2
+from envoy.extensions.filters.listener.proxy_protocol.v3 import proxy_protocol_pb2
 from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
 from envoy.type.v3 import range_pb2
 
@@ -20,6 +21,7 @@ from lateen.envoy.telemetry import listener_logger
 from lateen.plan.model import HttpChain, Listener
 
 _Predicate = listener_components_pb2.ListenerFilterChainMatchPredicate
+PROXY_PROTOCOL = "envoy.filters.listener.proxy_protocol"
 ORIGINAL_DST = "envoy.filters.listener.original_dst"
 TLS_INSPECTOR = "envoy.filters.listener.tls_inspector"
 HTTP_INSPECTOR = "envoy.filters.listener.http_inspector"
@@ -54,6 +56,8 @@ def listener_message(listener: Listener, context: ChainContext) -> Any:
         message.connection_balance_config.exact_balance.SetInParent()
     else:
         message.bind_to_port.value = False
+    if listener.buffer_limit is not None:
+        message.per_connection_buffer_limit_bytes.value = listener.buffer_limit
     if listener.access_log:
         message.access_log.append(listener_logger(listener.access_log))
     return message
@@ -71,11 +75,12 @@ def _at_edge(listener: Listener) -> bool:
 
 
 def _listener_filters(listener: Listener) -> list[Any]:
-    """First where the connection was meant to go, then its first bytes: TLS before HTTP.
+    """First where the connection comes from and was meant to go, then its first bytes: TLS before HTTP.
 
     With ``use_original_dst`` Envoy adds the first of them by itself, but at the end: too late where bytes are awaited.
     """
     wanted = (
+        (listener.proxy_protocol, PROXY_PROTOCOL, proxy_protocol_pb2.ProxyProtocol(), ()),
         (listener.original_dst, ORIGINAL_DST, original_dst_pb2.OriginalDst(), ()),
         (listener.inspect_tls, TLS_INSPECTOR, tls_inspector_pb2.TlsInspector(), listener.tls_uninspected),
         (listener.inspect_http, HTTP_INSPECTOR, http_inspector_pb2.HttpInspector(), listener.http_uninspected),

@@ -77,7 +77,7 @@ def virtual_host(host: VirtualHost) -> Any:
         domains=host.domains,
         routes=[_route(route) for route in host.routes],
         require_tls=_ANSWERS_PLAIN_WITH_TLS if host.require_tls else route_components_pb2.VirtualHost.NONE,
-        include_request_attempt_count=True,
+        include_request_attempt_count=host.counts_attempts,
     )
 
 

@@ -67,6 +67,7 @@ def _server_common(tls: ServerTls) -> Any:
             tls_minimum_protocol_version=_PROTOCOLS[tls.min_version],
             tls_maximum_protocol_version=_PROTOCOLS[tls.max_version or "TLSV1_3"],
             cipher_suites=tls.cipher_suites,
+            ecdh_curves=tls.curves,
         ),
         alpn_protocols=tls.alpn,
     )
@@ -121,8 +122,10 @@ def verifies_by_sni(tls: ClientTls) -> bool:
 def _client_common(tls: ClientTls, profile: EnvoyProfile) -> Any:
     common = tls_pb2.CommonTlsContext(
         tls_params=common_pb2.TlsParameters(
-            tls_minimum_protocol_version=common_pb2.TlsParameters.TLSv1_2,
+            tls_minimum_protocol_version=_PROTOCOLS[tls.min_version],
             tls_maximum_protocol_version=common_pb2.TlsParameters.TLSv1_3,
+            cipher_suites=tls.cipher_suites,
+            ecdh_curves=tls.curves,
         ),
         alpn_protocols=tls.alpn,
     )

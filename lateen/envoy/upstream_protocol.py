@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 from envoy.config.common.matcher.v3 import matcher_pb2
-from envoy.config.core.v3 import protocol_pb2
+from envoy.config.core.v3 import extension_pb2, protocol_pb2
 from envoy.extensions.filters.http.upstream_codec.v3 import upstream_codec_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
+from envoy.extensions.http.header_formatters.preserve_case.v3 import preserve_case_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from envoy.extensions.upstreams.tcp.v3 import tcp_protocol_options_pb2
 from envoy.type.v3 import range_pb2
@@ -21,6 +22,7 @@ from lateen.plan.clusters import Cluster, ConnectionPool, Discovery
 from lateen.plan.tls import ClientTls
 
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+PRESERVE_CASE = "envoy.http.stateful_header_formatters.preserve_case"
 TCP_OPTIONS = "envoy.extensions.upstreams.tcp.v3.TcpProtocolOptions"
 
 
@@ -36,11 +38,11 @@ def add_protocol_options(message: Any, cluster: Cluster) -> None:
 def _http_options(cluster: Cluster) -> Any:
     options = http_protocol_options_pb2.HttpProtocolOptions(common_http_protocol_options=_common(cluster.pool))
     if cluster.protocol == "http1":
-        options.explicit_http_config.http_protocol_options.SetInParent()
+        options.explicit_http_config.http_protocol_options.CopyFrom(_http1(cluster))
     elif cluster.protocol == "http2":
         options.explicit_http_config.http2_protocol_options.CopyFrom(_http2(cluster.pool))
     elif cluster.protocol == "client":
-        options.use_downstream_protocol_config.http_protocol_options.SetInParent()
+        options.use_downstream_protocol_config.http_protocol_options.CopyFrom(_http1(cluster))
         options.use_downstream_protocol_config.http2_protocol_options.CopyFrom(_http2(cluster.pool))
     else:
         raise ValueError(f"cluster {cluster.name!r}: no protocol {cluster.protocol!r}")
@@ -81,6 +83,21 @@ def _common(pool: ConnectionPool) -> Any:
     if pool.max_requests_per_connection:
         options.max_requests_per_connection.value = pool.max_requests_per_connection
     return options
+
+
+def _http1(cluster: Cluster) -> Any:
+    options = protocol_pb2.Http1ProtocolOptions()
+    if cluster.keeps_header_case:
+        keep_header_case(options)
+    return options
+
+
+def keep_header_case(options: Any) -> None:
+    """Names of HTTP/1 headers are passed on as they were written; otherwise they are in lower case."""
+    formatter = wire.pack(preserve_case_pb2.PreserveCaseFormatterConfig())
+    options.header_key_format.stateful_formatter.CopyFrom(
+        extension_pb2.TypedExtensionConfig(name=PRESERVE_CASE, typed_config=formatter)
+    )
 
 
 def _http2(pool: ConnectionPool) -> Any:

@@ -11,9 +11,11 @@ import msgspec
 from lateen.mesh.credentials import CA_SUFFIX, bundle_key
 from lateen.mesh.model import MeshSnapshot, Service, ServicePort
 from lateen.plan.names import mesh_sni
-from lateen.plan.server_tls import SECRET_SCHEME
+from lateen.plan.server_tls import DEFAULT_MIN_VERSION, SECRET_SCHEME, tls_version
 from lateen.plan.tls import MESH_ROOTS, WORKLOAD_CERTIFICATE, ClientTls, SecretRef
 from lateen.resources.destination_rule import ClientTlsSettings
+from lateen.resources.gateway import usable_ciphers
+from lateen.resources.mesh_config import TlsConfig, usable_curves
 from lateen.values.names import BUILT_IN, Origin, ResourceKey, SpiffeId
 
 MESH_ALPN_HTTP1 = ("istio-http/1.1", "istio", "http/1.1")
@@ -57,6 +59,7 @@ def client_tls(
         found = _mesh_tls(snapshot, service, port, subset, origin, protocol, automatic=False, sans=sans)
         return msgspec.structs.replace(found, sni=settings.sni) if settings.sni else found
     own, roots = _own(snapshot, settings, client_namespace, holds_credentials=holds_credentials)
+    said = snapshot.mesh_config.tls_defaults or TlsConfig()
     return ClientTls(
         origin=origin,
         certificate=own if mode == "MUTUAL" else None,
@@ -68,6 +71,9 @@ def client_tls(
         sni=settings.sni or "",
         auto_sni=not settings.sni,
         alpn=("h2",) if protocol == "http2" else (("http/1.1",) if protocol == "http1" else ()),
+        min_version=tls_version(said.min_protocol_version) or DEFAULT_MIN_VERSION,
+        cipher_suites=usable_ciphers(said.cipher_suites),
+        curves=usable_curves(said.ecdh_curves),
     )
 
 

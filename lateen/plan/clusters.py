@@ -103,7 +103,8 @@ class Cluster(msgspec.Struct, frozen=True, cache_hash=True):
     """A load-balancing pool. ``protocol`` is ``tcp``, ``http1``, ``http2`` or ``client`` (as the downstream spoke).
 
     ``hash_policy``: how routes to this cluster tell clients apart, for RING_HASH and MAGLEV. ``weighs_localities``: the
-    weights of localities count.
+    weights of localities count. ``buffer_limit``: bytes that one connection may hold back. ``keeps_header_case``: names
+    of HTTP/1 headers stay as they were written.
     ``tags`` describe the destination service for telemetry (``service``, ``service_name``, ``service_namespace``).
     """
 
@@ -127,6 +128,8 @@ class Cluster(msgspec.Struct, frozen=True, cache_hash=True):
     health_check: HealthCheck | None = None
     hash_policy: HashPolicy | None = None
     weighs_localities: bool = False
+    buffer_limit: int | None = None
+    keeps_header_case: bool = False
 
 
 class Endpoint(msgspec.Struct, frozen=True, cache_hash=True):

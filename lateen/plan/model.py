@@ -34,11 +34,41 @@ class Telemetry(msgspec.Struct, frozen=True, cache_hash=True):
 # --- listeners ---------------------------------------------------------------------------------------------------
 
 
+class HttpOptions(msgspec.Struct, frozen=True, cache_hash=True):
+    """How HTTP is spoken, as far as it is said for all proxies; None and empty: Lateen's own default.
+
+    ``trusted_proxies``: how many proxies before this one wrote into X-Forwarded-For. ``certificate_details``: what of
+    the client's certificate goes into X-Forwarded-Client-Cert. ``underscores`` and ``escaped_slashes`` are
+    Envoy's words.
+    """
+
+    trusted_proxies: int = 0
+    certificate_details: tuple[str, ...] = ("subject", "dns", "uri")
+    request_id: bool = True
+    debug_headers: bool = True
+    keeps_header_case: bool = False
+    forwarded_port: bool = False
+    idle_timeout: float | None = None
+    max_connection_duration: float | None = None
+    drain_timeout: float | None = None
+    request_timeout: float | None = None
+    request_headers_timeout: float | None = None
+    stream_idle_timeout: float = 0.0
+    max_stream_duration: float | None = None
+    max_concurrent_streams: int | None = None
+    stream_window: int | None = None
+    connection_window: int | None = None
+    underscores: str = ""
+    merge_slashes: bool | None = None
+    escaped_slashes: str = ""
+
+
 class HttpChain(msgspec.Struct, frozen=True, cache_hash=True, tag=True):
     """Speak HTTP. Routes come by RDS under ``route_table``, or are ``inline``.
 
-    ``forwarded_client_cert``: sanitize, append_forward, sanitize_set. ``trust_edge``: this is where outside clients
-    arrive (their address is the peer's, mesh-internal headers are dropped).
+    ``forwarded_client_cert``: sanitize, forward_only, append_forward, sanitize_set, always_forward_only.
+    ``trust_edge``: this is where outside clients arrive (their address is the peer's, mesh-internal headers are
+    dropped).
     ``mesh_headers``: ``add`` (client side of a mesh hop), ``take`` (read after mTLS, then remove) or ``drop``.
     ``grpc_web``: gRPC-Web is turned into gRPC. ``http10``: HTTP/1.0 is accepted. ``dynamic_dns``: routes may lead to
     clusters that look the request's host up.
@@ -60,6 +90,7 @@ class HttpChain(msgspec.Struct, frozen=True, cache_hash=True, tag=True):
     grpc_web: bool = False
     http10: bool = False
     dynamic_dns: bool = False
+    options: HttpOptions | None = None
 
 
 class TcpTarget(msgspec.Struct, frozen=True):
@@ -123,6 +154,8 @@ class Listener(msgspec.Struct, frozen=True, cache_hash=True):
     ``other_addresses`` are listened on too, at the same port.
     ``tls_uninspected`` and ``http_uninspected`` are destination ports where that sniffing is not needed: a server that
     speaks first is not kept waiting there.
+    ``buffer_limit``: bytes that one connection may hold back. ``proxy_protocol``: connections begin with a PROXY
+    header.
     ``direction`` is ``inbound`` or ``outbound``. ``at_edge``: strangers connect here, who have to say soon what they
     want.
     """
@@ -144,6 +177,8 @@ class Listener(msgspec.Struct, frozen=True, cache_hash=True):
     other_addresses: tuple[str, ...] = ()
     access_log: str = ""
     at_edge: bool = False
+    buffer_limit: int | None = None
+    proxy_protocol: bool = False
 
 
 # --- the whole ---------------------------------------------------------------------------------------------------

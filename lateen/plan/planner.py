@@ -27,7 +27,9 @@ from lateen.plan.localities import place_of
 from lateen.plan.model import ProxyPlan, Telemetry
 from lateen.plan.outbound import outbound_listeners, passthrough_clusters
 from lateen.plan.proxy import LoopbackNetwork, NamespacesNetwork, PodNetwork, Proxy, ProxyNetwork, ProxyType
+from lateen.plan.proxy_defaults import ProxyDefaults
 from lateen.plan.route_building import Reading
+from lateen.plan.routes import RouteTable
 from lateen.values.names import ResourceKey
 
 ViewKey = tuple[str, Labels, bool, int, ResourceKey | None]
@@ -48,6 +50,8 @@ class Planner:
         self.snapshot = snapshot
         self._services = ServicesOfWorkloads(snapshot)
         self._label_names = _view_label_names(snapshot)
+        config = snapshot.mesh_config.default_config
+        self._defaults = ProxyDefaults(config) if config is not None else None
         self._views: dict[ViewKey, ClientView] = {}
         self._changed: dict[ViewKey, tuple[EndpointSet, ...]] = {}
 
@@ -94,7 +98,12 @@ class Planner:
         if key not in self._views:
             namespace, labels, is_sidecar, prefix, _ = key
             reading = Reading(MESH_GATEWAY, 0, namespace, labels, loopback_prefix=prefix)
-            self._views[key] = client_view(self.snapshot, reading, self._scope(proxy), with_routes=is_sidecar)
+            view = client_view(self.snapshot, reading, self._scope(proxy), with_routes=is_sidecar)
+            if self._defaults is not None:
+                destinations = self._defaults.destinations(view.destinations)
+                tables = self._defaults.tables(view.route_tables)
+                view = msgspec.structs.replace(view, destinations=destinations, route_tables=tables)
+            self._views[key] = view
         return self._views[key]
 
     def _sidecar(self, proxy: Proxy, access_log: str) -> Planned:
@@ -115,7 +124,7 @@ class Planner:
             secrets=tuple(dict.fromkeys((*arriving.secrets, *view.secrets))),
             shared=view.destinations,
         )
-        return Planned(plan, (*findings, *empty, *arriving.findings))
+        return Planned(self._with_defaults(plan), (*findings, *empty, *arriving.findings))
 
     def _service_tags(self, proxy: Proxy) -> tuple[tuple[str, str], ...]:
         """The service that a workload's own telemetry reports for."""
@@ -131,13 +140,24 @@ class Planner:
         plan = ProxyPlan(
             proxy=proxy,
             listeners=tuple(parts.listeners),
-            route_tables=with_hash_policies(parts.tables, view.destinations.clusters),
+            route_tables=self._tables(with_hash_policies(parts.tables, view.destinations.clusters)),
             clusters=tuple(passthrough_clusters(view.outside)[:1]),
             endpoints=(),
             secrets=tuple(dict.fromkeys((*parts.secrets, *view.secrets))),
             shared=view.destinations,
         )
-        return Planned(plan, tuple(parts.findings))
+        return Planned(self._with_defaults(plan), tuple(parts.findings))
+
+    def _tables(self, tables: tuple[RouteTable, ...]) -> tuple[RouteTable, ...]:
+        return tables if self._defaults is None else self._defaults.tables(tables)
+
+    def _with_defaults(self, plan: ProxyPlan) -> ProxyPlan:
+        """A plan's own parts, with what the mesh says for all proxies; what is shared has it already."""
+        if self._defaults is None:
+            return plan
+        return msgspec.structs.replace(
+            plan, listeners=self._defaults.listeners(plan.listeners), clusters=self._defaults.clusters(plan.clusters)
+        )
 
 
 def _view_label_names(snapshot: MeshSnapshot) -> frozenset[str]:

@@ -141,13 +141,15 @@ class Route(msgspec.Struct, frozen=True, cache_hash=True):
 
 
 class VirtualHost(msgspec.Struct, frozen=True, cache_hash=True):
-    """Routes for a set of domains. ``require_tls`` answers plain HTTP with a 301 to https."""
+    """Routes for a set of domains. ``require_tls`` answers plain HTTP with a 301 to https. ``counts_attempts``: each
+    attempt bears its number in X-Envoy-Attempt-Count."""
 
     name: str
     domains: tuple[str, ...]
     routes: tuple[Route, ...]
     origin: Origin
     require_tls: bool = False
+    counts_attempts: bool = True
 
 
 class RouteTable(msgspec.Struct, frozen=True, cache_hash=True):

@@ -12,6 +12,7 @@ from lateen.mesh import credentials
 from lateen.mesh.model import MeshSnapshot
 from lateen.plan.tls import MESH_ROOTS, WORKLOAD_CERTIFICATE, SecretRef, ServerTls
 from lateen.resources.gateway import ServerTlsSettings, TlsCertificate, usable_ciphers
+from lateen.resources.mesh_config import TlsConfig, usable_curves
 from lateen.values.names import Origin, ResourceKey
 
 SECRET_SCHEME = "kubernetes://"  # noqa: S105
@@ -28,17 +29,27 @@ def server_tls(
     Raises CredentialError for a Secret that is missing or wrong.
     """
     mode = settings.mode or "SIMPLE"
+    said = snapshot.mesh_config.tls_defaults or TlsConfig()
     common = ServerTls(
         certificate=WORKLOAD_CERTIFICATE,
         origin=origin,
         alpn=HTTP_ALPN if speaks_http else (),
-        min_version=_version(settings.min_protocol_version) or DEFAULT_MIN_VERSION,
-        max_version=_version(settings.max_protocol_version),
-        cipher_suites=usable_ciphers(settings.cipher_suites),
+        min_version=tls_version(settings.min_protocol_version)
+        or tls_version(said.min_protocol_version)
+        or DEFAULT_MIN_VERSION,
+        max_version=tls_version(settings.max_protocol_version),
+        cipher_suites=usable_ciphers(settings.cipher_suites) or usable_ciphers(said.cipher_suites),
+        curves=usable_curves(said.ecdh_curves),
     )
     if mode == "ISTIO_MUTUAL":
         return replace(
-            common, roots=MESH_ROOTS, require_client=True, client_trust_domains=(snapshot.settings.trust_domain,)
+            common,
+            min_version=tls_version(settings.min_protocol_version) or DEFAULT_MIN_VERSION,
+            cipher_suites=usable_ciphers(settings.cipher_suites),
+            curves=(),
+            roots=MESH_ROOTS,
+            require_client=True,
+            client_trust_domains=(snapshot.settings.trust_domain,),
         )
     certificates = _certificates(snapshot, settings, namespace)
     own = replace(common, certificate=certificates[0], alternative=certificates[1] if certificates[1:] else None)
@@ -55,7 +66,8 @@ def server_tls(
     )
 
 
-def _version(text: str | None) -> str:
+def tls_version(text: str | None) -> str:
+    """The version, empty where none is said."""
     return "" if text in (None, "", "TLS_AUTO") else str(text)
 
 

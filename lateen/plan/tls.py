@@ -51,6 +51,7 @@ class ServerTls(msgspec.Struct, frozen=True):
     min_version: str = "TLSV1_2"
     max_version: str = ""
     cipher_suites: tuple[str, ...] = ()
+    curves: tuple[str, ...] = ()
 
     @property
     def secrets(self) -> tuple[SecretRef, ...]:
@@ -77,3 +78,6 @@ class ClientTls(msgspec.Struct, frozen=True):
     auto_sni: bool = False
     alpn: tuple[str, ...] = ()
     automatic: bool = False
+    min_version: str = "TLSV1_2"
+    cipher_suites: tuple[str, ...] = ()
+    curves: tuple[str, ...] = ()

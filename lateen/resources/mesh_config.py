@@ -96,6 +96,15 @@ class TlsConfig(Spec, frozen=True):
     ecdh_curves: tuple[str, ...] = ()
 
 
+CURVES = frozenset({"P-224", "P-256", "P-384", "P-521", "X25519", "X25519MLKEM768"})
+"""The curves of ``ecdhCurves`` that the proxy knows."""
+
+
+def usable_curves(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The known ones, each once, in order."""
+    return tuple(name for name in dict.fromkeys(names) if name in CURVES)
+
+
 class DefaultTrafficPolicy(Spec, frozen=True):
     connection_pool: ConnectionPoolSettings | None = None
     outlier_detection: OutlierDetection | None = None

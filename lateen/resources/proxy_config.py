@@ -11,6 +11,10 @@ from lateen.resources.destination_rule import ClientTlsSettings, TcpKeepalive
 from lateen.resources.telemetry import CustomTag
 from lateen.resources.workload_group import ReadinessProbe
 
+ForwardedClientCert = Literal[
+    "UNDEFINED", "SANITIZE", "FORWARD_ONLY", "APPEND_FORWARD", "SANITIZE_SET", "ALWAYS_FORWARD_ONLY"
+]
+
 
 class ProxyImage(Spec, frozen=True):
     image_type: str = ""
@@ -55,7 +59,7 @@ class RemoteService(Spec, frozen=True):
 
 class GatewayTopology(Spec, frozen=True):
     num_trusted_proxies: Uint32 = 0
-    forward_client_cert_details: str | None = None
+    forward_client_cert_details: ForwardedClientCert | None = None
     proxy_protocol: dict[str, Any] | None = None
 
 
@@ -75,10 +79,20 @@ class PrivateKeyProvider(Spec, frozen=True):
     qat: KeyProvider | None = None
 
 
-class HeaderSwitch(Spec, frozen=True):
+class Disabled(Spec, frozen=True):
     disabled: bool | None = None
+
+
+class Enabled(Spec, frozen=True):
     enabled: bool | None = None
+
+
+class ServerHeader(Spec, frozen=True):
+    disabled: bool | None = None
     value: str | None = None
+
+
+class MetadataExchangeHeaders(Spec, frozen=True):
     mode: Literal["UNDEFINED", "IN_MESH"] | None = None
 
 
@@ -91,18 +105,16 @@ class CertificateDetails(Spec, frozen=True):
 
 
 class ProxyHeaders(Spec, frozen=True):
-    forwarded_client_cert: (
-        Literal["UNDEFINED", "SANITIZE", "FORWARD_ONLY", "APPEND_FORWARD", "SANITIZE_SET", "ALWAYS_FORWARD_ONLY"] | None
-    ) = None
+    forwarded_client_cert: ForwardedClientCert | None = None
     set_current_client_cert_details: CertificateDetails | None = None
-    request_id: HeaderSwitch | None = None
-    server: HeaderSwitch | None = None
-    attempt_count: HeaderSwitch | None = None
-    envoy_debug_headers: HeaderSwitch | None = None
-    metadata_exchange_headers: HeaderSwitch | None = None
+    request_id: Disabled | None = None
+    server: ServerHeader | None = None
+    attempt_count: Disabled | None = None
+    envoy_debug_headers: Disabled | None = None
+    metadata_exchange_headers: MetadataExchangeHeaders | None = None
     preserve_http1_header_case: bool | None = None
-    x_forwarded_host: HeaderSwitch | None = None
-    x_forwarded_port: HeaderSwitch | None = None
+    x_forwarded_host: Enabled | None = None
+    x_forwarded_port: Enabled | None = None
 
 
 class ConnectionSettings(Spec, frozen=True):
@@ -119,9 +131,26 @@ class ConnectionSettings(Spec, frozen=True):
     http_max_concurrent_streams: Uint32 | None = None
     http2_initial_stream_window_size: Uint32 | None = None
     http2_initial_connection_window_size: Uint32 | None = None
-    http_headers_with_underscores_action: str | None = None
+    http_headers_with_underscores_action: (
+        Literal[
+            "HEADERS_WITH_UNDERSCORES_UNSPECIFIED",
+            "HEADERS_WITH_UNDERSCORES_ALLOW",
+            "HEADERS_WITH_UNDERSCORES_REJECT_REQUEST",
+            "HEADERS_WITH_UNDERSCORES_DROP_HEADER",
+        ]
+        | None
+    ) = None
     http_merge_slashes: bool | None = None
-    http_path_with_escaped_slashes_action: str | None = None
+    http_path_with_escaped_slashes_action: (
+        Literal[
+            "PATH_WITH_ESCAPED_SLASHES_UNSPECIFIED",
+            "KEEP_UNCHANGED",
+            "REJECT_REQUEST",
+            "UNESCAPE_AND_REDIRECT",
+            "UNESCAPE_AND_FORWARD",
+        ]
+        | None
+    ) = None
     listener_connection_limit: Uint32 | None = None
     global_downstream_connection_limit: Uint32 | None = None
 

@@ -14,12 +14,11 @@ from lateen.resources.checks.traffic_policy import (
 )
 from lateen.resources.checks.workload_group import check_probe
 from lateen.resources.destination_rule import OutlierDetection
-from lateen.resources.mesh_config import MeshConfigSpec
+from lateen.resources.mesh_config import CURVES, MeshConfigSpec
 from lateen.resources.proxy_config import DefaultConfig, ProxyTracing
 from lateen.values.network import is_host, is_ip, is_label, is_wildcard_host, split_host_port
 
 MAX_CONNECT_TIMEOUT = 3600.0
-CURVES = frozenset({"", "P-224", "P-256", "P-384", "P-521", "X25519", "CECPQ2", "X25519MLKEM768"})
 MESH_TLS_VERSIONS = frozenset({None, "TLS_AUTO", "TLSV1_2", "TLSV1_3"})
 
 

@@ -1,0 +1,99 @@
+"""``defaultConfig`` of the MeshConfig on the real Envoy: who stands before gateways, headers, and limits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+
+from lateen.mesh.model import Workload
+from tests.envoy.from_yaml import Running, sidecar
+from tests.envoy.harness import Application, free_port, raw
+
+GATEWAY = Workload("gw-0", "default", "gw", (("istio", "ingressgateway"),), "gw", "", is_gateway=True, ready=True)
+MESH = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: shop}}
+spec:
+  hosts: [shop.example]
+  ports: [{{name: http, number: 8080, protocol: HTTP}}]
+  resolution: STATIC
+  endpoints: [{{address: 127.0.0.1, ports: {{http: {app}}}}}]
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: edge}}
+spec:
+  selector: {{istio: ingressgateway}}
+  servers: [{{port: {{number: {port}, name: http, protocol: HTTP}}, hosts: ["*"]}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: shop}}
+spec: {{hosts: ["*"], gateways: [edge], http: [{{route: [{{destination: {{host: shop.example}}}}]}}]}}
+---
+apiVersion: mesh.istio.io/v1alpha1
+kind: MeshConfig
+defaultConfig:
+  gatewayTopology: {{numTrustedProxies: 1, proxyProtocol: {{}}}}
+  proxyHeaders:
+    server: {{value: shop}}
+    attemptCount: {{disabled: true}}
+    envoyDebugHeaders: {{disabled: true}}
+    requestId: {{disabled: true}}
+    preserveHttp1HeaderCase: true
+    xForwardedPort: {{enabled: true}}
+  connectionSettings:
+    httpHeadersWithUnderscoresAction: HEADERS_WITH_UNDERSCORES_REJECT_REQUEST
+    httpPathWithEscapedSlashesAction: REJECT_REQUEST
+    httpRequestHeadersTimeout: 0.3s
+"""
+
+
+class Edge(NamedTuple):
+    proxy: Running
+    app: Application
+    port: int
+
+    def ask(self, *headers: str, path: str = "/") -> bytes:
+        """One request on a connection that begins as a load balancer's does, for a client at 192.0.2.7."""
+        lines = (f"GET {path} HTTP/1.1", "Host: any.example", "Connection: close", *headers, "", "")
+        return raw(self.port, b"PROXY TCP4 192.0.2.7 127.0.0.1 4711 80\r\n" + "\r\n".join(lines).encode())
+
+
+@pytest.fixture(scope="module")
+def edge() -> Iterator[Edge]:
+    port = free_port()
+    with Application("v1") as app, sidecar(MESH.format(app=app.port, port=port), workload=GATEWAY) as proxy:
+        yield Edge(proxy, app, port)
+
+
+def test_a_connection_without_the_header_of_the_load_balancer_is_closed(edge: Edge) -> None:
+    assert b"200" not in raw(edge.port, b"GET / HTTP/1.1\r\nHost: any.example\r\n\r\n")
+
+
+def test_the_client_is_whom_the_trusted_proxy_names(edge: Edge) -> None:
+    assert b"200" in edge.ask("X-Forwarded-For: 198.51.100.1, 203.0.113.9")
+    headers = edge.app.seen[-1]["headers"]
+    assert headers["x-forwarded-for"] == "198.51.100.1, 203.0.113.9,192.0.2.7"
+    assert headers["x-envoy-external-address"] == "203.0.113.9"
+
+
+def test_headers_are_set_and_left_out_as_the_mesh_says(edge: Edge) -> None:
+    answer = edge.ask("X-CamelCase: yes")
+    assert b"server: shop" in answer.lower()
+    assert b"x-envoy-upstream-service-time" not in answer.lower()
+    headers = edge.app.seen[-1]["headers"]
+    assert headers["x-forwarded-port"] == "80"
+    assert "x-request-id" not in headers
+    assert "x-envoy-attempt-count" not in headers
+
+
+def test_what_the_mesh_rejects_does_not_arrive(edge: Edge) -> None:
+    before = len(edge.app.seen)
+    assert b" 400 " in edge.ask("with_underscore: yes")
+    assert b" 400 " in edge.ask(path="/a%2Fb")
+    assert b" 408 " in raw(edge.port, b"PROXY TCP4 192.0.2.7 127.0.0.1 4711 80\r\nGET / HTTP/1.1\r\nHost: sl")
+    assert len(edge.app.seen) == before
