@@ -1,7 +1,8 @@
 """What routes do: forward, redirect, or answer at once.
 
 Comes in: ``Forward``, ``Redirect``, ``DirectResponse``. Goes out: Envoy's route actions. The timeout is always written
-out, 0 included: unset would be Envoy's 15 s.
+out, 0 included: unset would be Envoy's 15 s. Where there is one, a shorter ``grpc-timeout`` of a gRPC client holds, and
+the server is told of the shorter of both. Envoy calls that option deprecated, but the newer one turns ``timeout`` off.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ _CODES = {
 def forward(action: Forward) -> Any:
     """The action that sends a request on. A single destination's header changes are left to its route."""
     message = _Action(timeout=wire.duration(action.timeout))
+    if action.timeout:
+        message.max_grpc_timeout.CopyFrom(message.timeout)
     if len(action.clusters) == 1:
         message.cluster = action.clusters[0].cluster
     else:

@@ -124,7 +124,7 @@ class _Hosts:
                 if routes:
                     return tuple(routes), entry.resource.origin, str(entry.resource.key)
         cluster = names.outbound_cluster(reading.port, "", service.hostname)
-        return (default_route(cluster, service.origin),), service.origin, ""
+        return (default_route(self._snapshot, cluster, service.origin),), service.origin, ""
 
     def _unregistered(
         self, services: list[Service], reading: Reading, taken: set[str], used: set[str]

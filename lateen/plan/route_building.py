@@ -95,9 +95,10 @@ def build_routes(snapshot: MeshSnapshot, resource: Resource, reading: Reading) -
     return routes
 
 
-def default_route(cluster: str, origin: Origin) -> Route:
+def default_route(snapshot: MeshSnapshot, cluster: str, origin: Origin) -> Route:
     """What holds for a host without a VirtualService."""
-    return Route("default", RouteMatch(), Forward((WeightedCluster(cluster, 1),), retry=DEFAULT_RETRY), origin)
+    retry = _retry(snapshot, None)
+    return Route("default", RouteMatch(), Forward((WeightedCluster(cluster, 1),), retry=retry), origin)
 
 
 def _applies(resource: Resource, match: HttpMatchRequest, reading: Reading) -> bool:
@@ -187,7 +188,7 @@ def _action(snapshot: MeshSnapshot, resource: Resource, http: HttpRoute, field: 
     return Forward(
         clusters=tuple(weighted),
         timeout=http.timeout or 0.0,
-        retry=_retry(http.retries),
+        retry=_retry(snapshot, http.retries),
         path_rewrite=_path_rewrite(http),
         host_rewrite=(rewrite.authority or "") if rewrite is not None and rewrite.authority else authority,
         mirrors=_mirrors(snapshot, resource, http, reading),
@@ -254,8 +255,9 @@ def _redirect(settings: HttpRedirect, reading: Reading) -> Redirect:
     )
 
 
-def _retry(settings: HttpRetry | None) -> RetryPolicy | None:
+def _retry(snapshot: MeshSnapshot, said: HttpRetry | None) -> RetryPolicy | None:
     """The mesh's policy where nothing is said; none at all where attempts are 0, as in ``retries: {}``."""
+    settings = said if said is not None else snapshot.mesh_config.default_http_retry_policy
     if settings is None:
         return DEFAULT_RETRY
     if not settings.attempts:

@@ -15,7 +15,6 @@ REFUSED: dict[str, str] = {
     "caCertificates": "the trust of the mesh is its own authority",
     "zoneAwareLbSetting": "zones are not weighed yet",
     "trustDomainAliases": "a mesh has one trust domain",
-    "defaultHttpRetryPolicy": "retries are set by VirtualServices",
     "inboundClusterStatName": "statistics bear the clusters' names",
     "outboundClusterStatName": "statistics bear the clusters' names",
     "verifyCertificateAtClient": "clients always verify unless insecureSkipVerify is set",
