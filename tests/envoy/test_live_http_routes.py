@@ -141,7 +141,7 @@ spec:
 ---
 apiVersion: mesh.istio.io/v1alpha1
 kind: MeshConfig
-defaultHttpRetryPolicy: {attempts: 1, retryOn: "598", backoff: 10ms}
+defaultHttpRetryPolicy: {attempts: 1, retryOn: "507", backoff: 10ms}
 """
 
 
@@ -275,8 +275,8 @@ def test_a_retry_leaves_for_another_locality_where_it_may(shop: Site) -> None:
 @pytest.mark.covers("MeshConfig defaultHttpRetryPolicy")
 @pytest.mark.parametrize("host", ["said-nothing", "v1"])
 def test_the_meshs_retries_hold_where_a_route_says_nothing(shop: Site, host: str) -> None:
-    assert shop.get(host, f"/status/598?{host}").status == 598
-    assert shop.apps["v1"].asked(f"/status/598?{host}") == 2
+    assert shop.get(host, f"/status/507?{host}").status == 507
+    assert shop.apps["v1"].asked(f"/status/507?{host}") == 2
 
 
 @pytest.mark.covers(f"{HTTP}.timeout")
