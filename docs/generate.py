@@ -31,7 +31,9 @@ Refused values:
 - ServiceEntry: resolution DYNAMIC_DNS.
 - AuthorizationPolicy: actions CUSTOM and AUDIT.
 - Service: type ExternalName.
-- VirtualService: matching on JWT claims; `tls` and `tcp` where it is not bound to Gateways alone.
+- VirtualService: `fault.abort.http2Error` and `fault.delay.exponentialDelay`, as Envoy's faults are statuses and fixed
+  delays. Claims of tokens are matched at gateways alone, as in Istio.
+- RequestAuthentication: rules without `jwks`, as keys are not fetched yet.
 
 ProxyConfig: `concurrency`, `environmentVariables` and `image` have no effect here, each with a warning. Workloads of
 `lateen.yaml` have no annotations, so that `proxy.istio.io/config` and `traffic.sidecar.istio.io/*` cannot be given:

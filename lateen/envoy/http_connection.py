@@ -26,6 +26,7 @@ from lateen.envoy.http_options import add_options
 from lateen.envoy.profile import EnvoyProfile
 from lateen.envoy.routes import ALLOW_FILTER, CORS_FILTER, DENY_FILTER, route_configuration
 from lateen.envoy.telemetry import ChainFacts, http_loggers
+from lateen.envoy.tokens import TOKEN_FILTER, token_filter
 from lateen.plan.model import HttpChain, HttpOptions
 from lateen.plan.routes import RouteTable
 
@@ -103,6 +104,13 @@ def _dynamic_dns(chain: HttpChain, context: HttpContext) -> Any:
     return _Filter(name=DYNAMIC_DNS_FILTER, typed_config=wire.pack(dynamic_dns_filter()))
 
 
+def _tokens(chain: HttpChain, context: HttpContext) -> Any:
+    if not chain.tokens:
+        return None
+    config = token_filter(chain.tokens, routes_anew=chain.trust_edge)
+    return _Filter(name=TOKEN_FILTER, typed_config=wire.pack(config))
+
+
 def _fault(chain: HttpChain, context: HttpContext) -> Any:
     return _waiting(FAULT_FILTER, fault_pb2.HTTPFault())
 
@@ -128,6 +136,7 @@ HTTP_FILTERS: tuple[FilterRow, ...] = (
         "Sets or removes those headers before anything can read them as facts, and before the application sees them.",
         _announce,
     ),
+    FilterRow(TOKEN_FILTER, "A token is looked at before rules and routes ask who made the request.", _tokens),
     FilterRow(DENY_FILTER, "A denial beats every permission, so it is looked for first.", _deny),
     FilterRow(ALLOW_FILTER, "Then somebody has to have allowed it; before faults, which nobody else may feel.", _allow),
     FilterRow(GRPC_WEB_FILTER, "Turns gRPC-Web into gRPC before faults answer, so that callers understand.", _grpc_web),

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from envoy.config.route.v3 import route_components_pb2
+from envoy.type.matcher.v3 import metadata_pb2, value_pb2
 
 from lateen.envoy import wire
-from lateen.plan.matching import HeaderMatcher, MatchKind, QueryMatcher, RouteMatch, StringMatcher
+from lateen.envoy.tokens import PAYLOAD, TOKEN_FILTER
+from lateen.plan.matching import ClaimMatcher, HeaderMatcher, MatchKind, QueryMatcher, RouteMatch, StringMatcher
 
 
 def header_condition(name: str, match: StringMatcher) -> Any:
@@ -26,6 +28,7 @@ def route_match(match: RouteMatch) -> Any:
     message = route_components_pb2.RouteMatch(
         headers=[_header(header) for header in match.headers],
         query_parameters=[_query(parameter) for parameter in match.query],
+        dynamic_metadata=[_claim(claim) for claim in match.claims],
     )
     path = match.path
     if path.kind is MatchKind.PREFIX:
@@ -54,3 +57,16 @@ def _query(parameter: QueryMatcher) -> Any:
     return route_components_pb2.QueryParameterMatcher(
         name=parameter.name, string_match=wire.string_matcher(parameter.match)
     )
+
+
+def _claim(claim: ClaimMatcher) -> Any:
+    message = metadata_pb2.MetadataMatcher(filter=TOKEN_FILTER, invert=claim.invert)
+    for key in (PAYLOAD, *claim.path):
+        message.path.add(key=key)
+    if claim.match.kind is MatchKind.PRESENT:
+        message.value.present_match = True
+        return message
+    text = value_pb2.ValueMatcher(string_match=wire.string_matcher(claim.match))
+    listed = value_pb2.ValueMatcher(list_match=value_pb2.ListMatcher(one_of=text))
+    message.value.or_match.value_matchers.extend((text, listed))
+    return message

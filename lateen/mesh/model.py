@@ -140,3 +140,4 @@ class MeshSnapshot(msgspec.Struct, frozen=True):
     findings: tuple[Finding, ...] = ()
     mesh_config: MeshConfigSpec = MeshConfigSpec()
     sidecars: tuple[Resource, ...] = ()
+    request_authentications: tuple[Resource, ...] = ()

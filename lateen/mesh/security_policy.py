@@ -3,7 +3,8 @@
 PeerAuthentication: the workload's own policy, then its namespace's, then the mesh's (root namespace, no selector); in
 each level the oldest stands and UNSET asks the next one; what nobody says is the mesh's default. Ports are set by the
 winning workload policy alone. A policy with a selector in the root namespace is ignored.
-AuthorizationPolicy: those of the root namespace and of the workload's own that select it, together.
+AuthorizationPolicy and RequestAuthentication: those of the root namespace and of the workload's own that select it,
+together.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import msgspec
 
 from lateen.mesh.model import Labels, MeshSnapshot
 from lateen.mesh.visibility import selects
+from lateen.resources.request_authentication import RequestAuthenticationSpec
 from lateen.resources.resource import Resource
 from lateen.resources.security import AuthorizationPolicySpec, PeerAuthenticationSpec
 from lateen.values.names import BUILT_IN, Origin
@@ -81,10 +83,21 @@ def _port_modes(resource: Resource | None, mode: MtlsMode) -> tuple[tuple[int, M
 
 def authorization_policies(snapshot: MeshSnapshot, namespace: str, labels: Labels) -> tuple[Resource, ...]:
     """Every AuthorizationPolicy that holds for a workload, oldest first."""
+    return _together(snapshot, snapshot.authorization_policies, namespace, labels)
+
+
+def request_authentications(snapshot: MeshSnapshot, namespace: str, labels: Labels) -> tuple[Resource, ...]:
+    """Every RequestAuthentication that holds for a workload, oldest first."""
+    return _together(snapshot, snapshot.request_authentications, namespace, labels)
+
+
+def _together(
+    snapshot: MeshSnapshot, resources: tuple[Resource, ...], namespace: str, labels: Labels
+) -> tuple[Resource, ...]:
     places = (snapshot.settings.root_namespace, namespace)
     found = []
-    for resource in snapshot.authorization_policies:
-        spec: AuthorizationPolicySpec = resource.spec
+    for resource in resources:
+        spec: AuthorizationPolicySpec | RequestAuthenticationSpec = resource.spec
         selector = spec.selector.match_labels if spec.selector else {}
         if resource.key.namespace in places and selects(selector, labels):
             found.append(resource)

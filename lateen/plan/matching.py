@@ -48,6 +48,14 @@ class QueryMatcher(msgspec.Struct, frozen=True):
     match: StringMatcher
 
 
+class ClaimMatcher(msgspec.Struct, frozen=True):
+    """One condition on a claim of the request's token, by its way in: a text, or a list that has such a text."""
+
+    path: tuple[str, ...]
+    match: StringMatcher
+    invert: bool = False
+
+
 class RouteMatch(msgspec.Struct, frozen=True):
     """When a route applies: a path condition and further conditions, all of which must hold.
 
@@ -57,9 +65,10 @@ class RouteMatch(msgspec.Struct, frozen=True):
     path: StringMatcher = StringMatcher(MatchKind.PREFIX, "/")
     headers: tuple[HeaderMatcher, ...] = ()
     query: tuple[QueryMatcher, ...] = ()
+    claims: tuple[ClaimMatcher, ...] = ()
 
     @property
     def catches_all(self) -> bool:
         """True where no later route can ever be reached."""
         everything = self.path == StringMatcher(MatchKind.PREFIX, "/")
-        return everything and not self.headers and not self.query
+        return everything and not self.headers and not self.query and not self.claims

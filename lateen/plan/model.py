@@ -14,6 +14,7 @@ from lateen.plan.clusters import Cluster, EndpointSet
 from lateen.plan.proxy import Bind, Proxy
 from lateen.plan.routes import RouteTable
 from lateen.plan.tls import SecretRef, ServerTls
+from lateen.plan.tokens import TokenProvider
 from lateen.values.names import Origin
 
 # --- telemetry ---------------------------------------------------------------------------------------------------
@@ -71,7 +72,7 @@ class HttpChain(msgspec.Struct, frozen=True, cache_hash=True, tag=True):
     dropped).
     ``mesh_headers``: ``add`` (client side of a mesh hop), ``take`` (read after mTLS, then remove) or ``drop``.
     ``grpc_web``: gRPC-Web is turned into gRPC. ``http10``: HTTP/1.0 is accepted. ``dynamic_dns``: routes may lead to
-    clusters that look the request's host up.
+    clusters that look the request's host up. ``tokens``: JWT are looked at.
     """
 
     stat_prefix: str
@@ -91,6 +92,7 @@ class HttpChain(msgspec.Struct, frozen=True, cache_hash=True, tag=True):
     http10: bool = False
     dynamic_dns: bool = False
     options: HttpOptions | None = None
+    tokens: tuple[TokenProvider, ...] = ()
 
 
 class TcpTarget(msgspec.Struct, frozen=True):

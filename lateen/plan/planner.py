@@ -30,6 +30,7 @@ from lateen.plan.proxy import LoopbackNetwork, NamespacesNetwork, PodNetwork, Pr
 from lateen.plan.proxy_defaults import ProxyDefaults
 from lateen.plan.route_building import Reading
 from lateen.plan.routes import RouteTable
+from lateen.plan.token_rules import token_providers, with_tokens
 from lateen.values.names import ResourceKey
 
 ViewKey = tuple[str, Labels, bool, int, ResourceKey | None]
@@ -113,11 +114,12 @@ class Planner:
         incoming = Telemetry("destination", (*tags, *self._service_tags(proxy)), access_log)
         access = access_policy(snapshot, proxy.namespace, proxy.labels)
         arriving = inbound(snapshot, proxy, view.scope, self._services.of(proxy.id, proxy.address), access, incoming)
+        tokens = token_providers(snapshot, proxy.namespace, proxy.labels)
         outbound, findings = outbound_listeners(snapshot, proxy, view, outgoing)
         sockets, empty = egress_listeners(snapshot, proxy, view.scope, view.reachable, outgoing)
         plan = ProxyPlan(
             proxy=proxy,
-            listeners=(*outbound, *sockets, *arriving.listeners),
+            listeners=(*outbound, *sockets, *with_tokens(arriving.listeners, tokens)),
             route_tables=view.route_tables,
             clusters=(*passthrough_clusters(view.outside), *arriving.clusters),
             endpoints=arriving.endpoints,
@@ -137,9 +139,10 @@ class Planner:
         view = self._view(proxy)
         telemetry = Telemetry("source", _own_tags(proxy), access_log)
         parts = plan_gateway(self.snapshot, proxy, address, telemetry)
+        tokens = token_providers(self.snapshot, proxy.namespace, proxy.labels)
         plan = ProxyPlan(
             proxy=proxy,
-            listeners=tuple(parts.listeners),
+            listeners=with_tokens(tuple(parts.listeners), tokens),
             route_tables=self._tables(with_hash_policies(parts.tables, view.destinations.clusters)),
             clusters=tuple(passthrough_clusters(view.outside)[:1]),
             endpoints=(),

@@ -14,7 +14,8 @@ import msgspec
 from lateen.mesh.model import Labels, MeshSnapshot
 from lateen.mesh.routing import MESH_GATEWAY, gateway_names, qualified_gateway
 from lateen.mesh.visibility import full_host, selects
-from lateen.plan.matching import HeaderMatcher, MatchKind, QueryMatcher, RouteMatch, StringMatcher
+from lateen.plan.claims import path_of_claim
+from lateen.plan.matching import ClaimMatcher, HeaderMatcher, MatchKind, QueryMatcher, RouteMatch, StringMatcher
 from lateen.plan.names import outbound_cluster
 from lateen.plan.routes import (
     CorsPolicy,
@@ -158,8 +159,17 @@ def _match(match: HttpMatchRequest) -> RouteMatch:
         path = string_matcher(match.uri, ignore_case=bool(match.ignore_uri_case))
         if path == StringMatcher(MatchKind.REGEX, ".*"):
             path = StringMatcher(MatchKind.PREFIX, "/")
-    headers = [HeaderMatcher(name.lower(), string_matcher(value)) for name, value in sorted(match.headers.items())]
+    claims: list[ClaimMatcher] = []
+    headers: list[HeaderMatcher] = []
+    for name, value in sorted(match.headers.items()):
+        if path_of_claim(name):
+            claims.append(ClaimMatcher(path_of_claim(name), string_matcher(value)))
+        else:
+            headers.append(HeaderMatcher(name.lower(), string_matcher(value)))
     for name, value in sorted(match.without_headers.items()):
+        if path_of_claim(name):
+            claims.append(ClaimMatcher(path_of_claim(name), string_matcher(value), invert=True))
+            continue
         wanted = string_matcher(value)
         present = wanted.kind is MatchKind.PRESENT
         headers.append(HeaderMatcher(name.lower(), wanted, invert=True, missing_as_empty=not present))
@@ -167,7 +177,7 @@ def _match(match: HttpMatchRequest) -> RouteMatch:
         if pseudo is not None:
             headers.append(HeaderMatcher(name, string_matcher(pseudo)))
     query = [QueryMatcher(name, string_matcher(value)) for name, value in sorted(match.query_params.items())]
-    return RouteMatch(path, tuple(headers), tuple(query))
+    return RouteMatch(path, tuple(headers), tuple(query), tuple(claims))
 
 
 # --- actions ---------------------------------------------------------------------------------------------------------

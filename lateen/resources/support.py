@@ -34,6 +34,9 @@ UNSUPPORTED: dict[str, frozenset[str]] = {
     "ServiceEntry": frozenset({"endpoints[].network"}),
     "WorkloadEntry": frozenset({"network"}),
     "PeerAuthentication": frozenset(),
+    "RequestAuthentication": frozenset(
+        {"targetRef", "targetRefs", *(f"jwtRules[].{field}" for field in ("jwksUri", "timeout", "presence"))}
+    ),
     "Sidecar": frozenset(),
     "ProxyConfig": frozenset(),
     "AuthorizationPolicy": frozenset(
@@ -139,12 +142,12 @@ def _service(resource: Resource) -> list[Finding]:
     return []
 
 
-def _virtual_service(resource: Resource) -> list[Finding]:
-    found = []
-    for path, shape, value in set_fields(resource.spec):
-        if shape == "http[].match[].headers" and any(name.startswith("@request.auth") for name in value):
-            found.append(_refusal(resource, path, "matching on JWT claims"))
-    return found
+def _request_authentication(resource: Resource) -> list[Finding]:
+    return [
+        _refusal(resource, f"spec.jwtRules[{index}]", "keys that have to be fetched", "give the keys in jwks")
+        for index, rule in enumerate(resource.spec.jwt_rules)
+        if not rule.jwks and not rule.jwks_uri
+    ]
 
 
 def _proxy_config(resource: Resource) -> list[Finding]:
@@ -210,5 +213,5 @@ _VALUES: dict[str, Callable[[Resource], list[Finding]]] = {
     "ServiceEntry": _service_entry,
     "AuthorizationPolicy": _authorization,
     "Service": _service,
-    "VirtualService": _virtual_service,
+    "RequestAuthentication": _request_authentication,
 }

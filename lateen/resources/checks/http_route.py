@@ -53,7 +53,7 @@ MAX_BODY = 1024 * 1024
 LARGE_BODY = 100 * 1024
 _STATUSES = frozenset(str(status.value) for status in http.HTTPStatus)
 _HEADER_NAME = re.compile(r"[-!#$%&'*+.^_`|~A-Za-z0-9]+")
-_CLAIM = re.compile(r"@request\.auth\.claims(?:\..+|(?:\[[^\[\]]+\])+)")
+_CLAIM = re.compile(r"@request\.auth\.claims(?:(?:\.[^.\[\]]+)+|(?:\[[^\[\]]+\])+)")
 
 
 def check_http_route(report: Report, field: str, route: HttpRoute, *, is_delegate: bool) -> None:

@@ -15,6 +15,7 @@ from lateen.envoy.http_connection import GRPC_WEB_FILTER, HTTP_FILTERS, ROUTER_F
 from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, EnvoyResource
 from lateen.envoy.secrets import translate_secret
 from lateen.envoy.static import static_bootstrap, to_json
+from lateen.envoy.tokens import TOKEN_FILTER
 from lateen.envoy.translate import translate, with_secrets
 from lateen.plan.clusters import Cluster, Discovery
 from lateen.plan.tls import SecretRef
@@ -22,6 +23,7 @@ from lateen.values.names import ResourceKey
 from tests.golden.plan_to_envoy.cases import CASES, REVIEWS, ROUTES, gateway, plan_of, route_features, sidecar
 
 PRINT_VERSIONS = """
+from lateen.envoy.tokens import TOKEN_FILTER
 from lateen.envoy.translate import translate
 from tests.golden.plan_to_envoy.cases import CASES
 for case, build in CASES.items():
@@ -151,6 +153,10 @@ def test_the_chain_has_its_filters_in_the_tables_order() -> None:
     found: EnvoyResource = translate(sidecar()).by_type[LISTENER]["virtualInbound"]
     body = listener_pb2.Listener.FromString(found.body).filter_chains[0].filters[0].typed_config.value
     places = {row.name: body.find(row.name.encode()) for row in HTTP_FILTERS}
-    assert {name for name, place in places.items() if place == -1} == {GRPC_WEB_FILTER, DYNAMIC_DNS_FILTER}
+    assert {name for name, place in places.items() if place == -1} == {
+        GRPC_WEB_FILTER,
+        DYNAMIC_DNS_FILTER,
+        TOKEN_FILTER,
+    }
     found_at = [place for place in places.values() if place != -1]
     assert found_at == sorted(found_at)

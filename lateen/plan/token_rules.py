@@ -1,0 +1,64 @@
+"""RequestAuthentications of one workload, turned into what its chains do with tokens.
+
+Comes in: the policies that hold, and listeners. Goes out: the listeners with providers of tokens. The rules of all
+policies stand together, oldest first. A token that no rule takes is refused; no token at all is no mistake.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from lateen.mesh.model import Labels, MeshSnapshot
+from lateen.mesh.security_policy import request_authentications
+from lateen.plan.model import Chain, HttpChain, Listener
+from lateen.plan.tokens import TokenProvider
+from lateen.resources.request_authentication import JwtRule
+from lateen.values.names import Origin
+
+ALWAYS_SPACED = ("scope", "permission")
+
+
+def token_providers(snapshot: MeshSnapshot, namespace: str, labels: Labels) -> tuple[TokenProvider, ...]:
+    """The providers of a workload."""
+    found: list[TokenProvider] = []
+    for resource in request_authentications(snapshot, namespace, labels):
+        for index, rule in enumerate(resource.spec.jwt_rules):
+            found.append(_provider(f"origins-{len(found)}", rule, resource.origin_at(f"spec.jwtRules[{index}]")))
+    return tuple(found)
+
+
+def _provider(name: str, rule: JwtRule, origin: Origin) -> TokenProvider:
+    return TokenProvider(
+        name=name,
+        jwks=rule.jwks or "",
+        origin=origin,
+        issuer=rule.issuer or "",
+        audiences=rule.audiences,
+        headers=tuple((header.name, header.prefix or "") for header in rule.from_headers),
+        params=rule.from_params,
+        cookies=rule.from_cookies,
+        forward=bool(rule.forward_original_token),
+        payload_header=rule.output_payload_to_header or "",
+        claim_headers=tuple((output.header, output.claim) for output in rule.output_claim_to_headers),
+        spaced_claims=tuple(dict.fromkeys((*ALWAYS_SPACED, *rule.space_delimited_claims))),
+    )
+
+
+def with_tokens(listeners: tuple[Listener, ...], providers: tuple[TokenProvider, ...]) -> tuple[Listener, ...]:
+    """The listeners with the providers in every chain that speaks HTTP."""
+    if not providers:
+        return listeners
+    return tuple(
+        replace(
+            listener,
+            chains=tuple(_with(chain, providers) for chain in listener.chains),
+            default_chain=_with(listener.default_chain, providers) if listener.default_chain is not None else None,
+        )
+        for listener in listeners
+    )
+
+
+def _with(chain: Chain, providers: tuple[TokenProvider, ...]) -> Chain:
+    if not isinstance(chain.action, HttpChain):
+        return chain
+    return replace(chain, action=replace(chain.action, tokens=providers))
