@@ -10,6 +10,7 @@ from lateen.mesh.delegates import with_delegates
 from lateen.mesh.mesh_config import with_mesh_config
 from lateen.mesh.model import MeshSnapshot, Workload
 from lateen.mesh.services import define_services, members_of_services
+from lateen.mesh.unused_routes import unused_routes
 from lateen.resources.mesh_config import MeshConfigSpec
 from lateen.resources.resource import Resource
 from lateen.resources.service_entry import ServiceEntrySpec
@@ -44,7 +45,7 @@ def build_snapshot(settings: Settings, resources: Iterable[Resource], workloads:
         peer_authentications=tuple(by_kind.get("PeerAuthentication", ())),
         authorization_policies=tuple(by_kind.get("AuthorizationPolicy", ())),
         secrets={secret.key: secret for secret in by_kind.get("Secret", ())},
-        findings=(*refused, *findings, *unusable),
+        findings=(*refused, *findings, *unusable, *unused_routes(virtual_services, services, settings.domain)),
         mesh_config=mesh_config.spec if mesh_config is not None else MeshConfigSpec(),
         sidecars=tuple(by_kind.get("Sidecar", ())),
         request_authentications=tuple(by_kind.get("RequestAuthentication", ())),
