@@ -25,6 +25,7 @@ import click
 def validate(
     files: tuple[str, ...], output: str, kind: str, namespace: str, mesh_config: str | None, strict_support: bool
 ) -> None:
+    from lateen.envoy.patches.check import check_patches
     from lateen.resources.judge import judge
 
     if not files and not mesh_config:
@@ -32,7 +33,7 @@ def validate(
     verdicts = []
     with_support = strict_support or output == "text"
     for name, data in _inputs(files):
-        verdicts.extend(judge(data, name, namespace, kind, with_support=with_support))
+        verdicts.extend(judge(data, name, namespace, kind, with_support=with_support, beyond=check_patches))
     for name, data in _inputs((mesh_config,) if mesh_config else ()):
         verdicts.extend(judge(data, name, namespace, "MeshConfig", with_support=with_support))
     if output == "json":

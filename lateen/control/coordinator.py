@@ -17,7 +17,7 @@ from lateen.envoy.profile import DEFAULT_PROFILE, EnvoyProfile, with_normalizati
 from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, EnvoyResource, EnvoyResources
 from lateen.envoy.secrets import translate_file_secret, translate_secret
 from lateen.envoy.translate import translate, translate_endpoints
-from lateen.findings import Finding, error
+from lateen.findings import Finding, error, warning
 from lateen.mesh import credentials
 from lateen.mesh.build import build_snapshot, with_workloads
 from lateen.mesh.credentials import CredentialError
@@ -27,7 +27,7 @@ from lateen.plan.proxy import Proxy
 from lateen.plan.tls import SecretRef
 from lateen.resources.resource import Resource
 from lateen.settings import Settings
-from lateen.values.names import BUILT_IN, ResourceKey
+from lateen.values.names import BUILT_IN, Origin, ResourceKey
 
 TYPES = (CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET)
 Publish = Callable[[str, EnvoyResources | None], None]
@@ -116,12 +116,14 @@ class Coordinator:
         planner = Planner(build_snapshot(self._settings, effective, workloads))
         findings = [*kept, *waiting, *planner.snapshot.findings]
         made: dict[str, EnvoyResources] = {}
+        patches: dict[Origin, bool] = {}
         for workload in planner.snapshot.workloads.values():
             try:
-                made[workload.id], found = self._make(planner, workload)
+                made[workload.id], found = self._make(planner, workload, patches)
                 findings.extend(found)
             except Exception as problem:  # one proxy that cannot be planned keeps what it has; the others go on
                 findings.append(internal_error(problem, BUILT_IN, f"the configuration of {workload.id}"))
+        findings.extend(_without_effect(origin) for origin, applied in patches.items() if not applied)
         return Draft(resources, effective, planner, made, tuple(dict.fromkeys(findings)))
 
     def adopt(self, draft: Draft) -> None:
@@ -134,7 +136,10 @@ class Coordinator:
             del self._published[gone]
             self._publish(gone, None)
 
-    def _make(self, planner: Planner, workload: Workload) -> tuple[EnvoyResources, list[Finding]]:
+    def _make(
+        self, planner: Planner, workload: Workload, patches: dict[Origin, bool]
+    ) -> tuple[EnvoyResources, list[Finding]]:
+        """What one proxy gets. ``patches`` is told of each patch whether it found something to change."""
         proxy = proxy_of(workload)
         options = self._options(workload)
         planned = planner.plan(proxy, gateway_address=options.gateway_address, access_log=options.access_log)
@@ -142,6 +147,8 @@ class Coordinator:
         translated = translate(
             planned.plan, with_normalization(self._profile, planner.snapshot.settings.path_normalization)
         )
+        for patch in planned.plan.patches:
+            patches[patch.origin] = patches.get(patch.origin, False) or patch.origin in translated.applied
         named = {secret.name: secret for secret in secrets}
         return EnvoyResources({**translated.by_type, SECRET: named}), [*planned.findings, *problems]
 
@@ -181,6 +188,11 @@ class Coordinator:
                 message = f"{problem}, and {proxy.workload} asks for it"
                 findings.append(error(problem.code, message, BUILT_IN, problem.remedy))
         return found, findings
+
+
+def _without_effect(origin: Origin) -> Finding:
+    message = "the patch matches nothing in the configuration of any proxy that it is for"
+    return warning("patch-without-effect", message, origin, "compare its match with what lateen xds shows")
 
 
 def _secret(snapshot: MeshSnapshot, ref: SecretRef, source: ResourceKey) -> EnvoyResource:

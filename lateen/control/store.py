@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from lateen.envoy.patches.check import check_patches
 from lateen.findings import Finding, error
 from lateen.resources.decode import decode, identify
 from lateen.resources.documents import Document, parse_documents, section_document
@@ -123,7 +124,7 @@ def _judged(document: Document, namespace: str, hint: str) -> tuple[Resource | N
     try:
         resource, problems = decode(document, namespace, hint)
         if resource is not None:
-            problems = (*problems, *validate_resource(resource), *check_support(resource))
+            problems = (*problems, *validate_resource(resource), *check_support(resource), *check_patches(resource))
     except Exception as problem:  # what is wrong with our own check must not stop the mesh
         return None, (internal_error(problem, document.origin(), "this document"),)
     return resource, problems

@@ -33,6 +33,10 @@ class EnvoyResource(msgspec.Struct, frozen=True):
 
 
 class EnvoyResources(msgspec.Struct, frozen=True):
-    """All resources of one proxy: type URL -> name -> resource. Not to be changed."""
+    """All resources of one proxy: type URL -> name -> resource. Not to be changed.
+
+    ``applied``: where the patches stand that changed something in them.
+    """
 
     by_type: Mapping[str, Mapping[str, EnvoyResource]]
+    applied: frozenset[Origin] = frozenset()

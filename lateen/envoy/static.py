@@ -25,7 +25,6 @@ from google.protobuf import json_format
 
 from lateen.envoy import wire
 from lateen.envoy.bootstrap import add_process_settings, to_json_bytes
-from lateen.envoy.http_connection import HTTP_MANAGER
 from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, EnvoyResources
 from lateen.envoy.secrets import translate_secret
 from lateen.envoy.tls import PROXY_SOCKET, TLS_SOCKET
@@ -118,7 +117,7 @@ class Embedding:
             if chain.HasField("transport_socket"):
                 self._socket(chain.transport_socket)
             for network_filter in chain.filters:
-                if network_filter.name == HTTP_MANAGER:
+                if network_filter.typed_config.Is(http_connection_manager_pb2.HttpConnectionManager.DESCRIPTOR):
                     self._routes(network_filter)
         return message
 

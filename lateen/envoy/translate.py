@@ -16,6 +16,7 @@ from lateen.envoy.endpoints import load_assignment
 from lateen.envoy.filter_chains import ChainContext
 from lateen.envoy.listeners import listener_message
 from lateen.envoy.mesh_headers import SourceFields
+from lateen.envoy.patches.apply import apply_patches
 from lateen.envoy.profile import DEFAULT_PROFILE, EnvoyProfile
 from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, EnvoyResource, EnvoyResources
 from lateen.envoy.routes import clusters_of, route_configuration
@@ -41,7 +42,7 @@ def translate(plan: ProxyPlan, profile: EnvoyProfile = DEFAULT_PROFILE) -> Envoy
     delivered, embedded_tables = _tables(plan)
     context = ChainContext(source_fields(plan.proxy), profile, ())
     listeners = [translate_listener(found, context, embedded_tables[found.name]) for found in plan.listeners]
-    return EnvoyResources(
+    made = EnvoyResources(
         {
             CLUSTER: {**clusters, **own_clusters},
             ENDPOINT: {**assignments, **own_assignments},
@@ -50,11 +51,12 @@ def translate(plan: ProxyPlan, profile: EnvoyProfile = DEFAULT_PROFILE) -> Envoy
             SECRET: {},
         }
     )
+    return apply_patches(made, plan.patches, plan.proxy) if plan.patches else made
 
 
 def with_secrets(resources: EnvoyResources, secrets: Iterable[EnvoyResource]) -> EnvoyResources:
     """The same with these secrets (made by ``secrets.translate_secret``) in place of all that it had."""
-    return EnvoyResources({**resources.by_type, SECRET: _by_name(secrets)})
+    return EnvoyResources({**resources.by_type, SECRET: _by_name(secrets)}, resources.applied)
 
 
 def source_fields(proxy: Proxy) -> SourceFields:

@@ -8,7 +8,7 @@ from lateen.envoy.bootstrap import bootstrap
 from lateen.local.links import Link
 from lateen.local.project import Workload
 from lateen.local.rundir import RunDir, write_atomically
-from lateen.plan.proxy import Bind
+from lateen.plan.proxy import Bind, node_metadata
 
 LOG_FORMAT = "%Y-%m-%dT%T.%e %l %n %v"
 DRAIN_TIME_S = 45
@@ -27,11 +27,7 @@ def write_bootstrap(run: RunDir, instance_id: str, workload: Workload, link: Lin
         sds_socket=str(folder / "sds.sock"),
         admin_socket=str(folder / "admin.sock"),
         token=token,
-        node_metadata={
-            "NAMESPACE": workload.namespace,
-            "SERVICE_ACCOUNT": workload.service_account,
-            "WORKLOAD_NAME": workload.name,
-        },
+        node_metadata=node_metadata(workload.namespace, workload.service_account, workload.name),
         upstream_source=_upstream_source(workload, link),
     )
     path = folder / "bootstrap.json"

@@ -49,6 +49,7 @@ def build_snapshot(settings: Settings, resources: Iterable[Resource], workloads:
         mesh_config=mesh_config.spec if mesh_config is not None else MeshConfigSpec(),
         sidecars=tuple(by_kind.get("Sidecar", ())),
         request_authentications=tuple(by_kind.get("RequestAuthentication", ())),
+        envoy_filters=tuple(by_kind.get("EnvoyFilter", ())),
     )
 
 

@@ -141,3 +141,4 @@ class MeshSnapshot(msgspec.Struct, frozen=True):
     mesh_config: MeshConfigSpec = MeshConfigSpec()
     sidecars: tuple[Resource, ...] = ()
     request_authentications: tuple[Resource, ...] = ()
+    envoy_filters: tuple[Resource, ...] = ()

@@ -11,6 +11,7 @@ import msgspec
 
 from lateen.plan.access import AccessPolicy
 from lateen.plan.clusters import Cluster, EndpointSet
+from lateen.plan.patch_values import Patch
 from lateen.plan.proxy import Bind, Proxy
 from lateen.plan.routes import RouteTable
 from lateen.plan.tls import SecretRef, ServerTls
@@ -194,7 +195,10 @@ class Destinations(msgspec.Struct, frozen=True, cache_hash=True):
 
 
 class ProxyPlan(msgspec.Struct, frozen=True):
-    """Everything that one proxy does. ``clusters`` and ``endpoints`` are its own, beside those in ``shared``."""
+    """Everything that one proxy does. ``clusters`` and ``endpoints`` are its own, beside those in ``shared``.
+
+    ``patches`` of EnvoyFilters are applied to what the rest is translated to, in their order.
+    """
 
     proxy: Proxy
     listeners: tuple[Listener, ...]
@@ -203,6 +207,7 @@ class ProxyPlan(msgspec.Struct, frozen=True):
     endpoints: tuple[EndpointSet, ...]
     secrets: tuple[SecretRef, ...] = ()
     shared: Destinations = Destinations()
+    patches: tuple[Patch, ...] = ()
 
     @property
     def all_clusters(self) -> tuple[Cluster, ...]:

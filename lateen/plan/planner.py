@@ -26,6 +26,7 @@ from lateen.plan.inbound import inbound
 from lateen.plan.localities import place_of
 from lateen.plan.model import ProxyPlan, Telemetry
 from lateen.plan.outbound import outbound_listeners, passthrough_clusters
+from lateen.plan.patches import patches_of
 from lateen.plan.proxy import LoopbackNetwork, NamespacesNetwork, PodNetwork, Proxy, ProxyNetwork, ProxyType
 from lateen.plan.proxy_defaults import ProxyDefaults
 from lateen.plan.route_building import Reading
@@ -125,6 +126,7 @@ class Planner:
             endpoints=arriving.endpoints,
             secrets=tuple(dict.fromkeys((*arriving.secrets, *view.secrets))),
             shared=view.destinations,
+            patches=patches_of(snapshot, proxy),
         )
         return Planned(self._with_defaults(plan), (*findings, *empty, *arriving.findings))
 
@@ -148,6 +150,7 @@ class Planner:
             endpoints=(),
             secrets=tuple(dict.fromkeys((*parts.secrets, *view.secrets))),
             shared=view.destinations,
+            patches=patches_of(self.snapshot, proxy),
         )
         return Planned(self._with_defaults(plan), tuple(parts.findings))
 

@@ -56,6 +56,20 @@ class Bind(msgspec.Struct, frozen=True):
     netns: str = ""
 
 
+ISTIO_VERSION = "1.32.0"
+"""The Istio whose resources are read; EnvoyFilters ask for it by ``proxyVersion``."""
+
+
+def node_metadata(namespace: str, service_account: str, workload: str) -> dict[str, str]:
+    """What a proxy's node says of it, by which EnvoyFilters may choose proxies."""
+    return {
+        "NAMESPACE": namespace,
+        "SERVICE_ACCOUNT": service_account,
+        "WORKLOAD_NAME": workload,
+        "ISTIO_VERSION": ISTIO_VERSION,
+    }
+
+
 def workload_netns(proxy: Proxy) -> str:
     return proxy.network.workload_netns if isinstance(proxy.network, NamespacesNetwork) else ""
 

@@ -11,6 +11,7 @@ from lateen.findings import Finding, error, warning
 from lateen.resources.checks.metadata import DRY_RUN, FALSE
 from lateen.resources.fields import set_fields
 from lateen.resources.mesh_support import DEFAULT_CONFIG, PROXY_CONFIG, REFUSED, WITHOUT_EFFECT
+from lateen.resources.patch_support import PATCH_FIELDS, unusable_patches
 from lateen.resources.registry import BARE
 from lateen.resources.resource import Resource
 from lateen.values.network import is_resource_name
@@ -39,6 +40,7 @@ UNSUPPORTED: dict[str, frozenset[str]] = {
     ),
     "Sidecar": frozenset(),
     "ProxyConfig": frozenset(),
+    "EnvoyFilter": PATCH_FIELDS,
     "AuthorizationPolicy": frozenset(
         {
             "targetRef",
@@ -181,6 +183,10 @@ def _sidecar(resource: Resource) -> list[Finding]:
     return found
 
 
+def _envoy_filter(resource: Resource) -> list[Finding]:
+    return [_refusal(resource, path, what, remedy) for path, what, remedy in unusable_patches(resource.spec)]
+
+
 def _mesh_config(resource: Resource) -> list[Finding]:
     """Warnings on fields that have nothing to change here: the rest of the document holds."""
     found = []
@@ -206,6 +212,7 @@ def _destination_rule(resource: Resource) -> list[Finding]:
 
 _VALUES: dict[str, Callable[[Resource], list[Finding]]] = {
     "DestinationRule": _destination_rule,
+    "EnvoyFilter": _envoy_filter,
     "Gateway": _gateway,
     "MeshConfig": _mesh_config,
     "ProxyConfig": _proxy_config,

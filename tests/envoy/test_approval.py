@@ -6,15 +6,17 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 import pytest
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
 
 from lateen.control.approval import Approval
 from lateen.control.coordinator import Coordinator
 from lateen.control.trial import Trial
-from lateen.envoy.resources import CLUSTER, ROUTE, EnvoyResource, EnvoyResources
+from lateen.envoy.resources import CLUSTER, LISTENER, ROUTE, EnvoyResource, EnvoyResources
 from lateen.mesh.model import Workload
 from lateen.resources.resource import Resource
 from lateen.settings import Settings
 from lateen.values.names import ResourceKey
+from tests.envoy.filter_support import envoy_filter, lua, patch
 from tests.unit.plan.building import resources, service, workload
 
 CLIENT = workload("client", address="240.241.0.2")
@@ -125,3 +127,23 @@ def test_a_key_is_not_held_back_for_ever() -> None:
     mesh.update(SERVICES)
     assert not mesh.refusals()
     assert ResourceKey("VirtualService", "default", "a") not in {one.key for one in mesh.coordinator.effective}
+
+
+def test_an_envoy_filter_that_envoy_refuses_is_quarantined_and_the_others_hold() -> None:
+    mesh = Mesh()
+    place = "cluster: {service: a.default.svc.cluster.local}"
+    good = envoy_filter("good", patch("CLUSTER", "MERGE", "{connect_timeout: 7s}", place))
+    bad = envoy_filter("bad", patch("HTTP_FILTER", "INSERT_FIRST", lua("this is not Lua")))
+    mesh.update((*SERVICES, *resources(good + bad), route("a", "first")))
+    assert list(mesh.refusals()) == ["bad"]
+    assert "script load error" in mesh.refusals()["bad"]
+    refused = next(found for found in mesh.coordinator.findings if found.origin.name == "bad")
+    assert (refused.origin.kind, refused.is_error) == ("EnvoyFilter", True)
+    given = mesh.given[CLIENT.id]
+    assert given is not None
+    assert b"this is not Lua" not in b"".join(found.body for found in given.by_type[LISTENER].values())
+    cluster = Cluster.FromString(given.by_type[CLUSTER]["outbound|80||a.default.svc.cluster.local"].body)
+    assert cluster.connect_timeout.seconds == 7
+    mended = envoy_filter("bad", patch("HTTP_FILTER", "INSERT_FIRST", lua("function envoy_on_request(h) end")))
+    mesh.update((*SERVICES, *resources(good + mended), route("a", "first")))
+    assert not mesh.refusals()

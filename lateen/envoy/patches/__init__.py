@@ -1,0 +1,1 @@
+"""EnvoyFilter: the user's patches, applied to the messages that the translation made."""

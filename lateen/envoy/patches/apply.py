@@ -1,0 +1,90 @@
+"""All patches of one proxy, applied to all that it gets.
+
+Comes in: translated resources and the patches of the plan. Goes out: the resources that the proxy gets, and which
+patches found something to change. Each resource is made once for all proxies that have the same patches, and is the
+same object as before where nothing changes it. A proxy without patches never comes here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+
+from envoy.config.listener.v3 import listener_pb2
+from envoy.config.route.v3 import route_pb2
+
+from lateen.envoy import wire
+from lateen.envoy.patches import listeners, routes
+from lateen.envoy.patches.clusters import patch_clusters
+from lateen.envoy.patches.lists import Applied, value_of
+from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, EnvoyResource, EnvoyResources
+from lateen.plan.patch_values import Patch
+from lateen.plan.proxy import Proxy, ProxyType
+from lateen.values.names import Origin
+
+Patched = tuple[EnvoyResource | None, frozenset[Patch]]
+
+
+def apply_patches(resources: EnvoyResources, patches: tuple[Patch, ...], proxy: Proxy) -> EnvoyResources:
+    """The resources after all patches; ``applied`` are the origins of those that found something."""
+    is_gateway, applied = proxy.type is ProxyType.GATEWAY, set[Patch]()
+    by_type = dict(resources.by_type)
+    by_type[CLUSTER] = patch_clusters(by_type[CLUSTER], patches, is_gateway, applied)
+    gone = resources.by_type[CLUSTER].keys() - by_type[CLUSTER].keys()
+    by_type[ENDPOINT] = {name: found for name, found in by_type[ENDPOINT].items() if name not in gone}
+    of_routes = tuple(patch for patch in patches if patch.apply_to in routes.KINDS)
+    if of_routes:
+        by_type[ROUTE] = _each(by_type[ROUTE], lambda found: _route(found, of_routes, is_gateway), applied)
+    of_listeners = tuple(patch for patch in patches if patch.apply_to not in ("CLUSTER", "BOOTSTRAP"))
+    if of_listeners:
+        changed = _each(by_type[LISTENER], lambda found: _listener(found, of_listeners, is_gateway), applied)
+        by_type[LISTENER] = {**changed, **_added(of_listeners, applied)}
+    return EnvoyResources(by_type, frozenset(patch.origin for patch in applied))
+
+
+def _each(
+    present: Mapping[str, EnvoyResource], change: Callable[[EnvoyResource], Patched], applied: Applied
+) -> dict[str, EnvoyResource]:
+    found = {}
+    for name, resource in present.items():
+        changed, by = change(resource)
+        applied.update(by)
+        if changed is not None:
+            found[name] = changed
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _route(resource: EnvoyResource, patches: tuple[Patch, ...], is_gateway: bool) -> Patched:
+    message, applied = route_pb2.RouteConfiguration.FromString(resource.body), set[Patch]()
+    routes.patch_routes(message, patches, is_gateway, applied)
+    return _made(resource, message, applied), frozenset(applied)
+
+
+@lru_cache(maxsize=4096)
+def _listener(resource: EnvoyResource, patches: tuple[Patch, ...], is_gateway: bool) -> Patched:
+    message, applied = listener_pb2.Listener.FromString(resource.body), set[Patch]()
+    left = listeners.patch_listener(message, patches, is_gateway, applied)
+    return _made(resource, message, applied) if left else None, frozenset(applied)
+
+
+def _made(resource: EnvoyResource, message: object, applied: Applied) -> EnvoyResource:
+    """The same object where nothing was changed; what is changed is the last patch's doing."""
+    if not applied:
+        return resource
+    return wire.resource(resource.name, message, _origin(applied), resource.references)
+
+
+def _origin(applied: Applied) -> Origin:
+    return max(patch.origin for patch in applied)
+
+
+def _added(patches: tuple[Patch, ...], applied: Applied) -> dict[str, EnvoyResource]:
+    """New listeners; to a sidecar they come whichever direction the patch's context names."""
+    found = {}
+    for patch in patches:
+        if patch.apply_to == "LISTENER" and patch.operation == "ADD":
+            message = value_of(patch)
+            applied.add(patch)
+            found[message.name] = wire.resource(message.name, message, patch.origin)
+    return found
