@@ -18,13 +18,14 @@ from lateen.envoy.mesh_headers import MUTATION_FILTER
 from lateen.envoy.patches.lists import ADDING, Applied, insert, remove_and_merge, value_of
 from lateen.envoy.patches.values import message_of
 from lateen.envoy.routes import ALLOW_FILTER, DENY_FILTER
+from lateen.envoy.tokens import TOKEN_FILTER
 from lateen.plan.patch_values import Patch
 from lateen.resources.checks.envoy_filter import NEW_NAMES
 
 LAST_NETWORK_FILTERS = (HTTP_MANAGER, "envoy.filters.network.tcp_proxy")
 _RBAC = "envoy.filters.http.rbac"
 _CLASSES: dict[str, tuple[str, ...]] = {
-    "AUTHN": (MUTATION_FILTER,),
+    "AUTHN": (TOKEN_FILTER, MUTATION_FILTER),
     "AUTHZ": (ALLOW_FILTER, DENY_FILTER),
 }
 """After which filter one of a class stands; of those that are there the first named counts."""
