@@ -31,7 +31,8 @@ Refused values:
 - ServiceEntry: resolution DYNAMIC_DNS.
 - AuthorizationPolicy: actions CUSTOM and AUDIT.
 - Service: type ExternalName.
-- VirtualService: `fault.abort.http2Error` and `fault.delay.exponentialDelay`, as Envoy's faults are statuses and fixed
+- VirtualService: redirects with a status other than 301, 302, 303, 307 and 308, which Envoy does not have;
+  `fault.abort.http2Error` and `fault.delay.exponentialDelay`, as Envoy's faults are statuses and fixed
   delays. Claims of tokens are matched at gateways alone, as in Istio.
 - RequestAuthentication: rules without `jwks`, as keys are not fetched yet.
 

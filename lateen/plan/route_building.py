@@ -157,7 +157,7 @@ def _match(match: HttpMatchRequest) -> RouteMatch:
     path = StringMatcher(MatchKind.PREFIX, "/")
     if match.uri is not None:
         path = string_matcher(match.uri, ignore_case=bool(match.ignore_uri_case))
-        if path == StringMatcher(MatchKind.REGEX, ".*"):
+        if path.kind is MatchKind.PRESENT or path == StringMatcher(MatchKind.REGEX, ".*"):
             path = StringMatcher(MatchKind.PREFIX, "/")
     claims: list[ClaimMatcher] = []
     headers: list[HeaderMatcher] = []

@@ -66,6 +66,7 @@ UNSUPPORTED["MeshConfig"] = frozenset(REFUSED)
 
 KUBERNETES = frozenset({"Service", "Secret"})
 REVISION = "istio.io/rev"
+REDIRECTS = (301, 302, 303, 307, 308)
 _PATHS = frozenset(f"rules[].to[].operation.{name}" for name in ("paths", "notPaths"))
 
 
@@ -142,6 +143,14 @@ def _service(resource: Resource) -> list[Finding]:
     if resource.spec.type == "ExternalName":
         return [_refusal(resource, "spec.type", "Services of type ExternalName", "write a ServiceEntry with DNS")]
     return []
+
+
+def _virtual_service(resource: Resource) -> list[Finding]:
+    return [
+        _refusal(resource, path, f"redirects with status {value}", "use 301, 302, 303, 307 or 308")
+        for path, shape, value in set_fields(resource.spec)
+        if shape == "http[].redirect.redirectCode" and value not in (0, *REDIRECTS)
+    ]
 
 
 def _request_authentication(resource: Resource) -> list[Finding]:
@@ -221,4 +230,5 @@ _VALUES: dict[str, Callable[[Resource], list[Finding]]] = {
     "AuthorizationPolicy": _authorization,
     "Service": _service,
     "RequestAuthentication": _request_authentication,
+    "VirtualService": _virtual_service,
 }

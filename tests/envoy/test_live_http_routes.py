@@ -29,6 +29,7 @@ BEHAVIOURS = {
           - {{headers: {{end-user: {{prefix: jas}}}}, withoutHeaders: {{x-out: {{exact: "1"}}}}}}
           - {{queryParams: {{version: {{regex: "v[2-9]"}}}}}}
           - {{method: {{exact: PUT}}, scheme: {{exact: http}}, authority: {{prefix: ab.}}}}
+          - {{uri: {{}}, headers: {{x-any-path: {{exact: "1"}}}}}}
           {TO_V2}
         - {TO_V1}
         """,
@@ -180,6 +181,7 @@ def test_some_requests_meet_another_version(shop: Site) -> None:
     assert shop.app("ab", end_user="ann") == "v1"
     assert shop.app("ab", "/?a=b&version=v3") == "v2"
     assert shop.app("ab", "/?version=v1") == "v1"
+    assert shop.app("ab", "/any/path", x_any_path="1") == "v2"
     assert shop.get("ab", method="PUT").headers["x-app"] == "v2"
 
 

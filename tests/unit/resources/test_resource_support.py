@@ -109,3 +109,12 @@ def test_a_proxy_config_is_told_field_by_field_that_it_changes_nothing() -> None
     assert _refused(text) == [
         ("without-effect", f"spec.{name}") for name in ("concurrency", "environmentVariables", "image")
     ]
+
+
+def test_a_redirect_that_envoy_does_not_have_is_refused() -> None:
+    text = (
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: a}\n"
+        "spec: {hosts: [a.example], http: [{redirect: {uri: /x, redirectCode: %d}}]}\n"
+    )
+    assert _refused(text % 304) == [("unsupported-field", "spec.http[0].redirect.redirectCode")]
+    assert _refused(text % 308) == []
