@@ -15,7 +15,7 @@ from lateen.mesh.routing import MESH_GATEWAY, client_label_names
 from lateen.mesh.services import ServicesOfWorkloads
 from lateen.mesh.sidecar_scope import SidecarScope, sidecar_scope
 from lateen.mesh.traffic_policy import destination_policy, failover_label_names, rule_label_names
-from lateen.plan.access_rules import access_policy
+from lateen.plan.access_rules import access_policy, not_enforced
 from lateen.plan.client_view import ClientView, client_view
 from lateen.plan.clusters import EndpointSet
 from lateen.plan.destinations import plan_destinations, workload_tags
@@ -152,7 +152,8 @@ class Planner:
             shared=view.destinations,
             patches=patches_of(self.snapshot, proxy),
         )
-        return Planned(self._with_defaults(plan), tuple(parts.findings))
+        unguarded = not_enforced(self.snapshot, proxy.namespace, proxy.labels)
+        return Planned(self._with_defaults(plan), (*parts.findings, *unguarded))
 
     def _tables(self, tables: tuple[RouteTable, ...]) -> tuple[RouteTable, ...]:
         return tables if self._defaults is None else self._defaults.tables(tables)
