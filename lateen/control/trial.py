@@ -23,12 +23,18 @@ from lateen.envoy.trial import JUDGED, trial_bootstrap
 Judged = tuple[str, EnvoyResource]
 REMEMBERED = 200_000
 LIMIT_S = 30.0
+SILENT = "it does not answer in time"
 
 
 class Trial:
-    """A spare Envoy that is started when there is something to ask it."""
+    """A spare Envoy that is started when there is something to ask it. ``limit``: how long it may think, in seconds.
 
-    def __init__(self) -> None:
+    What keeps it from answering (a script without an end, for one) would keep live ones too, and is refused. To find it
+    among many, parts are given less time, but never less than a quarter.
+    """
+
+    def __init__(self, limit: float = LIMIT_S) -> None:
+        self._limit = limit
         self._known: OrderedDict[tuple[str, str], str] = OrderedDict()
         self._stand_in: tuple[bytes, bytes, bytes] | None = None
 
@@ -40,23 +46,25 @@ class Trial:
         wanted = {(kind, found.name, found.version): (kind, found) for kind, found in resources if kind in JUDGED}
         unknown = [pair for (kind, _, version), pair in wanted.items() if (kind, version) not in self._known]
         if unknown:
-            await self._judge(unknown)
+            await self._judge(unknown, self._limit)
         return {key: reason for key in wanted if (reason := self._known.get((key[0], key[2]), ""))}
 
-    async def _judge(self, resources: Sequence[Judged]) -> None:
+    async def _judge(self, resources: Sequence[Judged], limit: float) -> None:
         """Ask about all; if they are refused, about each half."""
-        reason = await self._ask(resources)
+        reason = await self._ask(resources, limit)
         if reason and len(resources) > 1:
             middle = len(resources) // 2
-            await self._judge(resources[:middle])
-            await self._judge(resources[middle:])
+            if reason == SILENT:
+                limit = max(limit / 2, self._limit / 4)
+            await self._judge(resources[:middle], limit)
+            await self._judge(resources[middle:], limit)
             return
         for kind, resource in resources:
             self._known[kind, resource.version] = reason
         while len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
 
-    async def _ask(self, resources: Sequence[Judged]) -> str:
+    async def _ask(self, resources: Sequence[Judged], limit: float) -> str:
         """Envoy's reason against these together; empty where it takes them."""
         if self._stand_in is None:
             self._stand_in = stand_in_credentials()
@@ -69,9 +77,9 @@ class Trial:
                 stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
             )  # fmt: skip
             try:
-                _, told = await asyncio.wait_for(process.communicate(), LIMIT_S)
+                _, told = await asyncio.wait_for(process.communicate(), limit)
             except TimeoutError:
-                return ""
+                return SILENT
             finally:
                 if process.returncode is None:
                     with contextlib.suppress(ProcessLookupError):

@@ -147,3 +147,13 @@ def test_an_envoy_filter_that_envoy_refuses_is_quarantined_and_the_others_hold()
     mended = envoy_filter("bad", patch("HTTP_FILTER", "INSERT_FIRST", lua("function envoy_on_request(h) end")))
     mesh.update((*SERVICES, *resources(good + mended), route("a", "first")))
     assert not mesh.refusals()
+
+
+def test_what_keeps_envoy_from_answering_is_refused_too() -> None:
+    mesh = Mesh()
+    mesh.approval = Approval(Trial(limit=4))
+    endless = envoy_filter("endless", patch("HTTP_FILTER", "INSERT_FIRST", lua("while true do end")))
+    mesh.update((*SERVICES[:1], *resources(endless), route("a", "first")))
+    assert list(mesh.refusals()) == ["endless"]
+    assert "does not answer" in mesh.refusals()["endless"]
+    assert b"first" in mesh.routes()

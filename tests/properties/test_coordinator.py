@@ -26,6 +26,21 @@ kind: VirtualService
 metadata: {name: b}
 spec: {hosts: [b], http: [{route: [{destination: {host: a, subset: v1}}]}]}
 ---
+apiVersion: networking.istio.io/v1alpha3
+kind: EnvoyFilter
+metadata: {name: patches}
+spec:
+  workloadSelector: {labels: {version: v1}}
+  configPatches:
+  - applyTo: CLUSTER
+    match: {cluster: {name: outbound|80||b.default.svc.cluster.local}}
+    patch: {operation: REMOVE}
+  - applyTo: CLUSTER
+    match: {cluster: {service: c.default.svc.cluster.local}}
+    patch: {operation: MERGE, value: {connect_timeout: 7s}}
+  - applyTo: VIRTUAL_HOST
+    patch: {operation: ADD, value: {name: more, domains: [more.example]}}
+---
 """
 PARTS = resources("".join(service(name) for name in NAMES) + RULES)
 REPLICAS = {
