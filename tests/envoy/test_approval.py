@@ -151,7 +151,7 @@ def test_an_envoy_filter_that_envoy_refuses_is_quarantined_and_the_others_hold()
 
 def test_what_keeps_envoy_from_answering_is_refused_too() -> None:
     mesh = Mesh()
-    mesh.approval = Approval(Trial(limit=4))
+    mesh.approval = Approval(Trial(limit=3))
     endless = envoy_filter("endless", patch("HTTP_FILTER", "INSERT_FIRST", lua("while true do end")))
     mesh.update((*SERVICES[:1], *resources(endless), route("a", "first")))
     assert list(mesh.refusals()) == ["endless"]
