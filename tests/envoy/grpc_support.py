@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import time
 
 import grpc
 
@@ -10,9 +11,9 @@ METHOD = "/test.Names/Say"
 
 
 class GrpcServer:
-    """Answers each call with its name."""
+    """Answers each call with its name, after some time."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, seconds: float = 0.0) -> None:
         self.calls = 0
         server = self
 
@@ -22,9 +23,10 @@ class GrpcServer:
 
         def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
             server.calls += 1
+            time.sleep(seconds)
             return name.encode() + request
 
-        self._server = grpc.server(concurrent.futures.ThreadPoolExecutor(2))
+        self._server = grpc.server(concurrent.futures.ThreadPoolExecutor(4))
         self._server.add_generic_rpc_handlers((Handler(),))
         self.port: int = self._server.add_insecure_port("127.0.0.1:0")
 
@@ -42,3 +44,11 @@ def said(address: str, port: int, authority: str, times: int = 1) -> list[bytes]
     with grpc.insecure_channel(f"{address}:{port}", options) as channel:
         call = channel.unary_unary(METHOD)
         return [call(b"", timeout=5) for _ in range(times)]
+
+
+def said_at_once(address: str, port: int, authority: str, times: int) -> list[bytes]:
+    """The answers to calls that run side by side on one connection."""
+    options = [("grpc.default_authority", authority), ("grpc.enable_http_proxy", 0)]
+    with grpc.insecure_channel(f"{address}:{port}", options) as channel:
+        calls = [channel.unary_unary(METHOD).future(b"", timeout=5) for _ in range(times)]
+        return [call.result() for call in calls]

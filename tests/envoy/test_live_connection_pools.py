@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.envoy.from_yaml import Running, sidecar
-from tests.envoy.grpc_support import GrpcServer, said
+from tests.envoy.grpc_support import GrpcServer, said, said_at_once
 from tests.envoy.harness import Application, eventually, free_port
 from tests.envoy.http_site import PORT, endpoint, entry
 
@@ -28,6 +28,7 @@ RULES = {
     "patient": "connectionPool: {tcp: {idleTimeout: 0.3s}}",
     "probed": "connectionPool: {tcp: {tcpKeepalive: {probes: 3, time: 60s, interval: 10s}, connectTimeout: 2s}}",
     "upgraded": "connectionPool: {http: {h2UpgradePolicy: UPGRADE}}",
+    "narrow": "connectionPool: {http: {h2UpgradePolicy: UPGRADE, maxConcurrentStreams: 2}}",
     "alike": "connectionPool: {http: {useClientProtocol: true}}",
     "few-retries": "connectionPool: {http: {maxRetries: 1}}",
     "five": f"outlierDetection: {{consecutive5xxErrors: 2, {FAST}}}",
@@ -74,7 +75,8 @@ def pools() -> Iterator[Pools]:
         two = stack.enter_context(Application("two"))
         grpc = stack.enter_context(GrpcServer("grpc"))
         ports = {host: [app.port] for host in RULES}
-        ports["upgraded"] = [grpc.port]
+        slow = stack.enter_context(GrpcServer("slow", 0.3))
+        ports["upgraded"], ports["narrow"] = [grpc.port], [slow.port]
         ports["local"] = [app.port, free_port()]
         ports["panicking"] = [app.port, two.port]
         text = "".join(
@@ -125,6 +127,12 @@ def test_an_http_port_is_called_over_http_2(pools: Pools) -> None:
     answer = pools.proxy.get("upgraded.example", PORT, "/unknown", grpc, "POST")
     assert (answer.status, answer.headers["grpc-status"]) == (200, "12")  # of the server, which knows HTTP/2 alone
     assert pools.proxy.stat(f"cluster.outbound\\|{PORT}\\|\\|upgraded.example;?.upstream_cx_http2_total") >= 1
+
+
+@pytest.mark.covers(f"{POOL}.http.maxConcurrentStreams")
+def test_a_connection_takes_so_many_streams_at_once(pools: Pools) -> None:
+    assert said_at_once(pools.proxy.address("narrow.example"), PORT, "narrow.example", 4) == [b"slow"] * 4
+    assert pools.proxy.stat(f"cluster.outbound\\|{PORT}\\|\\|narrow.example;?.upstream_cx_http2_total") == 2
 
 
 @pytest.mark.covers(f"{POOL}.http.useClientProtocol")
