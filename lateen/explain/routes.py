@@ -47,7 +47,10 @@ def first_route(host: Any, call: Call) -> Any | None:
 
 
 def matches(match: Any, call: Call) -> bool:
-    """Whether a request matches. A fraction (``runtime_fraction``) counts as met unless it is zero."""
+    """Whether a request matches. A fraction (``runtime_fraction``) counts as met unless it is zero.
+
+    A call has no token here, so that no claim of it is there.
+    """
     path, _, query = call.path.partition("?")
     headers = {":authority": call.host, ":method": call.method, ":path": call.path, ":scheme": "http"}
     headers.update(call.headers)
@@ -55,7 +58,7 @@ def matches(match: Any, call: Call) -> bool:
         _path_matches(match, path)
         and all(header_matches(found, headers) for found in match.headers)
         and all(_query_matches(found, query) for found in match.query_parameters)
-        and not match.dynamic_metadata
+        and all(found.invert for found in match.dynamic_metadata)
         and (not match.HasField("runtime_fraction") or match.runtime_fraction.default_value.numerator > 0)
     )
 

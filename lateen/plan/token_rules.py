@@ -6,6 +6,8 @@ policies stand together, oldest first. A token that no rule takes is refused; no
 
 from __future__ import annotations
 
+import json
+
 from msgspec.structs import replace
 
 from lateen.mesh.model import Labels, MeshSnapshot
@@ -30,7 +32,7 @@ def token_providers(snapshot: MeshSnapshot, namespace: str, labels: Labels) -> t
 def _provider(name: str, rule: JwtRule, origin: Origin) -> TokenProvider:
     return TokenProvider(
         name=name,
-        jwks=rule.jwks or "",
+        jwks=_key_set(rule.jwks or "{}"),
         origin=origin,
         issuer=rule.issuer or "",
         audiences=rule.audiences,
@@ -42,6 +44,12 @@ def _provider(name: str, rule: JwtRule, origin: Origin) -> TokenProvider:
         claim_headers=tuple((output.header, output.claim) for output in rule.output_claim_to_headers),
         spaced_claims=tuple(dict.fromkeys((*ALWAYS_SPACED, *rule.space_delimited_claims))),
     )
+
+
+def _key_set(text: str) -> str:
+    """Keys as Envoy reads them: a key that stands alone becomes a set of one."""
+    keys = json.loads(text)
+    return text if "keys" in keys else json.dumps({"keys": [keys]})
 
 
 def with_tokens(listeners: tuple[Listener, ...], providers: tuple[TokenProvider, ...]) -> tuple[Listener, ...]:

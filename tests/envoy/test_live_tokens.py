@@ -88,6 +88,11 @@ class Issuer:
         key = {"kty": "RSA", "alg": "RS256", "e": _url(b"\x01\x00\x01"), "n": _url(numbers.n.to_bytes(256, "big"))}
         return json.dumps({"keys": [key]})
 
+    @property
+    def key(self) -> str:
+        """The public key alone, which stands for a set of one."""
+        return json.dumps(json.loads(self.jwks)["keys"][0])
+
     def token(self, **claims: Any) -> str:
         payload = {"iss": self._name, "aud": "shop", "sub": "ann", "exp": int(time.time()) + 600, **claims}
         parts = [_url(json.dumps(part).encode()) for part in ({"alg": "RS256", "typ": "JWT"}, payload)]
@@ -191,7 +196,7 @@ def test_a_sidecar_looks_at_tokens_for_the_workloads_that_are_selected(name: str
     issuer = Issuer("a")
     ports = (WorkloadPort("http", 8080, 8080, Protocol.HTTP),)
     workload = Workload(f"{name}-0", "default", name, (("app", name),), name, "", ports=ports, ready=True)
-    with sidecar(INBOUND.format(jwks=issuer.jwks), workload=workload) as proxy, Server(app_address(proxy), 8080):
+    with sidecar(INBOUND.format(jwks=issuer.key), workload=workload) as proxy, Server(app_address(proxy), 8080):
         paths = ("/", f"/?t={issuer.token()}", "/?t=nonsense", f"/?t={issuer.token(iss='b')}")
         found = [proxy.get(name, 8080, path, address=proxy.inbound).status for path in paths]
     assert found == ([200, 200, 401, 401] if name == "server" else [200] * 4)

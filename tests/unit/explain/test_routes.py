@@ -42,6 +42,7 @@ def match(**fields):
 
 
 HEADER = {"name": "x-a", "string_match": {"exact": "1"}}
+CLAIM = {"filter": "jwt", "path": [{"key": "sub"}], "value": {"present_match": True}}
 
 
 @pytest.mark.parametrize(
@@ -65,6 +66,8 @@ HEADER = {"name": "x-a", "string_match": {"exact": "1"}}
         ({"prefix": "/", "headers": [{"name": ":method", "string_match": {"exact": "PUT"}}]}, {"method": "PUT"}, True),
         ({"prefix": "/", "query_parameters": [{"name": "q", "string_match": {"exact": "1"}}]}, {"path": "/?q=1"}, True),
         ({"prefix": "/", "query_parameters": [{"name": "q", "present_match": True}]}, {"path": "/?p"}, False),
+        ({"prefix": "/", "dynamic_metadata": [CLAIM]}, {}, False),
+        ({"prefix": "/", "dynamic_metadata": [{**CLAIM, "invert": True}]}, {}, True),
     ],
 )
 def test_matches(fields, made, wanted):
