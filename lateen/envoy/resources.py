@@ -19,7 +19,7 @@ ROUTE = f"{_PREFIX}envoy.config.route.v3.RouteConfiguration"
 SECRET = f"{_PREFIX}envoy.extensions.transport_sockets.tls.v3.Secret"
 
 
-class EnvoyResource(msgspec.Struct, frozen=True):
+class EnvoyResource(msgspec.Struct, frozen=True, cache_hash=True):
     """One resource: ``body`` is the serialised message, ``version`` the hex BLAKE2b-128 of it.
 
     ``references`` are the (type URL, name) pairs that a proxy needs before this one, a route's clusters for instance.

@@ -17,6 +17,7 @@ from lateen.envoy.filter_chains import ChainContext
 from lateen.envoy.listeners import listener_message
 from lateen.envoy.mesh_headers import SourceFields
 from lateen.envoy.patches.apply import apply_patches
+from lateen.envoy.patches.clusters import added_clusters, patch_clusters
 from lateen.envoy.profile import DEFAULT_PROFILE, EnvoyProfile
 from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, EnvoyResource, EnvoyResources
 from lateen.envoy.routes import clusters_of, route_configuration
@@ -24,7 +25,8 @@ from lateen.envoy.tls import secret_references, server_secret_references
 from lateen.plan.access import AccessPolicy
 from lateen.plan.clusters import Cluster, Discovery, EndpointSet
 from lateen.plan.model import Chain, Destinations, HttpChain, Listener, ProxyPlan
-from lateen.plan.proxy import Proxy
+from lateen.plan.patch_values import Patch
+from lateen.plan.proxy import Proxy, ProxyType
 from lateen.plan.routes import RouteTable
 from lateen.values.names import Origin
 
@@ -37,21 +39,25 @@ def translate(plan: ProxyPlan, profile: EnvoyProfile = DEFAULT_PROFILE) -> Envoy
 
     Raises ValueError or TypeError for a plan that Envoy has no words for, which is a bug of the planner.
     """
-    clusters, assignments = translate_destinations(plan.shared, profile)
-    own_clusters, own_assignments = translate_destinations(Destinations(plan.clusters, plan.endpoints), profile)
+    is_gateway = plan.proxy.type is ProxyType.GATEWAY
+    own = Destinations(plan.clusters, plan.endpoints)
+    patches = tuple(patch for patch in plan.patches if patch.apply_to == "CLUSTER")
+    parts = [_patched_destinations(part, profile, patches, is_gateway) for part in (plan.shared, own)]
     delivered, embedded_tables = _tables(plan)
     context = ChainContext(source_fields(plan.proxy), profile, ())
     listeners = [translate_listener(found, context, embedded_tables[found.name]) for found in plan.listeners]
     made = EnvoyResources(
         {
-            CLUSTER: {**clusters, **own_clusters},
-            ENDPOINT: {**assignments, **own_assignments},
+            CLUSTER: {**parts[0][0], **parts[1][0], **added_clusters(patches)},
+            ENDPOINT: {**parts[0][1], **parts[1][1]},
             LISTENER: _by_name(listeners),
             ROUTE: _by_name(translate_route_table(table, access) for table, access in delivered),
             SECRET: {},
         }
     )
-    return apply_patches(made, plan.patches, plan.proxy) if plan.patches else made
+    if not plan.patches:
+        return made
+    return apply_patches(made, plan.patches, is_gateway, applied=parts[0][2] | parts[1][2])
 
 
 def with_secrets(resources: EnvoyResources, secrets: Iterable[EnvoyResource]) -> EnvoyResources:
@@ -84,6 +90,19 @@ def translate_destinations(
         if cluster.discovery is Discovery.EDS:
             assignments.append(translate_endpoints(known))
     return _by_name(clusters), _by_name(assignments)
+
+
+@lru_cache(maxsize=1024)
+def _patched_destinations(
+    destinations: Destinations, profile: EnvoyProfile, patches: tuple[Patch, ...], is_gateway: bool
+) -> tuple[Mapping[str, EnvoyResource], Mapping[str, EnvoyResource], frozenset[Patch]]:
+    """The same after patches on clusters, and which of these found something."""
+    clusters, assignments = translate_destinations(destinations, profile)
+    if not patches:
+        return clusters, assignments, frozenset()
+    found, applied = patch_clusters(clusters, patches, is_gateway)
+    gone = clusters.keys() - found.keys()
+    return found, {name: entry for name, entry in assignments.items() if name not in gone}, applied
 
 
 @lru_cache(maxsize=32768)

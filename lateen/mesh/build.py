@@ -30,9 +30,6 @@ def build_snapshot(settings: Settings, resources: Iterable[Resource], workloads:
     defining = {host.lower(): entry for entry in reversed(entries) for host in _hosts(entry)}
     defining = {host: entry for host, entry in defining.items() if services[host].origin == entry.origin}
     members = members_of_services(services, defining, by_kind.get("WorkloadEntry", []), running.values())
-    rules: dict[str, list[Resource]] = {}
-    for rule in by_kind.get("DestinationRule", []):
-        rules.setdefault(rule.key.namespace, []).append(rule)
     virtual_services, unusable = with_delegates(by_kind.get("VirtualService", []), settings)
     return MeshSnapshot(
         settings=settings,
@@ -40,7 +37,7 @@ def build_snapshot(settings: Settings, resources: Iterable[Resource], workloads:
         members=members,
         workloads=running,
         virtual_services=virtual_services,
-        destination_rules={namespace: tuple(found) for namespace, found in rules.items()},
+        destination_rules=_by_namespace(by_kind.get("DestinationRule", ())),
         gateways=tuple(by_kind.get("Gateway", ())),
         peer_authentications=tuple(by_kind.get("PeerAuthentication", ())),
         authorization_policies=tuple(by_kind.get("AuthorizationPolicy", ())),
@@ -49,8 +46,15 @@ def build_snapshot(settings: Settings, resources: Iterable[Resource], workloads:
         mesh_config=mesh_config.spec if mesh_config is not None else MeshConfigSpec(),
         sidecars=tuple(by_kind.get("Sidecar", ())),
         request_authentications=tuple(by_kind.get("RequestAuthentication", ())),
-        envoy_filters=tuple(by_kind.get("EnvoyFilter", ())),
+        envoy_filters=_by_namespace(by_kind.get("EnvoyFilter", ())),
     )
+
+
+def _by_namespace(resources: Iterable[Resource]) -> dict[str, tuple[Resource, ...]]:
+    found: dict[str, list[Resource]] = {}
+    for resource in resources:
+        found.setdefault(resource.key.namespace, []).append(resource)
+    return {namespace: tuple(group) for namespace, group in found.items()}
 
 
 def _precedence(resource: Resource) -> tuple[bool, str, str, str]:

@@ -18,10 +18,11 @@ def envoy_filters_of(snapshot: MeshSnapshot, namespace: str, labels: Labels) -> 
     root = snapshot.settings.root_namespace
     found = [
         resource
-        for resource in snapshot.envoy_filters
-        if resource.key.namespace in (root, namespace) and selects(_selector(resource), labels)
+        for place in dict.fromkeys((root, namespace))
+        for resource in snapshot.envoy_filters.get(place, ())
+        if selects(_selector(resource), labels)
     ]
-    return tuple(sorted(found, key=lambda resource: (_priority(resource), resource.key.namespace != root)))
+    return tuple(sorted(found, key=_priority))
 
 
 def _selector(resource: Resource) -> dict[str, str]:

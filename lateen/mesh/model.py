@@ -122,9 +122,9 @@ class Workload(msgspec.Struct, frozen=True):
 class MeshSnapshot(msgspec.Struct, frozen=True):
     """The whole mesh.
 
-    ``services`` by hostname, ``members`` (endpoints) by hostname, ``workloads`` by id. Resource tuples stand in order
-    of precedence: oldest first, then by name, then by namespace. ``settings`` has the MeshConfig's values in it;
-    ``mesh_config`` holds its blocks.
+    ``services`` by hostname, ``members`` (endpoints) by hostname, ``workloads`` by id, ``envoy_filters`` and
+    ``destination_rules`` by namespace. Resource tuples stand in order of precedence: oldest first, then by name, then
+    by namespace. ``settings`` has the MeshConfig's values in it; ``mesh_config`` holds its blocks.
     """
 
     settings: Settings
@@ -141,4 +141,4 @@ class MeshSnapshot(msgspec.Struct, frozen=True):
     mesh_config: MeshConfigSpec = MeshConfigSpec()
     sidecars: tuple[Resource, ...] = ()
     request_authentications: tuple[Resource, ...] = ()
-    envoy_filters: tuple[Resource, ...] = ()
+    envoy_filters: Mapping[str, tuple[Resource, ...]] = {}

@@ -26,6 +26,7 @@ from lateen.plan.inbound import inbound
 from lateen.plan.localities import place_of
 from lateen.plan.model import ProxyPlan, Telemetry
 from lateen.plan.outbound import outbound_listeners, passthrough_clusters
+from lateen.plan.patch_values import Patch
 from lateen.plan.patches import patches_of
 from lateen.plan.proxy import LoopbackNetwork, NamespacesNetwork, PodNetwork, Proxy, ProxyNetwork, ProxyType
 from lateen.plan.proxy_defaults import ProxyDefaults
@@ -56,6 +57,7 @@ class Planner:
         self._defaults = ProxyDefaults(config) if config is not None else None
         self._views: dict[ViewKey, ClientView] = {}
         self._changed: dict[ViewKey, tuple[EndpointSet, ...]] = {}
+        self._patches: dict[tuple[Patch, ...], tuple[Patch, ...]] = {}
 
     def plan(self, proxy: Proxy, *, gateway_address: str = "127.0.0.1", access_log: str = "") -> Planned:
         """The plan of one proxy. ``gateway_address`` is where a gateway's servers listen unless they say."""
@@ -126,9 +128,14 @@ class Planner:
             endpoints=arriving.endpoints,
             secrets=tuple(dict.fromkeys((*arriving.secrets, *view.secrets))),
             shared=view.destinations,
-            patches=patches_of(snapshot, proxy),
+            patches=self._patches_of(proxy),
         )
         return Planned(self._with_defaults(plan), (*findings, *empty, *arriving.findings))
+
+    def _patches_of(self, proxy: Proxy) -> tuple[Patch, ...]:
+        """The patches of EnvoyFilters; proxies with equal ones are given the same object, which is quickly compared."""
+        found = patches_of(self.snapshot, proxy)
+        return self._patches.setdefault(found, found) if found else ()
 
     def _service_tags(self, proxy: Proxy) -> tuple[tuple[str, str], ...]:
         """The service that a workload's own telemetry reports for."""
@@ -150,7 +157,7 @@ class Planner:
             endpoints=(),
             secrets=tuple(dict.fromkeys((*parts.secrets, *view.secrets))),
             shared=view.destinations,
-            patches=patches_of(self.snapshot, proxy),
+            patches=self._patches_of(proxy),
         )
         unguarded = not_enforced(self.snapshot, proxy.namespace, proxy.labels)
         return Planned(self._with_defaults(plan), (*parts.findings, *unguarded))

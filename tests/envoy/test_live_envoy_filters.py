@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 
 import pytest
 
@@ -17,6 +18,11 @@ IN = "context: SIDECAR_INBOUND"
 HOST = 'routeConfiguration: {name: "8080", portNumber: 8080, vhost: {name: "shop.example:8080"'
 CHAIN = f"listener: {{{ROUTER}}}"
 SHOP_CLUSTER = "cluster: {name: outbound|8080||shop.example}"
+RBAC = f"listener: {{filterChain: {{filter: {{name: {MANAGER}, subFilter: {{name: envoy.filters.http.rbac}}}}}}}}"
+HTTP = f"{TYPE}envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+PORT_8080 = "listener: {portNumber: 8080}"
+PROXIED = f"""{{name: envoy.filters.listener.proxy_protocol, typed_config: {{
+  {TYPE}envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol}}}}"""
 LIMIT = f"""{{name: envoy.filters.http.local_ratelimit, typed_config: {{
   {TYPE}envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit, stat_prefix: limit,
   token_bucket: {{max_tokens: 2, tokens_per_fill: 2, fill_interval: 600s}},
@@ -219,3 +225,52 @@ def test_an_extension_s_configuration_comes_with_the_filter_that_asks_for_it() -
     )
     with Application("v1") as app, sidecar(SHOP.format(port=app.port) + text) as proxy:
         assert proxy.get("shop.example", 8080).seen["headers"]["x-lua"] == "found"
+
+
+def test_an_operator_can_take_authorisation_away_and_put_a_guard_before_a_chain() -> None:
+    closed = """
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: closed}
+spec: {}
+"""
+    base = PEER.format(mode="DISABLE") + closed
+    opened = envoy_filter("opened", patch("HTTP_FILTER", "REMOVE", "", f"{IN}, {RBAC}"))
+    nobody = f"""{{name: envoy.filters.network.rbac, typed_config: {{{TYPE}envoy.extensions.filters.network.rbac.v3.RBAC
+      , stat_prefix: nobody, rules: {{action: ALLOW, policies: {{}}}}}}}}"""
+    guarded = envoy_filter("guarded", patch("NETWORK_FILTER", "INSERT_FIRST", nobody, IN))
+    with sidecar(base, workload=server("http")) as proxy, Server(app_address(proxy)):
+        assert ask_http(connect(proxy)).startswith(b"RBAC")
+    with sidecar(base + opened, workload=server("http")) as proxy, Server(app_address(proxy)):
+        assert ask_http(connect(proxy)).startswith(b"http")
+    with (
+        sidecar(base + opened + guarded, workload=server("http")) as proxy,
+        Server(app_address(proxy)),
+        pytest.raises((ConnectionError, http.client.HTTPException)),
+    ):
+        ask_http(connect(proxy))
+
+
+def test_listeners_and_chains_are_changed_where_they_match() -> None:
+    text = envoy_filter(
+        "listeners",
+        patch("LISTENER", "MERGE", "{connection_balance_config: {}, stat_prefix: patched}", f"{OUT}, {PORT_8080}"),
+        patch("FILTER_CHAIN", "REMOVE", "", f"{OUT}, listener: {{name: virtualOutbound}}"),
+        patch(
+            "NETWORK_FILTER",
+            "MERGE",
+            f"""{{typed_config: {{{HTTP},
+              server_header_transformation: OVERWRITE, server_name: patched}}}}""",
+            f"{OUT}, listener: {{filterChain: {{filter: {{name: {MANAGER}}}}}}}",
+        ),
+        patch("LISTENER_FILTER", "ADD", PROXIED, f"{OUT}, {PORT_8080}"),
+    )
+    with Application("v1") as app, sidecar(SHOP.format(port=app.port) + text, allow_findings=True) as proxy:
+        with socket.create_connection((proxy.address("shop.example"), 8080), timeout=5) as connection:
+            connection.sendall(b"PROXY TCP4 192.0.2.7 192.0.2.8 1 2\r\n")
+            connection.sendall(b"GET / HTTP/1.1\r\nhost: shop.example\r\nconnection: close\r\n\r\n")
+            response = http.client.HTTPResponse(connection)
+            response.begin()
+            assert (response.status, response.getheader("server")) == (200, "patched")
+        assert proxy.stat("listener.patched.downstream_cx_total") == 1

@@ -7,7 +7,7 @@ same object as before where nothing changes it. A proxy without patches never co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 
 from envoy.config.listener.v3 import listener_pb2
@@ -15,31 +15,31 @@ from envoy.config.route.v3 import route_pb2
 
 from lateen.envoy import wire
 from lateen.envoy.patches import listeners, routes
-from lateen.envoy.patches.clusters import patch_clusters
 from lateen.envoy.patches.lists import Applied, value_of
-from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, EnvoyResource, EnvoyResources
+from lateen.envoy.resources import LISTENER, ROUTE, EnvoyResource, EnvoyResources
 from lateen.plan.patch_values import Patch
-from lateen.plan.proxy import Proxy, ProxyType
 from lateen.values.names import Origin
 
 Patched = tuple[EnvoyResource | None, frozenset[Patch]]
 
 
-def apply_patches(resources: EnvoyResources, patches: tuple[Patch, ...], proxy: Proxy) -> EnvoyResources:
-    """The resources after all patches; ``applied`` are the origins of those that found something."""
-    is_gateway, applied = proxy.type is ProxyType.GATEWAY, set[Patch]()
-    by_type = dict(resources.by_type)
-    by_type[CLUSTER] = patch_clusters(by_type[CLUSTER], patches, is_gateway, applied)
-    gone = resources.by_type[CLUSTER].keys() - by_type[CLUSTER].keys()
-    by_type[ENDPOINT] = {name: found for name, found in by_type[ENDPOINT].items() if name not in gone}
+def apply_patches(
+    resources: EnvoyResources, patches: tuple[Patch, ...], is_gateway: bool, applied: Iterable[Patch]
+) -> EnvoyResources:
+    """The resources after all patches but those on clusters, of which ``applied`` found something."""
+    by_type, found = dict(resources.by_type), {*applied, *(patch for patch in patches if _adds_cluster(patch))}
     of_routes = tuple(patch for patch in patches if patch.apply_to in routes.KINDS)
     if of_routes:
-        by_type[ROUTE] = _each(by_type[ROUTE], lambda found: _route(found, of_routes, is_gateway), applied)
+        by_type[ROUTE] = _each(by_type[ROUTE], lambda found: _route(found, of_routes, is_gateway), found)
     of_listeners = tuple(patch for patch in patches if patch.apply_to not in ("CLUSTER", "BOOTSTRAP"))
     if of_listeners:
-        changed = _each(by_type[LISTENER], lambda found: _listener(found, of_listeners, is_gateway), applied)
-        by_type[LISTENER] = {**changed, **_added(of_listeners, applied)}
-    return EnvoyResources(by_type, frozenset(patch.origin for patch in applied))
+        changed = _each(by_type[LISTENER], lambda found: _listener(found, of_listeners, is_gateway), found)
+        by_type[LISTENER] = {**changed, **_added(of_listeners, found)}
+    return EnvoyResources(by_type, frozenset(patch.origin for patch in found))
+
+
+def _adds_cluster(patch: Patch) -> bool:
+    return patch.apply_to == "CLUSTER" and patch.operation == "ADD"
 
 
 def _each(

@@ -6,14 +6,14 @@ inbound clusters the port is the workload's own, and the service is not looked a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 import msgspec
 from envoy.config.cluster.v3 import cluster_pb2
 
 from lateen.envoy import wire
-from lateen.envoy.patches.lists import MERGING, Applied, merge_patch, value_of
+from lateen.envoy.patches.lists import MERGING, merge_patch, value_of
 from lateen.envoy.resources import ENDPOINT, EnvoyResource
 from lateen.plan import names
 from lateen.plan.patch_values import ANY_CONTEXT, GATEWAY, INBOUND, OUTBOUND, Patch
@@ -22,15 +22,12 @@ Resources = dict[str, EnvoyResource]
 
 
 def patch_clusters(
-    clusters: Mapping[str, EnvoyResource], patches: tuple[Patch, ...], is_gateway: bool, applied: Applied
-) -> Resources:
-    """The clusters after all patches."""
-    own = tuple(patch for patch in patches if patch.apply_to == "CLUSTER")
-    if not own:
-        return dict(clusters)
-    found: Resources = {}
-    removing = [patch for patch in own if patch.operation == "REMOVE"]
-    merging = [patch for patch in own if patch.operation in MERGING]
+    clusters: Mapping[str, EnvoyResource], patches: tuple[Patch, ...], is_gateway: bool
+) -> tuple[Resources, frozenset[Patch]]:
+    """The clusters after REMOVE and MERGE, and the patches that found something."""
+    found, applied = Resources(), set[Patch]()
+    removing = [patch for patch in patches if patch.operation == "REMOVE"]
+    merging = [patch for patch in patches if patch.operation in MERGING]
     for name, resource in clusters.items():
         gone = [patch for patch in removing if _matches(patch, name, is_gateway)]
         applied.update(gone)
@@ -39,12 +36,13 @@ def patch_clusters(
         changes = tuple(patch for patch in merging if _matches(patch, name, is_gateway))
         applied.update(changes)
         found[name] = _merged(resource, changes) if changes else resource
-    for patch in own:
-        if patch.operation == "ADD":
-            applied.add(patch)
-            added = _added(patch)
-            found[added.name] = added
-    return found
+    return found, frozenset(applied)
+
+
+def added_clusters(patches: Iterable[Patch]) -> Resources:
+    """The clusters that patches add."""
+    added = [_added(patch) for patch in patches if patch.operation == "ADD"]
+    return {resource.name: resource for resource in added}
 
 
 @lru_cache(maxsize=4096)

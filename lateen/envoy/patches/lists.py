@@ -6,6 +6,7 @@ nothing to stand beside stands first (INSERT_BEFORE) or last (INSERT_AFTER).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -27,7 +28,8 @@ def value_of(patch: Patch) -> Any:
 
 
 def merge_patch(target: Any, patch: Patch) -> None:
-    merge(target, message_of(patch.apply_to, patch.value), replace_lists=patch.operation == "MERGE_AND_REPLACE_LIST")
+    source, written = message_of(patch.apply_to, patch.value), json.loads(patch.value)
+    merge(target, source, written, replace_lists=patch.operation == "MERGE_AND_REPLACE_LIST")
 
 
 def insert(

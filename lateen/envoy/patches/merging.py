@@ -8,6 +8,7 @@ the same type, and taken otherwise.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from google.protobuf import any_pb2, descriptor_pool, message_factory
@@ -24,10 +25,10 @@ _WHOLE = frozenset(
 _ANY = any_pb2.Any.DESCRIPTOR.full_name
 
 
-def merge(target: Any, source: Any, *, replace_lists: bool = False) -> None:
-    """Merge ``source`` into ``target``."""
+def merge(target: Any, source: Any, written: Mapping[str, Any], *, replace_lists: bool = False) -> None:
+    """Merge ``source`` into ``target``. ``written`` is the JSON that ``source`` was read from: it knows of zeros."""
     if source.DESCRIPTOR.full_name == _ANY:
-        _merge_any(target, source, replace_lists)
+        _merge_any(target, source, written, replace_lists)
         return
     for field, value in source.ListFields():
         if field.is_repeated:
@@ -39,7 +40,18 @@ def merge(target: Any, source: Any, *, replace_lists: bool = False) -> None:
         else:
             inner = getattr(target, field.name)
             inner.SetInParent()
-            merge(inner, value, replace_lists=replace_lists)
+            below = written.get(field.name, written.get(field.json_name))
+            merge(inner, value, below if isinstance(below, dict) else {}, replace_lists=replace_lists)
+    for name in written:
+        _merge_zero(target, source, name)
+
+
+def _merge_zero(target: Any, source: Any, name: str) -> None:
+    """A plain field that is written as zero, false or its first enumerator counts as not set for protobuf."""
+    for field in source.DESCRIPTOR.fields:
+        plain = field.message_type is None and not field.is_repeated and not field.has_presence
+        if plain and name in (field.name, field.json_name):
+            setattr(target, field.name, getattr(source, field.name))
 
 
 def _merge_many(present: Any, field: Any, value: Any, replace_lists: bool) -> None:
@@ -56,7 +68,7 @@ def _merge_many(present: Any, field: Any, value: Any, replace_lists: bool) -> No
     present.extend(value)
 
 
-def _merge_any(target: Any, source: Any, replace_lists: bool) -> None:
+def _merge_any(target: Any, source: Any, written: Mapping[str, Any], replace_lists: bool) -> None:
     if target.type_url != source.type_url or not source.type_url:
         target.CopyFrom(source)
         return
@@ -64,5 +76,5 @@ def _merge_any(target: Any, source: Any, replace_lists: bool) -> None:
     descriptor = descriptor_pool.Default().FindMessageTypeByName(name)
     kind = message_factory.GetMessageClass(descriptor)
     merged, addition = kind.FromString(target.value), kind.FromString(source.value)
-    merge(merged, addition, replace_lists=replace_lists)
+    merge(merged, addition, written, replace_lists=replace_lists)
     target.value = serialise(merged)

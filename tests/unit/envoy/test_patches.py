@@ -71,7 +71,7 @@ def test_what_would_have_no_effect_is_refused(text: str, head: str) -> None:
 
 def merged(first: dict[str, object], second: dict[str, object], *, replace_lists: bool = False) -> dict[str, object]:
     target, source = (json_format.ParseDict(value, Cluster()) for value in (first, second))
-    merge(target, source, replace_lists=replace_lists)
+    merge(target, source, second, replace_lists=replace_lists)
     found: dict[str, object] = json_format.MessageToDict(target, preserving_proto_field_name=True)
     return found
 
@@ -81,6 +81,7 @@ def test_messages_are_merged_lists_appended_and_durations_taken_whole() -> None:
     assert [check["timeout"] for check in merged(*lists)["health_checks"]] == ["1s", "2s"]  # type: ignore[attr-defined]
     assert len(merged(*lists, replace_lists=True)["health_checks"]) == 1  # type: ignore[arg-type]
     assert merged({"connect_timeout": "1.5s"}, {"connect_timeout": "2s"}) == {"connect_timeout": "2s"}
+    assert merged({"lb_policy": "RANDOM"}, {"lbPolicy": "ROUND_ROBIN"}) == {}
     outlier = merged({"outlier_detection": {"interval": "1s"}}, {"outlier_detection": {"consecutive_5xx": 0}})
     assert outlier == {"outlier_detection": {"interval": "1s", "consecutive_5xx": 0}}
 
