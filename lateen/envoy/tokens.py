@@ -2,6 +2,8 @@
 
 Comes in: ``TokenProvider`` values. Goes out: the filter. The claims of a good token are kept as dynamic metadata of the
 filter, under ``payload``, where routes match them. A request without any token passes; CORS preflights have none.
+Envoy takes no keys from route tables, so these stand in the listener: a change holds for connections made after it, and
+for open ones once they have drained.
 """
 
 from __future__ import annotations

@@ -375,6 +375,7 @@ def test_the_proxy_answers_itself(shop: Site) -> None:
         ("/prefix/x?a=b", "/x?a=b", "new.example"),
         ("/pattern/a/b/c?d=e", "/b/c/a?d=e", "rewritten.example"),
         ("/pattern", "/pattern", "rewritten.example"),
+        ("/re/x?a=b", "/whole?a=b", "rewritten.example"),
         ("/else", "/else", "only.example"),
     ],
 )
