@@ -57,7 +57,9 @@ def translate(plan: ProxyPlan, profile: EnvoyProfile = DEFAULT_PROFILE) -> Envoy
     )
     if not plan.patches:
         return made
-    return apply_patches(made, plan.patches, is_gateway, applied=parts[0][2] | parts[1][2])
+    known = {cluster.name for cluster in plan.all_clusters} if patches else set[str]()
+    gone = frozenset(known.difference(made.by_type[CLUSTER]))
+    return apply_patches(made, plan.patches, is_gateway, parts[0][2] | parts[1][2], gone)
 
 
 def with_secrets(resources: EnvoyResources, secrets: Iterable[EnvoyResource]) -> EnvoyResources:

@@ -9,7 +9,7 @@ from google.protobuf import json_format
 from lateen.control.coordinator import Coordinator
 from lateen.envoy.patches.check import check_patches
 from lateen.envoy.patches.merging import merge
-from lateen.envoy.resources import LISTENER, EnvoyResources
+from lateen.envoy.resources import CLUSTER, LISTENER, ROUTE, EnvoyResources
 from lateen.resources.resource import Resource
 from lateen.resources.support import check_support
 from lateen.settings import Settings
@@ -136,3 +136,22 @@ def test_only_what_a_patch_matches_is_made_anew_and_a_patch_without_effect_is_to
     assert after.by_type[LISTENER].keys() == before.by_type[LISTENER].keys()
     lost = [finding.origin.field for finding in coordinator.findings if finding.code == "patch-without-effect"]
     assert lost == ["spec.configPatches[1]"]
+
+
+def test_what_resources_point_at_follows_the_patches() -> None:
+    given: dict[str, EnvoyResources | None] = {}
+    coordinator = Coordinator(Settings(), given.__setitem__)
+    client = workload("client", address="240.241.0.2")
+    text = envoy_filter(
+        "f",
+        patch("CLUSTER", "REMOVE", "", "cluster: {name: outbound|80||a.default.svc.cluster.local}"),
+        patch("CLUSTER", "ADD", "{name: own}"),
+        patch("HTTP_ROUTE", "ADD", "{match: {prefix: /}, route: {cluster: own}}", "context: SIDECAR_OUTBOUND"),
+    )
+    coordinator.update(tuple(resources(service("a") + service("b") + text)), [client])
+    after = given[client.id]
+    assert after is not None
+    clusters = [name for kind, name in after.by_type[ROUTE]["80"].references if kind == CLUSTER]
+    assert "own" in clusters
+    assert "outbound|80||b.default.svc.cluster.local" in clusters
+    assert "outbound|80||a.default.svc.cluster.local" not in clusters
