@@ -18,10 +18,11 @@ from lateen.plan.access import AccessPolicy, AccessRule, All, UrlPath
 from lateen.plan.clusters import Cluster, Discovery, Endpoint
 from lateen.plan.matching import RouteMatch
 from lateen.plan.model import HttpChain, ProxyPlan, Telemetry
+from lateen.plan.patch_values import ClusterPlace, Patch
 from lateen.plan.proxy import Bind
 from lateen.plan.routes import Fault, FaultAbort, RouteTable, VirtualHost
-from lateen.values.names import BUILT_IN
-from tests.envoy.harness import Application, Authority, Envoy, eventually, free_port, listening, unverified
+from lateen.values.names import BUILT_IN, Origin
+from tests.envoy.harness import Application, Authority, Envoy, eventually, free_port, get, listening, unverified
 from tests.envoy.plane import controlled
 from tests.golden.plan_to_envoy.cases import MESH_SERVER, OWN, ROUTES, RULES, endpoint_set, plan_of, prefix, route, to
 
@@ -214,3 +215,28 @@ def test_the_control_planes_end_harms_nothing(application: Application, tmp_path
         plane.serve(plan(port, application, tls=True, access=NO_ADMIN))
         eventually(lambda: envoy.stat("control_plane.connected_state") == 1, 15)
         plane.settled()
+
+
+def test_patches_come_and_go_while_the_proxy_runs(application: Application) -> None:
+    port = free_port()
+    before = plan(port, application)
+    origin = Origin("EnvoyFilter", "default", "f", "f.yaml", 1)
+    gone = Patch("CLUSTER", "REMOVE", "", origin, cluster=ClusterPlace(name="c"))
+    answer = '{"name": "own", "match": {"prefix": "/"}, "direct_response": {"status": 418}}'
+    first = Patch("HTTP_ROUTE", "INSERT_FIRST", answer, origin)
+    with controlled(before, Authority().mesh("a")) as (plane, envoy):
+
+        def has_cluster() -> bool:
+            return "\nc::" in f"\n{envoy.admin('/clusters')}"
+
+        assert get(port).status == 200
+        plane.serve(msgspec.structs.replace(before, patches=(first,)))
+        plane.settled()
+        assert get(port).status == 418
+        plane.serve(msgspec.structs.replace(before, patches=(gone,)))
+        plane.settled()
+        eventually(lambda: not has_cluster())
+        assert get(port).status == 503
+        plane.serve(before)
+        plane.settled()
+        eventually(lambda: get(port).status == 200)
