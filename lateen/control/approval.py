@@ -16,7 +16,7 @@ from lateen.control.trial import Trial
 from lateen.envoy.resources import EnvoyResource, EnvoyResources
 from lateen.findings import Finding, error
 from lateen.resources.resource import Resource
-from lateen.values.names import BUILT_IN, ResourceKey
+from lateen.values.names import BUILT_IN, Origin, ResourceKey
 
 Refused = dict[ResourceKey, Refusal]
 Make = Callable[[Mapping[ResourceKey, Refusal]], Draft]
@@ -58,14 +58,16 @@ class Approval:
             if not group:
                 return
             without = {key: refusal for key, refusal in left.items() if key not in {one.key for one in group}}
-            reasons = await self._reasons(make({**self._refused, **without}))
-            new = [reason for key, reason in reasons.items() if key[:2] not in hopeless]
+            draft = make({**self._refused, **without})
+            reasons = await self._reasons(draft)
+            new = {key: reason for key, reason in reasons.items() if key[:2] not in hopeless}
             if not new:
                 left.clear()
                 left.update(without)
             elif len(group) == 1:
                 left.pop(group[0].key)
-                self._refused[group[0].key] = Refusal(group[0], new[0])
+                reason = next(iter(new.values()))
+                self._refused[group[0].key] = Refusal(group[0], reason, _part(group[0].key, draft, new))
             else:
                 await take(group[: len(group) // 2])
                 await take(group[len(group) // 2 :])
@@ -79,6 +81,17 @@ class Approval:
         findings: dict[str, Finding] = {}
         made = {proxy_id: _left(resources, reasons, findings) for proxy_id, resources in draft.made.items()}
         return msgspec.structs.replace(draft, made=made, findings=(*draft.findings, *findings.values()))
+
+
+def _part(key: ResourceKey, draft: Draft, reasons: Reasons) -> Origin | None:
+    """Which part of a resource made what Envoy refuses, if what is refused knows."""
+    for kind, found in draft.resources():
+        origin = found.origin
+        if origin is None or not origin.field or (kind, found.name, found.version) not in reasons:
+            continue
+        if (origin.kind, origin.namespace, origin.name) == (key.kind, key.namespace, key.name):
+            return origin
+    return None
 
 
 def _left(resources: EnvoyResources, reasons: Reasons, findings: dict[str, Finding]) -> EnvoyResources:

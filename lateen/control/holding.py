@@ -14,16 +14,17 @@ import msgspec
 from lateen.findings import Finding, error
 from lateen.mesh.references import SubsetReference, dangling_references, defines, subset_references
 from lateen.resources.resource import Resource
-from lateen.values.names import ResourceKey
+from lateen.values.names import Origin, ResourceKey
 
 Resources = Mapping[ResourceKey, Resource]
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """Envoy's reason against what comes of one version of a resource."""
+    """Envoy's reason against what comes of one version of a resource. ``origin``: of which part, if known."""
 
     resource: Resource
     reason: str
+    origin: Origin | None = None
 
 
 def without_refused(
@@ -51,7 +52,7 @@ def without_refused(
 def _refused(refusal: Refusal, *, has_last: bool) -> Finding:
     goes_on = "its last version goes on" if has_last else "it is not used"
     message = f"Envoy refuses what comes of this {refusal.resource.key.kind}: {refusal.reason}; {goes_on}"
-    return error("refused-by-envoy", message, refusal.resource.origin, "change what Envoy names")
+    return error("refused-by-envoy", message, refusal.origin or refusal.resource.origin, "change what Envoy names")
 
 
 def settle(

@@ -139,6 +139,7 @@ def test_an_envoy_filter_that_envoy_refuses_is_quarantined_and_the_others_hold()
     assert "script load error" in mesh.refusals()["bad"]
     refused = next(found for found in mesh.coordinator.findings if found.origin.name == "bad")
     assert (refused.origin.kind, refused.is_error) == ("EnvoyFilter", True)
+    assert (refused.origin.field, refused.origin.line > 1) == ("spec.configPatches[0]", True)
     given = mesh.given[CLIENT.id]
     assert given is not None
     assert b"this is not Lua" not in b"".join(found.body for found in given.by_type[LISTENER].values())

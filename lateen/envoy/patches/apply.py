@@ -98,7 +98,12 @@ def _made(
 
 
 def _origin(applied: Applied) -> Origin:
-    return max(patch.origin for patch in applied)
+    """Where the patch stands, or the first of those of one EnvoyFilter, without its number."""
+    last = max(patch.origin for patch in applied)
+    owner = (last.kind, last.namespace, last.name)
+    places = {patch.origin for patch in applied}
+    own = sorted(place for place in places if (place.kind, place.namespace, place.name) == owner)
+    return own[0] if len(own) == 1 else own[0].at("spec.configPatches")
 
 
 def _added(patches: tuple[Patch, ...], applied: Applied) -> dict[str, EnvoyResource]:
