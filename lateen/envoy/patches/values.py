@@ -41,7 +41,7 @@ NOT_BUILT_IN = (
     "envoy.extensions.filters.http.gzip.",
     "envoy.extensions.filters.http.proto_message_logging.",
 )
-"""Filters of Envoy's API that this build leaves out, found by asking it for each; what else is not there it says itself."""
+"""Filters of Envoy's API that this build leaves out, found by asking it for each."""
 
 
 class ValueProblem(Exception):
