@@ -32,6 +32,7 @@ Refused values:
 - ServiceEntry: resolution DYNAMIC_DNS.
 - AuthorizationPolicy: actions CUSTOM and AUDIT.
 - Service: type ExternalName.
+- Ingress: backends that are not Services, TLS without a Secret.
 - VirtualService: redirects with a status other than 301, 302, 303, 307 and 308, which Envoy does not have;
   `fault.abort.http2Error` and `fault.delay.exponentialDelay`, as Envoy's faults are statuses and fixed
   delays. Claims of tokens are matched at gateways alone, as in Istio.
@@ -57,7 +58,7 @@ def supported_fields() -> str:
     for kind, refused in sorted(UNSUPPORTED.items()):
         listed = ", ".join(f"`{field}`" for field in sorted(refused)) or "none"
         rows.append(f"| {kind} | {listed} |\n")
-    return HEAD + "".join(rows) + "| Service, Secret | none |\n" + VALUES
+    return HEAD + "".join(rows) + "| Service, Secret, Ingress, IngressClass | none |\n" + VALUES
 
 
 MESH_CONFIG = """# MeshConfig

@@ -18,6 +18,8 @@ class Settings(msgspec.Struct, frozen=True):
     What a MeshConfig says takes the place of these (``mesh/mesh_config.py``): read them from ``snapshot.settings``.
     ``inbound_policy``: LOCALHOST (the application is reached at 127.0.0.1) or PASSTHROUGH (at the workload's address).
     ``dns_refresh`` None: Envoy's default. ``*_export_to`` hold where a resource says nothing.
+    ``ingress_mode``: which Ingress resources are taken, OFF, DEFAULT or STRICT; ``ingress_class`` is their class and
+    ``ingress_gateway`` the value of the label ``istio`` of the gateways that serve them.
     ``trust_domain_is_fixed``: certificates of the trust domain are in use, so that it cannot be another.
     """
 
@@ -42,3 +44,6 @@ class Settings(msgspec.Struct, frozen=True):
     virtual_service_export_to: tuple[str, ...] = ("*",)
     destination_rule_export_to: tuple[str, ...] = ("*",)
     trust_domain_is_fixed: bool = False
+    ingress_mode: str = "STRICT"
+    ingress_class: str = "istio"
+    ingress_gateway: str = "ingressgateway"

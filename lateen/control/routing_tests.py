@@ -162,6 +162,8 @@ def _with_credentials(resources: tuple[Resource, ...], namespace: str) -> tuple[
 
 
 def _credential_names(resource: Resource) -> Iterator[str]:
+    if resource.key.kind == "Ingress":
+        yield from (tls.secret_name for tls in resource.spec.tls)
     if resource.key.kind in ("Gateway", "DestinationRule"):
         for _, shape, value in set_fields(resource.spec):
             if shape.endswith((".credentialName", ".caCertCredentialName")):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from lateen.mesh.delegates import with_delegates
+from lateen.mesh.ingress import ingress_routes
 from lateen.mesh.mesh_config import with_mesh_config
 from lateen.mesh.model import MeshSnapshot, Workload
 from lateen.mesh.services import define_services, members_of_services
@@ -30,7 +31,11 @@ def build_snapshot(settings: Settings, resources: Iterable[Resource], workloads:
     defining = {host.lower(): entry for entry in reversed(entries) for host in _hosts(entry)}
     defining = {host: entry for host, entry in defining.items() if services[host].origin == entry.origin}
     members = members_of_services(services, defining, by_kind.get("WorkloadEntry", []), running.values())
-    virtual_services, unusable = with_delegates(by_kind.get("VirtualService", []), settings)
+    ingress = ingress_routes(
+        by_kind.get("Ingress", []), by_kind.get("IngressClass", ()), by_kind.get("Service", ()), settings
+    )
+    routing = [*by_kind.get("VirtualService", ()), *ingress.virtual_services]
+    virtual_services, unusable = with_delegates(sorted(routing, key=_precedence), settings)
     return MeshSnapshot(
         settings=settings,
         services=services,
@@ -38,11 +43,17 @@ def build_snapshot(settings: Settings, resources: Iterable[Resource], workloads:
         workloads=running,
         virtual_services=virtual_services,
         destination_rules=_by_namespace(by_kind.get("DestinationRule", ())),
-        gateways=tuple(by_kind.get("Gateway", ())),
+        gateways=tuple(sorted((*by_kind.get("Gateway", ()), *ingress.gateways), key=_precedence)),
         peer_authentications=tuple(by_kind.get("PeerAuthentication", ())),
         authorization_policies=tuple(by_kind.get("AuthorizationPolicy", ())),
         secrets={secret.key: secret for secret in by_kind.get("Secret", ())},
-        findings=(*refused, *findings, *unusable, *unused_routes(virtual_services, services, settings.domain)),
+        findings=(
+            *refused,
+            *findings,
+            *ingress.findings,
+            *unusable,
+            *unused_routes(virtual_services, services, settings.domain),
+        ),
         mesh_config=mesh_config.spec if mesh_config is not None else MeshConfigSpec(),
         sidecars=tuple(by_kind.get("Sidecar", ())),
         request_authentications=tuple(by_kind.get("RequestAuthentication", ())),

@@ -7,6 +7,7 @@ finding for each that has no place. Rules:
   unless the mesh scopes Gateways to their own namespace. The annotation ``internal.istio.io/gateway-service`` binds it
   to the Services that it names instead, and then the server's port has to be one of theirs.
 - The port of a server is a Service's port where a Service selects the workload: the socket is then at its target port.
+  Else it is a port of the workload itself, where that has one of this number, with its own target.
 - Gateways are taken oldest first. Plain HTTP servers share a socket by host; servers in TLS by server name; one plain
   TCP server has a socket for itself. Whatever does not fit what stands already is left out.
 - A server name in TLS belongs to the first server that names it. An address takes a port from ``0.0.0.0`` on it, and
@@ -121,6 +122,8 @@ def gateway_sockets(snapshot: MeshSnapshot, workload: GatewayWorkload) -> tuple[
 
 def _servers(snapshot: MeshSnapshot, workload: GatewayWorkload) -> Iterator[PlacedServer]:
     own = _own_services(snapshot, workload)
+    running = snapshot.workloads.get(workload.instance)
+    own_ports = {port.number: port.target for port in running.ports} if running is not None else {}
     for resource in snapshot.gateways:
         spec: GatewaySpec = resource.spec
         if snapshot.settings.scope_gateways and resource.key.namespace != workload.namespace:
@@ -137,7 +140,7 @@ def _servers(snapshot: MeshSnapshot, workload: GatewayWorkload) -> Iterator[Plac
             continue
         for index, server in enumerate(spec.servers):
             protocol = parse_protocol(server.port.protocol or "") or Protocol.UNSPECIFIED
-            for port in _listen_ports(server, services, must_be_named=bool(named)):
+            for port in _listen_ports(server, services, own_ports, must_be_named=bool(named)):
                 yield PlacedServer(resource, index, server, protocol, server.bind or workload.bind, port)
 
 
@@ -156,7 +159,11 @@ def _own_services(snapshot: MeshSnapshot, workload: GatewayWorkload) -> list[tup
 
 
 def _listen_ports(
-    server: Server, services: Iterable[tuple[Service, dict[int, int]]], *, must_be_named: bool
+    server: Server,
+    services: Iterable[tuple[Service, dict[int, int]]],
+    own_ports: dict[int, int],
+    *,
+    must_be_named: bool,
 ) -> tuple[int, ...]:
     number = server.port.number
     if (server.bind or "").startswith("unix://"):
@@ -166,7 +173,7 @@ def _listen_ports(
         for service, ports in services
         if number in ports and (must_be_named or service.translates_gateway_ports)
     }
-    return tuple(sorted(targets)) or (() if must_be_named else (number,))
+    return tuple(sorted(targets)) or (() if must_be_named else (own_ports.get(number, number),))
 
 
 # --- who shares a socket ---------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ def with_mesh_config(settings: Settings, resource: Resource | None) -> tuple[Set
     if resource is None:
         return settings, []
     spec: MeshConfigSpec = resource.spec
-    changes = {name: value for name, value in _changes(spec).items() if value not in (None, ())}
+    changes = {name: value for name, value in _changes(spec).items() if value not in (None, (), "")}
     findings: list[Finding] = []
     if settings.trust_domain_is_fixed and changes.get("trust_domain", settings.trust_domain) != settings.trust_domain:
         del changes["trust_domain"]
@@ -59,4 +59,12 @@ def _changes(spec: MeshConfigSpec) -> dict[str, Any]:
         "service_export_to": spec.default_service_export_to,
         "virtual_service_export_to": spec.default_virtual_service_export_to,
         "destination_rule_export_to": spec.default_destination_rule_export_to,
+        "ingress_mode": None if spec.ingress_controller_mode == "UNSPECIFIED" else spec.ingress_controller_mode,
+        "ingress_class": spec.ingress_class or None,
+        "ingress_gateway": spec.ingress_selector or _ingress_service(spec.ingress_service),
     }
+
+
+def _ingress_service(name: str | None) -> str | None:
+    """The label that goes with a name of the gateways' Service, where that is not the usual one."""
+    return name if name != "istio-ingressgateway" else None

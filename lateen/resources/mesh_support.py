@@ -27,10 +27,6 @@ REFUSED: dict[str, str] = {
 WITHOUT_EFFECT: dict[str, str] = {
     "hboneIdleTimeout": "there is no ambient mode",
     "serviceScopeConfigs": "there is no ambient mode",
-    "ingressClass": "there are no Ingress resources here",
-    "ingressService": "there are no Ingress resources here",
-    "ingressControllerMode": "there are no Ingress resources here",
-    "ingressSelector": "there are no Ingress resources here",
     "serviceSettings": "there is one cluster",
     "certificates": "no certificates are made for DNS names",
     "enableTracing": "nothing is traced yet",

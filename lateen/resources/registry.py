@@ -8,6 +8,7 @@ from lateen.resources.destination_rule import DestinationRuleSpec
 from lateen.resources.envoy_filter import EnvoyFilterSpec
 from lateen.resources.extensions import TrafficExtensionSpec, WasmPluginSpec
 from lateen.resources.gateway import GatewaySpec
+from lateen.resources.ingress import IngressClassSpec, IngressSpec
 from lateen.resources.kubernetes import KubernetesServiceSpec, SecretSpec
 from lateen.resources.mesh_config import MeshConfigSpec
 from lateen.resources.mesh_networks import MeshNetworksSpec
@@ -26,6 +27,7 @@ SECURITY = "security.istio.io"
 TELEMETRY = "telemetry.istio.io"
 EXTENSIONS = "extensions.istio.io"
 MESH = "mesh.istio.io"
+KUBERNETES_NETWORKING = "networking.k8s.io"
 _NETWORKING_VERSIONS = ("v1", "v1beta1", "v1alpha3")
 _SECURITY_VERSIONS = ("v1", "v1beta1")
 
@@ -65,6 +67,8 @@ KINDS: tuple[Kind, ...] = (
     Kind("MeshNetworks", MESH, ("v1alpha1",), MeshNetworksSpec, flat=True, bare=True),
     Kind("Service", "", ("v1",), KubernetesServiceSpec),
     Kind("Secret", "", ("v1",), SecretSpec, flat=True),
+    Kind("Ingress", KUBERNETES_NETWORKING, ("v1",), IngressSpec),
+    Kind("IngressClass", KUBERNETES_NETWORKING, ("v1",), IngressClassSpec),
 )
 BARE = {kind.name: kind for kind in KINDS if kind.bare}
 BY_GROUP_AND_NAME = {(kind.group, kind.name): kind for kind in KINDS}

@@ -13,6 +13,7 @@ from lateen.values.names import Origin, ResourceKey
 class Resource(msgspec.Struct, frozen=True):
     """A resource of any kind. ``spec`` is the struct of its kind; ``lines`` maps field paths to 1-based lines.
 
+    ``places`` says where the fields of a resource that was made from others stand.
     ``creation`` is the RFC 3339 time of creation, empty where none is given: the key of "oldest wins".
     """
 
@@ -23,11 +24,15 @@ class Resource(msgspec.Struct, frozen=True):
     annotations: Mapping[str, str] = {}
     creation: str = ""
     lines: Mapping[str, int] = {}
+    places: Mapping[str, Origin] = {}
 
     def origin_at(self, field: str) -> Origin:
         """The origin of one field (``spec.http[0].timeout``), at its line or at that of the nearest field above it."""
+        known = self.places or self.lines
         path = field
-        while path and path not in self.lines:
+        while path and path not in known:
             cut = max(path.rfind("."), path.rfind("["))
             path = path[:cut] if cut > 0 else ""
+        if self.places:
+            return self.places.get(path, self.origin)
         return self.origin.at(field, self.lines.get(path, 0))

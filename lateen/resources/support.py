@@ -64,7 +64,7 @@ UNSUPPORTED: dict[str, frozenset[str]] = {
 
 UNSUPPORTED["MeshConfig"] = frozenset(REFUSED)
 
-KUBERNETES = frozenset({"Service", "Secret"})
+KUBERNETES = frozenset({"Service", "Secret", "Ingress", "IngressClass"})
 REVISION = "istio.io/rev"
 REDIRECTS = (301, 302, 303, 307, 308)
 _PATHS = frozenset(f"rules[].to[].operation.{name}" for name in ("paths", "notPaths"))
@@ -145,6 +145,19 @@ def _service(resource: Resource) -> list[Finding]:
     return []
 
 
+def _ingress(resource: Resource) -> list[Finding]:
+    found = [
+        _refusal(resource, path.removesuffix(".resource"), "backends that are not Services", "name a service")
+        for path, shape, _ in set_fields(resource.spec)
+        if shape in ("defaultBackend.resource", "rules[].http.paths[].backend.resource")
+    ]
+    for index, tls in enumerate(resource.spec.tls):
+        if not is_resource_name(tls.secret_name):
+            what = "TLS without a Secret of the gateway's namespace"
+            found.append(_refusal(resource, f"spec.tls[{index}]", what, "give secretName"))
+    return found
+
+
 def _virtual_service(resource: Resource) -> list[Finding]:
     return [
         _refusal(resource, path, f"redirects with status {value}", "use 301, 302, 303, 307 or 308")
@@ -223,6 +236,7 @@ _VALUES: dict[str, Callable[[Resource], list[Finding]]] = {
     "DestinationRule": _destination_rule,
     "EnvoyFilter": _envoy_filter,
     "Gateway": _gateway,
+    "Ingress": _ingress,
     "MeshConfig": _mesh_config,
     "ProxyConfig": _proxy_config,
     "Sidecar": _sidecar,

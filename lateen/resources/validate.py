@@ -12,6 +12,7 @@ from lateen.resources.checks import Report
 from lateen.resources.checks.envoy_filter import check_envoy_filter
 from lateen.resources.checks.extensions import check_traffic_extension, check_wasm_plugin
 from lateen.resources.checks.gateway import check_gateway
+from lateen.resources.checks.ingress import check_ingress, check_ingress_class
 from lateen.resources.checks.kubernetes import check_secret, check_service
 from lateen.resources.checks.mesh_config import check_mesh_config
 from lateen.resources.checks.mesh_networks import check_mesh_networks
@@ -46,6 +47,8 @@ CHECKS: dict[str, Callable[[Report], None]] = {
     "MeshNetworks": check_mesh_networks,
     "Service": check_service,
     "Secret": check_secret,
+    "Ingress": check_ingress,
+    "IngressClass": check_ingress_class,
 }
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 
 from lateen.mesh.gateways import GatewayWorkload, gateway_sockets
+from lateen.mesh.model import WorkloadPort
+from lateen.values.protocol import Protocol
 from tests.unit.plan.building import gateway, snapshot
 
 LABELS = (("istio", "ingressgateway"),)
@@ -112,3 +115,12 @@ def test_a_gateway_that_names_its_service_has_no_ports_but_those():
     assert sockets(text)[0] == {}
     elsewhere = edge("a", server(80), namespace="other", annotations=named, selector="{}")
     assert sockets(elsewhere + gateway_service("in", 8080))[0] == {}
+
+
+def test_a_port_of_the_gateway_itself_may_have_another_target():
+    who = gateway()
+    who = structs.replace(who, ports=(WorkloadPort("http", 80, 8080, Protocol.HTTP),))
+    asking = GatewayWorkload(who.id, who.namespace, LABELS, who.address, "0.0.0.0")
+    found, findings = gateway_sockets(snapshot(edge("a", server(80)) + edge("b", server(81)), who), asking)
+    assert ([socket.port for socket in found], findings) == ([81, 8080], [])
+    assert found[1].servers[0].port == 80
