@@ -48,6 +48,7 @@ conformance: $(STAMP)  ## Judge `lateen validate` and `lateen test` by the outsi
 bench: $(STAMP)  ## Run the benchmarks (minutes)
 	$(BIN)/python benchmarks/control_plane_xds.py
 	$(BIN)/python benchmarks/planning.py
+	$(BIN)/python benchmarks/control_plane.py
 	$(BIN)/python benchmarks/data_path.py
 	$(BIN)/python benchmarks/start.py
 

@@ -10,6 +10,7 @@ that takes plain text, which is why the planner has to add the identity's presen
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from envoy.config.listener.v3 import listener_components_pb2
@@ -52,10 +53,14 @@ def rule_set(action: Any, rules: Sequence[AccessRule]) -> Any:
         name = rule.name
         while name in policies:
             name += "'"
-        policies[name] = rbac_pb2.Policy(
-            permissions=[_permission(rule.permission)], principals=[_principal(rule.principal)]
-        )
+        policies[name] = _policy(rule)
     return rbac_pb2.RBAC(action=action, policies=policies)
+
+
+@lru_cache(maxsize=8192)
+def _policy(rule: AccessRule) -> Any:
+    """The message of one rule, shared by all that ask for it: not to be changed."""
+    return rbac_pb2.Policy(permissions=[_permission(rule.permission)], principals=[_principal(rule.principal)])
 
 
 def network_filters(access: AccessPolicy) -> list[Any]:

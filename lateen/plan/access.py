@@ -76,7 +76,7 @@ Condition = (
 )
 
 
-class AccessRule(msgspec.Struct, frozen=True):
+class AccessRule(msgspec.Struct, frozen=True, cache_hash=True):
     """One rule: matches where both sides match. ``name`` is ``ns[x]-policy[y]-rule[i]``."""
 
     name: str

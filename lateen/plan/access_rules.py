@@ -8,6 +8,7 @@ every character of a name standing for itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 
 from lateen.findings import Finding, error
 from lateen.mesh.model import Labels, MeshSnapshot
@@ -29,6 +30,7 @@ from lateen.plan.access import (
 from lateen.plan.matching import MatchKind, StringMatcher
 from lateen.resources.resource import Resource
 from lateen.resources.security import AuthorizationPolicySpec, Operation, Rule, Source
+from lateen.values.names import Origin
 
 SPIFFE = "spiffe://"
 _SPECIAL = frozenset("\\.+*?()|[]{}^$-#&~")
@@ -63,13 +65,20 @@ def not_enforced(snapshot: MeshSnapshot, namespace: str, labels: Labels) -> tupl
 
 
 def _rule(resource: Resource, index: int, rule: Rule) -> AccessRule:
+    name = f"ns[{resource.key.namespace}]-policy[{resource.key.name}]-rule[{index}]"
+    return _access_rule(name, rule, resource.origin_at(f"spec.rules[{index}]"))
+
+
+@lru_cache(maxsize=8192)
+def _access_rule(name: str, rule: Rule, origin: Origin) -> AccessRule:
+    """Made once for all workloads that a policy selects, and again only as it is edited."""
     sources = tuple(_source(entry.source) for entry in rule.from_ or () if entry.source is not None)
     operations = tuple(_operation(entry.operation) for entry in rule.to or () if entry.operation is not None)
     return AccessRule(
-        name=f"ns[{resource.key.namespace}]-policy[{resource.key.name}]-rule[{index}]",
+        name=name,
         principal=AnyOf(sources) if sources else All(),
         permission=AnyOf(operations) if operations else All(),
-        origin=resource.origin_at(f"spec.rules[{index}]"),
+        origin=origin,
     )
 
 

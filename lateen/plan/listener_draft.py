@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 from msgspec.structs import replace
 
@@ -141,10 +142,12 @@ def _named(texts: tuple[str, ...] | list[str]) -> tuple[str, ...]:
     return tuple(text for text in texts if text)
 
 
+@lru_cache(maxsize=8192)
 def _block(text: str) -> str:
     return str(ipaddress.ip_network(text, strict=False)) if text else ""
 
 
+@lru_cache(maxsize=8192)
 def _within(block: str, wide: str) -> bool:
     """Whether a block of addresses lies within another; an empty one is every address."""
     if not wide or not block:

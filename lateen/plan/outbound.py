@@ -11,6 +11,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 
+import msgspec
 from msgspec.structs import replace
 
 from lateen.findings import Finding, warning
@@ -32,11 +33,48 @@ from lateen.values.names import BUILT_IN, Origin
 from lateen.values.protocol import Protocol, speaks_first
 
 
-def outbound_listeners(
-    snapshot: MeshSnapshot, proxy: Proxy, view: ClientView, telemetry: Telemetry
-) -> tuple[list[Listener], list[Finding]]:
-    """Everything that the application's calls meet, in order of address, and services that are in each other's way."""
-    planning = _Outbound(snapshot, proxy, view, telemetry)
+class OutboundListeners(msgspec.Struct, frozen=True):
+    """The outbound listeners of all proxies that share a view, before they are those of one of them.
+
+    ``members`` names the listeners at addresses of members, which the member itself does not have.
+    """
+
+    listeners: tuple[Listener, ...]
+    findings: tuple[Finding, ...]
+    members: frozenset[str]
+
+    def of(self, proxy: Proxy, telemetry: Telemetry) -> list[Listener]:
+        """The listeners of one proxy: in its network namespace, reporting for it."""
+        netns = "" if isinstance(proxy.network, LoopbackNetwork) else workload_netns(proxy)
+        return [
+            _owned(listener, netns, telemetry)
+            for listener in self.listeners
+            if listener.bind.address != proxy.address or listener.name not in self.members
+        ]
+
+
+def _owned(listener: Listener, netns: str, telemetry: Telemetry) -> Listener:
+    default = listener.default_chain
+    return replace(
+        listener,
+        bind=replace(listener.bind, netns=netns),
+        chains=tuple([_reporting(chain, telemetry) for chain in listener.chains]),
+        default_chain=_reporting(default, telemetry) if default is not None else None,
+    )
+
+
+def _reporting(chain: Chain, telemetry: Telemetry) -> Chain:
+    return (
+        chain if chain.action.telemetry is None else replace(chain, action=replace(chain.action, telemetry=telemetry))
+    )
+
+
+def outbound_listeners(snapshot: MeshSnapshot, proxy: Proxy, view: ClientView) -> OutboundListeners:
+    """Everything that the application's calls meet, in order of address, and services that are in each other's way.
+
+    ``proxy`` is any one of those that share the view.
+    """
+    planning = _Outbound(snapshot, proxy, view)
     for service in view.services:
         for port in service.ports:
             if port.protocol is not Protocol.UDP:
@@ -44,25 +82,28 @@ def outbound_listeners(
     listeners = planning.listeners()
     if not isinstance(proxy.network, LoopbackNetwork):
         listeners.insert(0, planning.virtual_outbound(view.services))
-    return listeners, planning.findings
+    return OutboundListeners(tuple(listeners), tuple(planning.findings), frozenset(planning.members))
 
 
+SOMEBODY = Telemetry("source", ())
+"""Stands for the telemetry of the proxy whose listeners they become."""
 ANYTHING = ChainMatch()
 CATCHALL_SNIFFING_LIMIT = 5.0
 _NOWHERE = TcpChain(names.BLACK_HOLE, (TcpTarget(names.BLACK_HOLE),))
 
 
 class _Outbound:
-    """Puts the listeners of one proxy together; services come oldest first."""
+    """Puts the listeners of a view together; services come oldest first."""
 
-    def __init__(self, snapshot: MeshSnapshot, proxy: Proxy, view: ClientView, telemetry: Telemetry) -> None:
-        self._snapshot, self._proxy, self._telemetry = snapshot, proxy, telemetry
+    def __init__(self, snapshot: MeshSnapshot, proxy: Proxy, view: ClientView) -> None:
+        self._snapshot, self._proxy, self._telemetry = snapshot, proxy, SOMEBODY
         self._is_loopback = isinstance(proxy.network, LoopbackNetwork)
         self._is_namespaced = isinstance(proxy.network, NamespacesNetwork)
         self._policy = view.outside
         self._level4 = tuple(bound for bound in view.bound if bound.resource.spec.tls or bound.resource.spec.tcp)
         self._drafts: dict[str, ListenerDraft] = {}
         self.findings: list[Finding] = []
+        self.members: set[str] = set()
 
     def listeners(self) -> list[Listener]:
         return [draft.listener(self._snapshot.settings) for _, draft in sorted(self._drafts.items())]
@@ -73,9 +114,13 @@ class _Outbound:
         addresses = () if everywhere else listening_addresses(self._proxy, service)
         ranges = () if everywhere or self._is_loopback else blocks(service)
         for address in addresses:
+            self.members.discard(f"{address}_{port.number}")
             self._put(address, service, port, self._chains(service, port, address, ()))
-        for address in member_addresses(self._proxy, self._snapshot, service):
+        for address in member_addresses(self._snapshot, service) if not self._is_loopback else ():
             own = names.member_cluster(port.number, service.hostname)
+            name = f"{address}_{port.number}"
+            if name not in self._drafts:
+                self.members.add(name)
             self._put(address, service, port, self._chains(service, port, address, (), own=own))
         if everywhere or (listens_anywhere(service) and not self._is_loopback):
             by_name = bool(addresses) and not ranges
@@ -101,9 +146,8 @@ class _Outbound:
 
     def _draft(self, name: str, address: str, port: ServicePort) -> ListenerDraft:
         """A new listener. In namespaces, calls to workloads pass as they are: they name no service."""
-        netns = "" if self._is_loopback else workload_netns(self._proxy)
         fallback = self._fallback(address)
-        bind = Bind(address, port.number, netns)
+        bind = Bind(address, port.number)
         draft = ListenerDraft(name, bind, fallback, is_open=address == ANY, bind_to_port=self._is_loopback)
         if address == ANY and self._is_namespaced:
             draft.add(self._to_mesh_addresses())
@@ -213,7 +257,7 @@ class _Outbound:
             chains.append(Chain("virtualOutbound-catchall-http", match, action, BUILT_IN))
         return Listener(
             name=names.VIRTUAL_OUTBOUND,
-            bind=Bind(ANY, names.OUTBOUND_PORT, workload_netns(self._proxy)),
+            bind=Bind(ANY, names.OUTBOUND_PORT),
             direction="outbound",
             chains=tuple(chains),
             default_chain=self._to("virtualOutbound-catchall-tcp", self._policy.tcp_cluster),

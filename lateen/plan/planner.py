@@ -25,7 +25,7 @@ from lateen.plan.hash_policies import with_hash_policies
 from lateen.plan.inbound import inbound
 from lateen.plan.localities import place_of
 from lateen.plan.model import ProxyPlan, Telemetry
-from lateen.plan.outbound import outbound_listeners, passthrough_clusters
+from lateen.plan.outbound import OutboundListeners, outbound_listeners, passthrough_clusters
 from lateen.plan.patch_values import Patch
 from lateen.plan.patches import patches_of
 from lateen.plan.proxy import LoopbackNetwork, NamespacesNetwork, PodNetwork, Proxy, ProxyNetwork, ProxyType
@@ -56,6 +56,7 @@ class Planner:
         config = snapshot.mesh_config.default_config
         self._defaults = ProxyDefaults(config) if config is not None else None
         self._views: dict[ViewKey, ClientView] = {}
+        self._outbound: dict[tuple[ViewKey, type], OutboundListeners] = {}
         self._changed: dict[ViewKey, tuple[EndpointSet, ...]] = {}
         self._patches: dict[tuple[Patch, ...], tuple[Patch, ...]] = {}
 
@@ -110,6 +111,12 @@ class Planner:
             self._views[key] = view
         return self._views[key]
 
+    def _outbound_of(self, proxy: Proxy, view: ClientView) -> OutboundListeners:
+        key = (self._key(proxy), type(proxy.network))
+        if key not in self._outbound:
+            self._outbound[key] = outbound_listeners(self.snapshot, proxy, view)
+        return self._outbound[key]
+
     def _sidecar(self, proxy: Proxy, access_log: str) -> Planned:
         snapshot, view = self.snapshot, self._view(proxy)
         tags = _own_tags(proxy)
@@ -118,11 +125,11 @@ class Planner:
         access = access_policy(snapshot, proxy.namespace, proxy.labels)
         arriving = inbound(snapshot, proxy, view.scope, self._services.of(proxy.id, proxy.address), access, incoming)
         tokens = token_providers(snapshot, proxy.namespace, proxy.labels)
-        outbound, findings = outbound_listeners(snapshot, proxy, view, outgoing)
+        outbound = self._outbound_of(proxy, view)
         sockets, empty = egress_listeners(snapshot, proxy, view.scope, view.reachable, outgoing)
         plan = ProxyPlan(
             proxy=proxy,
-            listeners=(*outbound, *sockets, *with_tokens(arriving.listeners, tokens)),
+            listeners=(*outbound.of(proxy, outgoing), *sockets, *with_tokens(arriving.listeners, tokens)),
             route_tables=view.route_tables,
             clusters=(*passthrough_clusters(view.outside), *arriving.clusters),
             endpoints=arriving.endpoints,
@@ -130,7 +137,7 @@ class Planner:
             shared=view.destinations,
             patches=self._patches_of(proxy),
         )
-        return Planned(self._with_defaults(plan), (*findings, *empty, *arriving.findings))
+        return Planned(self._with_defaults(plan), (*outbound.findings, *empty, *arriving.findings))
 
     def _patches_of(self, proxy: Proxy) -> tuple[Patch, ...]:
         """The patches of EnvoyFilters; proxies with equal ones are given the same object, which is quickly compared."""

@@ -19,13 +19,12 @@ def listening_addresses(proxy: Proxy, service: Service) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*((service.address,) if service.address else ()), *given)))
 
 
-def member_addresses(proxy: Proxy, snapshot: MeshSnapshot, service: Service) -> tuple[str, ...]:
-    """The addresses of a headless service's members, but for the proxy's own; ready or not, as readiness comes and
-    goes."""
-    if isinstance(proxy.network, LoopbackNetwork) or not service.headless:
+def member_addresses(snapshot: MeshSnapshot, service: Service) -> tuple[str, ...]:
+    """The addresses of a headless service's members; ready or not, as readiness comes and goes."""
+    if not service.headless:
         return ()
     found = (member.address for member in snapshot.members.get(service.hostname, ()))
-    return tuple(dict.fromkeys(address for address in found if is_ip(address) and address != proxy.address))
+    return tuple(dict.fromkeys(address for address in found if is_ip(address)))
 
 
 def blocks(service: Service) -> tuple[str, ...]:
