@@ -80,6 +80,8 @@ class CaseResult(msgspec.Struct, frozen=True):
     results: tuple[CallResult, ...]
     findings: tuple[Finding, ...]
     resources: EnvoyResources
+    namespace: str
+    trust_domain: str
 
     @property
     def passed(self) -> bool:
@@ -99,22 +101,24 @@ def actual_of(verdict: Verdict) -> dict[str, str]:
     }
 
 
-def run_case(data: bytes, path: str) -> CaseResult:
-    """Run one file. Raises BadCase where it is not a case."""
+def run_case(data: bytes, path: str, mesh_config: FileEvent | None = None) -> CaseResult:
+    """Run one file. ``mesh_config`` holds below the file's own MeshConfig. Raises BadCase where it is not a case."""
     reading = _Reading(path)
     value, lines = reading.document(data)
     findings: list[Finding] = []
     workload = _workload(reading, reading.mapping(value, "proxy"))
-    resources = _resources(reading, value, lines, findings, workload.namespace)
-    made, problems = _configure(workload, resources)
-    findings.extend(problems)
+    resources = _resources(reading, value, lines, findings, workload.namespace, mesh_config)
+    made, coordinator = _configure(workload, resources)
+    findings.extend(coordinator.findings)
     configuration = Configuration(made)
     results = []
     for index, entry in enumerate(reading.listed(value, "calls")):
         name, call, expected = reading.call(entry, f"calls[{index}]", lines)
         verdict = simulate(configuration, call)
         results.append(CallResult(name, call, expected, verdict, differences(expected, verdict)))
-    return CaseResult(path, str(value.get("name") or path), tuple(results), tuple(findings), made)
+    domain = (coordinator.snapshot.settings if coordinator.snapshot is not None else SETTINGS).trust_domain
+    name = str(value.get("name") or path)
+    return CaseResult(path, name, tuple(results), tuple(findings), made, workload.namespace, domain)
 
 
 def differences(expected: Mapping[str, Any], verdict: Verdict) -> tuple[str, ...]:
@@ -132,9 +136,14 @@ def differences(expected: Mapping[str, Any], verdict: Verdict) -> tuple[str, ...
 
 
 def _resources(
-    reading: _Reading, value: Mapping[str, Any], lines: Mapping[str, int], findings: list[Finding], namespace: str
+    reading: _Reading,
+    value: Mapping[str, Any],
+    lines: Mapping[str, int],
+    findings: list[Finding],
+    namespace: str,
+    mesh_config: FileEvent | None,
 ) -> tuple[Resource, ...]:
-    store = ResourceStore("default")
+    store = ResourceStore("default", mesh_configs=[mesh_config.path] if mesh_config is not None else ())
     for section in SECTIONS:
         text = value.get(section) or ""
         if not isinstance(text, str):
@@ -142,11 +151,34 @@ def _resources(
         padding = "\n" * lines.get(section, 0)
         place = reading.path if section == "config" else f"{reading.path} ({section})"
         store.apply(FileEvent(place, (padding + text).encode()))
-    if value.get("meshConfig"):
-        body = {"apiVersion": "mesh.istio.io/v1alpha1", "kind": "MeshConfig", **value["meshConfig"]}
-        store.apply(FileEvent(f"{reading.path} (meshConfig)", msgspec.json.encode(body)))
+    options = _mesh_config(reading, reading.mapping(value, "meshConfig"), mesh_config)
+    if options is not None:
+        store.apply(options)
     findings.extend(store.findings())
     return _with_credentials(_with_short_names(store.resources()), namespace)
+
+
+def _mesh_config(reading: _Reading, own: Mapping[str, Any], given: FileEvent | None) -> FileEvent | None:
+    """The MeshConfig of the file, over the one that is given beside it."""
+    if not own:
+        return given
+    body = {"apiVersion": "mesh.istio.io/v1alpha1", "kind": "MeshConfig"}
+    if given is not None:
+        try:
+            under = read_yaml(given.data or b"", JSON_SCALARS).value
+        except YamlProblem as problem:
+            raise _Reading(given.path).bad("", problem.message, problem.remedy) from problem
+        body |= under if isinstance(under, dict) else {}
+    return FileEvent(f"{reading.path} (meshConfig)", msgspec.json.encode(_laid_over(body, own)))
+
+
+def _laid_over(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, and where both have a value that of ``over``; mappings in them alike."""
+    made = {**under, **over}
+    for name in under.keys() & over.keys():
+        if isinstance(under[name], dict) and isinstance(over[name], dict):
+            made[name] = _laid_over(under[name], over[name])
+    return made
 
 
 def _with_credentials(resources: tuple[Resource, ...], namespace: str) -> tuple[Resource, ...]:
@@ -226,14 +258,14 @@ def _workload(reading: _Reading, proxy: Mapping[str, Any]) -> Workload:
     )
 
 
-def _configure(workload: Workload, resources: tuple[Resource, ...]) -> tuple[EnvoyResources, tuple[Finding, ...]]:
+def _configure(workload: Workload, resources: tuple[Resource, ...]) -> tuple[EnvoyResources, Coordinator]:
     published: dict[str, EnvoyResources | None] = {}
     coordinator = Coordinator(SETTINGS, published.__setitem__, lambda _: ProxyOptions(gateway_address=ANY_ADDRESS))
     coordinator.update(resources, [workload])
     ports = own_ports(coordinator, workload)
     if ports:
         coordinator.update(resources, [msgspec.structs.replace(workload, ports=ports)])
-    return published[PROXY_ID] or EnvoyResources({}), coordinator.findings
+    return published[PROXY_ID] or EnvoyResources({}), coordinator
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import enum
 import msgspec
 
 DEFAULT_ADDRESS = "1.3.3.7"
+STANDARD_PORTS = (80, 443)
 
 
 class Mode(enum.Enum):
@@ -63,6 +64,14 @@ class Call(msgspec.Struct, frozen=True):
     alpn: str | None = None
     sni: str | None = None
     certificate: str = ""
+
+    @property
+    def authority(self) -> str:
+        """The host that the request names; of a client that was given an address alone, that address."""
+        if self.host:
+            return self.host
+        address = f"[{self.address}]" if ":" in self.address else self.address
+        return address if self.port in STANDARD_PORTS else f"{address}:{self.port}"
 
     @property
     def spoken_alpn(self) -> str:

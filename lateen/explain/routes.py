@@ -52,7 +52,7 @@ def matches(match: Any, call: Call) -> bool:
     A call has no token here, so that no claim of it is there.
     """
     path, _, query = call.path.partition("?")
-    headers = {":authority": call.host, ":method": call.method, ":path": call.path, ":scheme": "http"}
+    headers = {":authority": call.authority, ":method": call.method, ":path": call.path, ":scheme": "http"}
     headers.update(call.headers)
     return (
         _path_matches(match, path)

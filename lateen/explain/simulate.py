@@ -27,6 +27,14 @@ OUTBOUND, INBOUND = "virtualOutbound", "virtualInbound"
 TLS_INSPECTOR = "envoy.filters.listener.tls_inspector"
 HTTP_INSPECTOR = "envoy.filters.listener.http_inspector"
 SNI_CLUSTER = "envoy.filters.network.sni_cluster"
+_Redirect = route_components_pb2.RedirectAction
+REDIRECTS = {
+    _Redirect.MOVED_PERMANENTLY: 301,
+    _Redirect.FOUND: 302,
+    _Redirect.SEE_OTHER: 303,
+    _Redirect.TEMPORARY_REDIRECT: 307,
+    _Redirect.PERMANENT_REDIRECT: 308,
+}
 PLAIN_PROTOCOL = {"http": "http/1.1", "http2": "h2c"}
 
 
@@ -167,11 +175,12 @@ class _Walk:
             table = manager.route_config
         origin = self._configuration.origins.get((ROUTE, table.name))
         self._note(f"it speaks HTTP with route table {table.name}{_from(origin)}", route_config=table.name)
-        host = virtual_host(table, self._call.host)
+        authority = self._call.authority
+        host = virtual_host(table, authority)
         if host is None:
-            self._note(f"no virtual host has the domain {self._call.host!r}")
+            self._note(f"no virtual host has the domain {authority!r}")
             return self._end(Error.NO_VIRTUAL_HOST)
-        self._note(f"virtual host {host.name} has the domain of {self._call.host!r}", virtual_host=host.name)
+        self._note(f"virtual host {host.name} has the domain of {authority!r}", virtual_host=host.name)
         if host.require_tls != route_components_pb2.VirtualHost.NONE and self._call.tls is Tls.PLAINTEXT:
             return self._end(Error.TLS_REDIRECT)
         route = first_route(host, self._call)
@@ -184,7 +193,8 @@ class _Walk:
     def _action(self, route: Any) -> Verdict:
         kind = route.WhichOneof("action")
         if kind == "redirect":
-            return self._answer(301, "it answers with a redirect")
+            status = REDIRECTS[route.redirect.response_code]
+            return self._answer(status, f"it answers {status}, a redirect")
         if kind == "direct_response":
             return self._answer(route.direct_response.status, f"it answers {route.direct_response.status} itself")
         action = route.route
