@@ -117,6 +117,12 @@ def gateway_sockets(snapshot: MeshSnapshot, workload: GatewayWorkload) -> tuple[
     return sockets, merge.findings
 
 
+def passes_by_name(gateways: Iterable[Resource]) -> bool:
+    """Whether some server anywhere is in mode AUTO_PASSTHROUGH."""
+    specs: Iterator[GatewaySpec] = (resource.spec for resource in gateways)
+    return any(server.tls and server.tls.mode == "AUTO_PASSTHROUGH" for spec in specs for server in spec.servers)
+
+
 # --- selection and ports ---------------------------------------------------------------------------------------------
 
 

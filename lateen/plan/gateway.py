@@ -15,12 +15,15 @@ from lateen.mesh.credentials import CredentialError
 from lateen.mesh.gateways import GatewayWorkload, PlacedServer, Socket, gateway_sockets
 from lateen.mesh.model import MeshSnapshot
 from lateen.plan import names
+from lateen.plan.client_view import ClientView
+from lateen.plan.clusters import Cluster, EndpointSet
 from lateen.plan.gateway_http import edge_http, route_table, table_name
 from lateen.plan.gateway_tcp import TakenNames, TcpGateway
 from lateen.plan.model import Chain, ChainMatch, Listener, TcpChain, TcpTarget, Telemetry
 from lateen.plan.proxy import Bind, Proxy, mesh_netns
 from lateen.plan.routes import RouteTable
 from lateen.plan.server_tls import server_tls
+from lateen.plan.sni_passthrough import passing_chain, passing_clusters, passing_endpoints
 from lateen.plan.tls import SecretRef, ServerTls
 from lateen.resources.gateway import ServerTlsSettings
 from lateen.values.names import BUILT_IN
@@ -35,16 +38,20 @@ class GatewayParts(msgspec.Struct):
     tables: list[RouteTable] = []
     secrets: list[SecretRef] = []
     findings: list[Finding] = []
+    clusters: dict[str, Cluster] = {}
+    endpoints: dict[str, EndpointSet] = {}
 
 
-def plan_gateway(snapshot: MeshSnapshot, proxy: Proxy, bind_address: str, telemetry: Telemetry) -> GatewayParts:
-    """Plan every socket of a gateway. ``bind_address`` is where servers without ``bind`` listen.
+def plan_gateway(
+    snapshot: MeshSnapshot, proxy: Proxy, view: ClientView, bind_address: str, telemetry: Telemetry
+) -> GatewayParts:
+    """Plan every socket of a gateway that sees ``view``. ``bind_address`` is where servers without ``bind`` listen.
 
     With namespaces these listen at the gateway's address within the mesh too, as egress gateways are called from there.
     """
     workload = GatewayWorkload(proxy.id, proxy.namespace, proxy.labels, proxy.address, bind_address)
     sockets, findings = gateway_sockets(snapshot, workload)
-    planning = _Planning(snapshot, proxy, bind_address, telemetry)
+    planning = _Planning(snapshot, proxy, view, bind_address, telemetry)
     planning.parts.findings.extend(findings)
     for socket in sockets:
         planning.add(socket)
@@ -68,8 +75,11 @@ def _from_inside(proxy: Proxy) -> Listener:
 
 
 class _Planning:
-    def __init__(self, snapshot: MeshSnapshot, proxy: Proxy, bind_address: str, telemetry: Telemetry) -> None:
+    def __init__(
+        self, snapshot: MeshSnapshot, proxy: Proxy, view: ClientView, bind_address: str, telemetry: Telemetry
+    ) -> None:
         self.parts = GatewayParts()
+        self._view = view
         self._bind_address = bind_address
         self._snapshot = snapshot
         self._proxy = proxy
@@ -115,8 +125,21 @@ class _Planning:
         for placed in socket.servers:
             if placed.ends_tls:
                 chains.extend(self._ending(placed))
+            elif placed.tls_mode == "AUTO_PASSTHROUGH":
+                chains.extend(self._passing_by_name(placed, taken))
             else:
                 chains.extend(self._tcp.passing_chains(placed, taken))
+        return chains
+
+    def _passing_by_name(self, placed: PlacedServer, taken: TakenNames) -> list[Chain]:
+        chains = []
+        for cluster in passing_clusters(placed, self._view.services, self._view.destinations.clusters):
+            if taken.setdefault(cluster.name, placed.origin()) == placed.origin():
+                self.parts.clusters[cluster.name] = cluster
+                chains.append(passing_chain(placed, cluster, self._telemetry))
+        for found in map(passing_endpoints, self._view.destinations.endpoints):
+            if found.cluster in self.parts.clusters:
+                self.parts.endpoints[found.cluster] = found
         return chains
 
     def _ending(self, placed: PlacedServer) -> list[Chain]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from lateen.findings import Finding
+from lateen.mesh.gateways import passes_by_name
 from lateen.mesh.locality import LOCALITY_LABELS
 from lateen.mesh.model import Labels, MeshSnapshot, Workload
 from lateen.mesh.routing import MESH_GATEWAY, client_label_names
@@ -32,6 +33,7 @@ from lateen.plan.proxy import LoopbackNetwork, NamespacesNetwork, PodNetwork, Pr
 from lateen.plan.proxy_defaults import ProxyDefaults
 from lateen.plan.route_building import Reading
 from lateen.plan.routes import RouteTable
+from lateen.plan.sni_passthrough import passing_endpoints
 from lateen.plan.token_rules import token_providers, with_tokens
 from lateen.values.names import ResourceKey
 
@@ -52,6 +54,7 @@ class Planner:
     def __init__(self, snapshot: MeshSnapshot) -> None:
         self.snapshot = snapshot
         self._services = ServicesOfWorkloads(snapshot)
+        self._passes_by_name = passes_by_name(snapshot.gateways)
         self._label_names = _view_label_names(snapshot)
         config = snapshot.mesh_config.default_config
         self._defaults = ProxyDefaults(config) if config is not None else None
@@ -74,7 +77,7 @@ class Planner:
     def endpoints_of(self, proxy: Proxy, hosts: frozenset[str]) -> tuple[EndpointSet, ...]:
         """The endpoints of some services as a proxy sees them, from the snapshot that ``move_to`` brought.
 
-        Proxies with the same view are given the same object.
+        Proxies with the same view are given the same object, which may hold more than one of them has.
         """
         key = self._key(proxy)
         if key not in self._changed:
@@ -84,6 +87,8 @@ class Planner:
                 policy = destination_policy(self.snapshot, proxy.namespace, proxy.labels, service)
                 place = place_of(key[1])
                 found.extend(plan_destinations(self.snapshot, service, policy, proxy.namespace, place=place)[1])
+            if proxy.type is ProxyType.GATEWAY and self._passes_by_name:
+                found.extend([passing_endpoints(known) for known in found])
             self._changed[key] = tuple(found)
         return self._changed[key]
 
@@ -154,14 +159,14 @@ class Planner:
     def _gateway(self, proxy: Proxy, address: str, access_log: str) -> Planned:
         view = self._view(proxy)
         telemetry = Telemetry("source", _own_tags(proxy), access_log)
-        parts = plan_gateway(self.snapshot, proxy, address, telemetry)
+        parts = plan_gateway(self.snapshot, proxy, view, address, telemetry)
         tokens = token_providers(self.snapshot, proxy.namespace, proxy.labels)
         plan = ProxyPlan(
             proxy=proxy,
             listeners=with_tokens(tuple(parts.listeners), tokens),
             route_tables=self._tables(with_hash_policies(parts.tables, view.destinations.clusters)),
-            clusters=tuple(passthrough_clusters(view.outside)[:1]),
-            endpoints=(),
+            clusters=(*passthrough_clusters(view.outside)[:1], *parts.clusters.values()),
+            endpoints=tuple(parts.endpoints.values()),
             secrets=tuple(dict.fromkeys((*parts.secrets, *view.secrets))),
             shared=view.destinations,
             patches=self._patches_of(proxy),

@@ -41,6 +41,12 @@ spec:
   - applyTo: VIRTUAL_HOST
     patch: {operation: ADD, value: {name: more, domains: [more.example]}}
 ---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: passing}
+spec:
+  servers: [{port: {number: 15443, name: tls, protocol: TLS}, hosts: ["*.local"], tls: {mode: AUTO_PASSTHROUGH}}]
+---
 """
 PARTS = resources("".join(service(name) for name in NAMES) + RULES)
 REPLICAS = {
@@ -50,6 +56,7 @@ REPLICAS = {
     for place, name in enumerate(NAMES)
     for number in (1, 2)
 }
+REPLICAS["gateway"] = workload("gateway", id="gateway", address="240.241.3.0", ports=(), is_gateway=True)
 
 step = st.one_of(
     st.tuples(st.just("part"), st.integers(0, len(PARTS) - 1)),
