@@ -54,8 +54,9 @@ class Plane:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
 
-    def serve(self, plan: ProxyPlan) -> None:
-        self._call(lambda: self._cache.put(ID, translate(plan)))
+    def serve(self, what: ProxyPlan | EnvoyResources) -> None:
+        resources = what if isinstance(what, EnvoyResources) else translate(what)
+        self._call(lambda: self._cache.put(ID, resources))
 
     def certify(self, pem: Pem) -> None:
         made = (
@@ -80,7 +81,7 @@ class Plane:
 
 
 @contextlib.contextmanager
-def controlled(plan: ProxyPlan, pem: Pem, source: Bind | None = None) -> Iterator[tuple[Plane, Envoy]]:
+def controlled(plan: ProxyPlan | EnvoyResources, pem: Pem, source: Bind | None = None) -> Iterator[tuple[Plane, Envoy]]:
     """A running Envoy that has the plan's translation; ``source`` is where its connections leave from."""
     with tempfile.TemporaryDirectory(prefix="lateen-") as name:
         plane = Plane(Path(name))
