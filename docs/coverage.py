@@ -25,6 +25,20 @@ TRAFFIC = (
     "VirtualService", "DestinationRule", "Gateway", "ServiceEntry", "WorkloadEntry", "WorkloadGroup", "Sidecar",
     "EnvoyFilter", "ProxyConfig",
 )  # fmt: skip
+INVALID: dict[str, frozenset[str]] = {
+    "Sidecar": frozenset(
+        {
+            "ingress[].port.targetPort",
+            "egress[].port.targetPort",
+            "ingress[].tls.subjectAltNames",
+            "ingress[].tls.httpsRedirect",
+            "ingress[].tls.credentialName",
+            "ingress[].tls.credentialNames",
+            "ingress[].tls.tlsCertificates",
+        }
+    ),
+}
+"""Fields that are wrong wherever they stand, by Istio's own rules: ``validate_resource`` refuses them."""
 HEAD = """# From field to test
 
 This page is generated (`python -m docs.generate`). For each field of the traffic kinds: the golden cases
@@ -150,13 +164,19 @@ def coverage() -> str:
     for kind in KINDS:
         if kind.name not in TRAFFIC:
             continue
-        refused = UNSUPPORTED.get(kind.name)
+        refused = _refused(kind.name)
         if refused is None:
             parts.append(f"\n## {kind.name}\n\nThe kind is refused as a whole.\n")
             continue
         parts.append(f"\n## {kind.name}\n\n| Field | Golden cases | Live tests |\n|---|---|---|\n")
         parts.extend(_row(kind.name, leaf, refused, found) for leaf in leaves(kind))
     return "".join(parts)
+
+
+def _refused(kind: str) -> frozenset[str] | None:
+    """The fields of a kind that have no effect, each with a finding; None: the kind is refused."""
+    known = UNSUPPORTED.get(kind)
+    return None if known is None else known | INVALID.get(kind, frozenset())
 
 
 def _is_refused(leaf: str, refused: frozenset[str]) -> bool:
@@ -177,9 +197,9 @@ def uncovered() -> list[str]:
     return [
         f"{kind.name} {leaf}"
         for kind in KINDS
-        if kind.name in TRAFFIC and kind.name in UNSUPPORTED
+        if kind.name in TRAFFIC and (refused := _refused(kind.name)) is not None
         for leaf in leaves(kind)
-        if not _is_refused(leaf, UNSUPPORTED[kind.name])
+        if not _is_refused(leaf, refused)
         and not found.golden.get((kind.name, leaf))
         and not _below(found.live, kind.name, leaf)
     ]

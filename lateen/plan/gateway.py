@@ -111,7 +111,14 @@ class _Planning:
         first = socket.servers[0]
         name = table_name(first)
         self.parts.tables.append(route_table(self._snapshot, self._proxy, socket.servers))
-        return [Chain(name, ChainMatch(), edge_http(name, self._telemetry, socket.port), first.resource.origin)]
+        return [
+            Chain(
+                name,
+                ChainMatch(),
+                edge_http(name, self._telemetry, socket.port, first.server.name or ""),
+                first.resource.origin,
+            )
+        ]
 
     def _plain_tcp(self, socket: Socket) -> list[Chain]:
         return self._tcp.tcp_chain(socket.servers[0], ChainMatch())
@@ -157,7 +164,8 @@ class _Planning:
             return self._tcp.tcp_chain(placed, match, tls)
         name = table_name(placed)
         self.parts.tables.append(route_table(self._snapshot, self._proxy, (placed,)))
-        return [Chain(name, match, edge_http(name, self._telemetry, placed.listen_port), placed.origin(), tls)]
+        http = edge_http(name, self._telemetry, placed.listen_port, placed.server.name or "")
+        return [Chain(name, match, http, placed.origin(), tls)]
 
     def _server_tls(self, placed: PlacedServer, settings: ServerTlsSettings) -> ServerTls:
         return server_tls(

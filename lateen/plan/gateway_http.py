@@ -27,10 +27,10 @@ def table_name(placed: PlacedServer) -> str:
     return f"http.{placed.listen_port}{'.' if bind else ''}{bind}"
 
 
-def edge_http(route_table: str, telemetry: Telemetry, port: int) -> HttpChain:
-    """How a gateway speaks HTTP with whoever calls it."""
+def edge_http(route_table: str, telemetry: Telemetry, port: int, name: str = "") -> HttpChain:
+    """How a gateway speaks HTTP with whoever calls it. ``name`` is what its statistics are called, if not by port."""
     return HttpChain(
-        stat_prefix=f"outbound_{port}",
+        stat_prefix=name or f"outbound_{port}",
         route_table=route_table,
         telemetry=telemetry,
         forwarded_client_cert="sanitize_set",

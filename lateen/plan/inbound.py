@@ -213,17 +213,15 @@ class _Inbound:
     # --- the application ---------------------------------------------------------------------------------------------
 
     def _cluster(self, port: InboundPort) -> Cluster:
-        protocol = "client" if _sniffs(port) else "tcp"
-        if port.protocol.is_http or (port.protocol is Protocol.HTTPS and port.tls is not None):
-            protocol = "http2" if port.protocol.is_http2 else "http1"
+        said = port.pool.tcp.connect_timeout if port.pool is not None and port.pool.tcp is not None else None
         direct = isinstance(self._proxy.network, LoopbackNetwork) or port.endpoint[0].startswith(UNIX)
         source = INBOUND_SOURCE if ":" not in port.endpoint[0] else "::1"
         return Cluster(
             names.inbound_cluster(port.number),
             Discovery.STATIC,
             port.origin,
-            protocol=protocol,
-            connect_timeout=self._snapshot.settings.connect_timeout,
+            protocol=_upstream_protocol(port),
+            connect_timeout=said or self._snapshot.settings.connect_timeout,
             load_balancing=LoadBalancing.ROUND_ROBIN,
             pool=connection_pool(port.pool),
             source=None if direct else Bind(source, 0, workload_netns(self._proxy)),
@@ -248,3 +246,15 @@ class _Inbound:
 
 def _sniffs(port: InboundPort) -> bool:
     return port.protocol is Protocol.UNSPECIFIED and port.tls is None
+
+
+def _upstream_protocol(port: InboundPort) -> str:
+    """How the application is spoken to: as its port says, unless a Sidecar's pool says more."""
+    speaks_http = port.protocol.is_http or (port.protocol is Protocol.HTTPS and port.tls is not None)
+    if not speaks_http:
+        return "client" if _sniffs(port) else "tcp"
+    http = port.pool.http if port.pool is not None and port.pool_is_sidecars else None
+    if http is not None and http.use_client_protocol:
+        return "client"
+    upgraded = http is not None and http.h2_upgrade_policy == "UPGRADE"
+    return "http2" if port.protocol.is_http2 or upgraded else "http1"

@@ -34,7 +34,9 @@ class InboundPort(msgspec.Struct, frozen=True):
     """One port. ``number`` is what peers connect to, ``service_port`` what telemetry and routes call it.
 
     ``endpoint`` is where the application listens: ``unix://...``, or a host and port, of which an empty host means
-    wherever the mesh reaches applications. ``tls`` is for clients outside of the mesh.
+    wherever the mesh reaches applications. ``tls`` is for clients outside of the mesh. ``pool_is_sidecars``: the
+    pool is about the way to the application alone, so that it says its protocol too; a DestinationRule's is meant for
+    clients.
     """
 
     number: int
@@ -45,6 +47,7 @@ class InboundPort(msgspec.Struct, frozen=True):
     address: str = ANY
     pool: ConnectionPoolSettings | None = None
     tls: ServerTls | None = None
+    pool_is_sidecars: bool = False
 
 
 def inbound_ports(
@@ -61,7 +64,8 @@ def inbound_ports(
     workload = snapshot.workloads.get(proxy.id)
     for known in workload.ports if workload is not None else ():
         port = InboundPort(known.target, known.number, known.protocol, ("", known.target))
-        found.setdefault(port.number, msgspec.structs.replace(port, pool=spec.inbound_connection_pool))
+        port = msgspec.structs.replace(port, pool=spec.inbound_connection_pool, pool_is_sidecars=True)
+        found.setdefault(port.number, port)
     return [port for port in found.values() if port.protocol is not Protocol.UDP], []
 
 
@@ -75,8 +79,10 @@ def _of_service(snapshot: MeshSnapshot, proxy: Proxy, service: Service, spec: Si
     for port in service.ports:
         target = member_port(port, own) if own is not None else None
         if target is not None:
-            pool = spec.inbound_connection_pool or blocks_for(rules, port.number).connection_pool
-            ports.append(InboundPort(target, port.number, port.protocol, ("", target), BUILT_IN, ANY, pool))
+            own_pool = spec.inbound_connection_pool
+            pool = own_pool or blocks_for(rules, port.number).connection_pool
+            found = InboundPort(target, port.number, port.protocol, ("", target), BUILT_IN, ANY, pool)
+            ports.append(msgspec.structs.replace(found, pool_is_sidecars=own_pool is not None))
     return ports
 
 
@@ -117,6 +123,7 @@ def _of_sidecar(
                 listener.bind or proxy.address or ANY,
                 listener.connection_pool or scope.spec.inbound_connection_pool,
                 tls,
+                pool_is_sidecars=True,
             )
         )
     return ports, findings

@@ -11,7 +11,7 @@ import pytest
 
 from lateen.mesh.model import Workload
 from tests.envoy.from_yaml import Running, sidecar
-from tests.envoy.harness import Application, Pem, UnixConnection, free_port, get
+from tests.envoy.harness import Application, Pem, UnixConnection, eventually, free_port, get
 from tests.envoy.tls_support import Echo, EdgeAuthority, connected, context_for, greeted, greeting
 
 GATEWAY = Workload("gw-0", "default", "gw", (("istio", "ingressgateway"),), "gw", "", is_gateway=True, ready=True)
@@ -73,7 +73,7 @@ def configuration(port: dict[str, int], path: str) -> str:
     passing = ", tls: {mode: AUTO_PASSTHROUGH}"
     return "".join(
         (
-            gateway("one", server(port["shared"], hosts="[one.example]")),
+            gateway("one", server(port["shared"], hosts="[one.example]", more=", name: front")),
             gateway("two", server(port["shared"], "HTTP2", hosts="[two.example, team/three.example]")),
             gateway("late", server(port["shared"], "TCP"), created="2024-02-01T00:00:00Z"),
             routes("one", "one", "[one.example]", f"http: [{{route: [{to('a')}]}}]"),
@@ -151,6 +151,13 @@ def test_http_servers_of_two_gateways_share_a_port(edge: Edge) -> None:
     assert get(port, headers={"host": "one.example"}).seen["app"] == "a"
     assert get(port, headers={"host": f"two.example:{port}"}).seen["app"] == "b"
     assert get(port, headers={"host": "elsewhere.example"}).status == 404
+
+
+@pytest.mark.covers("Gateway servers[].name")
+def test_a_server_names_its_statistics(edge: Edge) -> None:
+    before = edge.proxy.stat("http.front.downstream_rq_completed")
+    get(edge.ports["shared"], headers={"host": "one.example"})
+    eventually(lambda: edge.proxy.stat("http.front.downstream_rq_completed") > before)
 
 
 @pytest.mark.covers("Gateway servers[].hosts")

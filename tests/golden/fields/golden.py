@@ -72,6 +72,8 @@ def _workload(fields: dict[str, Any], place: int) -> Workload:
         address=fields.get("address", f"240.241.0.{place}"),
         ports=ports,
         ready=fields.get("ready", True),
+        network=fields.get("network", "pod"),
+        prefix=fields.get("prefix", 0),
         is_gateway=fields.get("type") == "gateway",
     )
 
