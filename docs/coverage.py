@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from msgspec import inspect
 
 from lateen.resources.fields import set_fields
+from lateen.resources.mesh_support import PROXY_CONFIG
 from lateen.resources.registry import KINDS, Kind
 from lateen.resources.support import UNSUPPORTED
 from tests.golden.fields.golden import cases, resources_of
@@ -176,7 +177,9 @@ def coverage() -> str:
 def _refused(kind: str) -> frozenset[str] | None:
     """The fields of a kind that have no effect, each with a finding; None: the kind is refused."""
     known = UNSUPPORTED.get(kind)
-    return None if known is None else known | INVALID.get(kind, frozenset())
+    if known is None:
+        return None
+    return known | INVALID.get(kind, frozenset()) | (frozenset(PROXY_CONFIG) if kind == "ProxyConfig" else frozenset())
 
 
 def _is_refused(leaf: str, refused: frozenset[str]) -> bool:

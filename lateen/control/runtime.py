@@ -36,6 +36,7 @@ from lateen.identity.csr_server import CertificateServer
 from lateen.identity.keystore import KeystoreError
 from lateen.local.project_names import is_project as is_project_file
 from lateen.mesh.model import Workload
+from lateen.mesh.proxy_config import ConcurrencyRule, concurrency_rules
 from lateen.plan.client_view import name_table
 from lateen.settings import Settings
 from lateen.sources.files import FileEvent, FileSource
@@ -105,6 +106,7 @@ class ControlPlane:
         self._rebuilding: set[asyncio.Task[None]] = set()
         self._is_queued = False
         self._names: dict[str, tuple[str, ...]] | None = None
+        self._concurrency: tuple[ConcurrencyRule, ...] | None = None
 
     @property
     def is_settled(self) -> bool:
@@ -248,6 +250,10 @@ class ControlPlane:
         if names != self._names:
             self._names = names
             write_whole(self.run / "names.json", json.dumps({"names": names}).encode())
+        rules = concurrency_rules(snapshot) if snapshot is not None else ()
+        if rules != self._concurrency:
+            self._concurrency = rules
+            write_whole(self.run / "concurrency.json", msgspec.json.encode(rules))
         LOG.info("planned %d proxies in %.1f ms", len(self._workloads), (time.perf_counter() - started) * 1000)
 
 

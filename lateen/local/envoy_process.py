@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
 from lateen.envoy.bootstrap import bootstrap
 from lateen.local.links import Link
 from lateen.local.project import Workload
 from lateen.local.rundir import RunDir, write_atomically
+from lateen.mesh.proxy_config import ConcurrencyRule, concurrency
 from lateen.plan.proxy import Bind, node_metadata
 
 LOG_FORMAT = "%Y-%m-%dT%T.%e %l %n %v"
@@ -43,8 +46,21 @@ def _upstream_source(workload: Workload, link: Link) -> Bind | None:
     return Bind(ANY_ADDRESS if workload.is_gateway else link.address, 0, mesh_netns)
 
 
-def envoy_argv(envoy: Path, folder: Path, workload: Workload) -> list[str]:
+def workers(run: RunDir, workload: Workload) -> int:
+    """How many workers a proxy starts with, by what the control plane wrote down; 0: one for each core."""
+    usual = GATEWAY_CONCURRENCY if workload.is_gateway else SIDECAR_CONCURRENCY
+    try:
+        rules = msgspec.json.decode(run.concurrency.read_bytes(), type=tuple[ConcurrencyRule, ...])
+    except (FileNotFoundError, msgspec.DecodeError):
+        return usual
+    said = concurrency(rules, workload.namespace, tuple(workload.labels))
+    return usual if said is None else said
+
+
+def envoy_argv(envoy: Path, folder: Path, concurrency: int) -> list[str]:
     """The command line. Connections of a listener that was replaced are given 45 seconds to end.
+
+    Without ``--concurrency`` (``concurrency`` is 0) Envoy has a worker for each core.
 
     ``misc`` logs a warning with each use of a deprecated field, many a second and all alike: only its errors are kept.
     """
@@ -52,8 +68,7 @@ def envoy_argv(envoy: Path, folder: Path, workload: Workload) -> list[str]:
         str(envoy),
         "-c",
         str(folder / "bootstrap.json"),
-        "--concurrency",
-        str(GATEWAY_CONCURRENCY if workload.is_gateway else SIDECAR_CONCURRENCY),
+        *(("--concurrency", str(concurrency)) if concurrency else ()),
         "--disable-hot-restart",
         "--drain-time-s",
         str(DRAIN_TIME_S),

@@ -63,6 +63,11 @@ class RunDir:
         return self.path / "control.sock"
 
     @property
+    def concurrency(self) -> Path:
+        """Rules on workers of proxies, which the control plane writes."""
+        return self.path / "concurrency.json"
+
+    @property
     def xds_socket(self) -> Path:
         return self.path / "xds.sock"
 

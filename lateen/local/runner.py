@@ -14,7 +14,7 @@ import msgspec
 
 from lateen.local import envoy_admin, lifecycle
 from lateen.local.environment import application_environment, proxy_environment
-from lateen.local.envoy_process import envoy_argv, write_bootstrap
+from lateen.local.envoy_process import envoy_argv, workers, write_bootstrap
 from lateen.local.events import EventLog
 from lateen.local.gateway_ports import GatewayPorts, PortsSeen
 from lateen.local.lifecycle import Event, Part, Stage, Timer
@@ -234,8 +234,9 @@ class Runner:
 
     def _spawn_envoy(self, link: Link) -> Child:
         (self._folder / "admin.sock").unlink(missing_ok=True)
+        count = workers(self._around.run, self.workload)
         return spawn(
-            [*link.envoy_prefix, *envoy_argv(self._around.envoy, self._folder, self.workload)],
+            [*link.envoy_prefix, *envoy_argv(self._around.envoy, self._folder, count)],
             environment=proxy_environment(self._around.environment, self._around.run_id),
             output=self._folder / "envoy.log",
             on_exit=lambda code: self._on_exit(Part.ENVOY, code),

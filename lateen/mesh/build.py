@@ -58,6 +58,7 @@ def build_snapshot(settings: Settings, resources: Iterable[Resource], workloads:
         sidecars=tuple(by_kind.get("Sidecar", ())),
         request_authentications=tuple(by_kind.get("RequestAuthentication", ())),
         envoy_filters=_by_namespace(by_kind.get("EnvoyFilter", ())),
+        proxy_configs=tuple(by_kind.get("ProxyConfig", ())),
     )
 
 

@@ -142,3 +142,4 @@ class MeshSnapshot(msgspec.Struct, frozen=True):
     sidecars: tuple[Resource, ...] = ()
     request_authentications: tuple[Resource, ...] = ()
     envoy_filters: Mapping[str, tuple[Resource, ...]] = {}
+    proxy_configs: tuple[Resource, ...] = ()

@@ -38,7 +38,6 @@ WITHOUT_EFFECT: dict[str, str] = {
     "enablePrometheusMerge": "metrics are always merged",
 }
 PROXY_CONFIG: dict[str, str] = {
-    "concurrency": "every proxy has one worker",
     "environmentVariables": "there is no agent that reads them; environment of lateen.yaml is the application's",
     "image": "there are no images here",
 }
@@ -57,7 +56,6 @@ DEFAULT_CONFIG: dict[str, str] = {
     "proxyAdminPort": "the admin interface is a socket in the run directory",
     "statusPort": "lateen status asks the proxies",
     "statNameLength": "it is no option of this Envoy",
-    "concurrency": "every proxy has one worker",
     "interceptionMode": "mesh.capture of lateen.yaml says how traffic is captured",
     "tracing": "nothing is traced yet",
     "zipkinAddress": "nothing is traced yet",

@@ -175,7 +175,7 @@ def _request_authentication(resource: Resource) -> list[Finding]:
 
 
 def _proxy_config(resource: Resource) -> list[Finding]:
-    """Proxies are set up by Lateen alike, so that each field is told and none changes anything."""
+    """Warnings on fields that have nothing to change here."""
     return [
         warning(
             "without-effect",

@@ -151,6 +151,11 @@ class Mesh:
     def control(self, target: str) -> Any:
         return json.loads(self._over_socket(self.run_dir / "control.sock", target))
 
+    def workers(self, instance: str) -> int:
+        """How many workers the proxy of an instance has."""
+        text = self._over_socket(self.run_dir / "proxies" / instance / "admin.sock", "/stats?filter=server.concurrency")
+        return int(text.split()[-1])
+
     def _over_socket(self, path: Path, target: str) -> bytes:
         connection = http.client.HTTPConnection("lateen")
         connection.sock = socket.socket(socket.AF_UNIX)

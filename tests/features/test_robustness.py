@@ -177,6 +177,25 @@ def test_a_killed_envoy_costs_its_own_connections_alone_and_not_for_long(mesh):
     assert not failed or max(failed) - min(failed) < 2.0
 
 
+PROXY_CONFIG = """
+apiVersion: networking.istio.io/v1beta1
+kind: ProxyConfig
+metadata: {name: workers}
+spec: {selector: {matchLabels: {app: echo, version: v2}}, concurrency: 3}
+"""
+
+
+@pytest.mark.covers("ProxyConfig concurrency", "ProxyConfig selector.matchLabels")
+def test_a_proxy_config_holds_from_the_next_start_of_its_proxy_on(mesh):
+    with mesh.applied(PROXY_CONFIG):
+        assert [mesh.workers("echo-v1-0"), mesh.workers("echo-v2-0")] == [1, 1]
+        before = process(mesh, "echo-v2-0/envoy")
+        os.kill(before, signal.SIGKILL)
+        until(lambda: process(mesh, "echo-v2-0/envoy") != before, "there is a new one")
+        until(lambda: mesh.workload("echo-v2-0")["ready"], "it is ready again")
+        assert [mesh.workers("echo-v1-0"), mesh.workers("echo-v2-0")] == [1, 3]
+
+
 def test_an_application_that_dies_is_started_again(mesh):
     before = mesh.workload("echo-v1-0")
     with mesh.load(VIA) as load:

@@ -266,6 +266,24 @@ spec:
         until(lambda: ask() == 200, "https answers")
 
 
+def test_envoy_filters_come_and_go(mesh):
+    headers = "[{header: {key: x-patched, value: here}}]"
+    text = f"""
+apiVersion: networking.istio.io/v1alpha3
+kind: EnvoyFilter
+metadata: {{name: mark}}
+spec:
+  workloadSelector: {{labels: {{istio: ingressgateway}}}}
+  configPatches:
+  - applyTo: ROUTE_CONFIGURATION
+    match: {{context: GATEWAY}}
+    patch: {{operation: MERGE, value: {{response_headers_to_add: {headers}}}}}
+"""
+    with mesh.applied(text):
+        assert mesh.get().headers["x-patched"] == "here"
+    assert "x-patched" not in mesh.get().headers
+
+
 def test_metrics_tell_who_called_whom(mesh):
     mesh.fetch(f"{ECHO}/echo")
 

@@ -18,10 +18,6 @@ WAITING = {
         for field in ("exportTo", "ports[].targetPort", "subjectAltNames", "workloadSelector.labels")
     ),
     *(f"WorkloadEntry {field}" for field in ("address", "labels", "locality", "ports", "serviceAccount", "weight")),
-    *(
-        f"ProxyConfig {field}"
-        for field in ("concurrency", "environmentVariables", "image.imageType", "selector.matchLabels")
-    ),
 }
 """Fields that nothing shows yet; none is to be added."""
 

@@ -103,6 +103,8 @@ def _check_default_config(report: Report, config: DefaultConfig) -> None:
     ):
         if text == "":
             report.error(f"{field}.{name}", f"{name} is empty", "leave it out")
+    if config.concurrency is not None and config.concurrency < 0:
+        report.error(f"{field}.concurrency", f"{config.concurrency} is negative", "0 means one thread a core")
     check_duration(report, f"{field}.drainDuration", config.drain_duration)
     if config.drain_duration is not None and not float(config.drain_duration).is_integer():
         report.error(f"{field}.drainDuration", "drainDuration has to be whole seconds")
