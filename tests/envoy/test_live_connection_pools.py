@@ -17,6 +17,7 @@ from tests.envoy.from_yaml import Running, sidecar
 from tests.envoy.grpc_support import GrpcServer, said, said_at_once
 from tests.envoy.harness import Application, eventually, free_port
 from tests.envoy.http_site import PORT, endpoint, entry
+from tests.envoy.mute_servers import SilentHttp2, full_socket
 
 POOL = "DestinationRule trafficPolicy.connectionPool"
 OUTLIER = "DestinationRule trafficPolicy.outlierDetection"
@@ -29,6 +30,8 @@ RULES = {
     "probed": "connectionPool: {tcp: {tcpKeepalive: {probes: 3, time: 60s, interval: 10s}, connectTimeout: 2s}}",
     "upgraded": "connectionPool: {http: {h2UpgradePolicy: UPGRADE}}",
     "narrow": "connectionPool: {http: {h2UpgradePolicy: UPGRADE, maxConcurrentStreams: 2}}",
+    "silent": "connectionPool: {http: {h2UpgradePolicy: UPGRADE, http2KeepAlive: {interval: 0.2s, timeout: 0.3s}}}",
+    "full": "connectionPool: {tcp: {connectTimeout: 0.2s}}",
     "alike": "connectionPool: {http: {useClientProtocol: true}}",
     "few-retries": "connectionPool: {http: {maxRetries: 1}}",
     "five": f"outlierDetection: {{consecutive5xxErrors: 2, {FAST}}}",
@@ -55,8 +58,8 @@ class Connections(Application):
 class Pools:
     """The running proxy, and its upstream."""
 
-    def __init__(self, proxy: Running, app: Connections) -> None:
-        self.proxy, self.app = proxy, app
+    def __init__(self, proxy: Running, app: Connections, silent: SilentHttp2) -> None:
+        self.proxy, self.app, self.silent = proxy, app, silent
 
     def status(self, host: str, path: str = "/") -> int:
         return self.proxy.get(f"{host}.example", PORT, path).status
@@ -77,6 +80,8 @@ def pools() -> Iterator[Pools]:
         ports = {host: [app.port] for host in RULES}
         slow = stack.enter_context(GrpcServer("slow", 0.3))
         ports["upgraded"], ports["narrow"] = [grpc.port], [slow.port]
+        silent = stack.enter_context(SilentHttp2())
+        ports["silent"], ports["full"] = [silent.port], [stack.enter_context(full_socket())]
         ports["local"] = [app.port, free_port()]
         ports["panicking"] = [app.port, two.port]
         text = "".join(
@@ -101,7 +106,7 @@ spec:
   http: [{{retries: {{attempts: 5, retryOn: 5xx, backoff: 0.05s}},
     route: [{{destination: {{host: few-retries.example, port: {{number: {PORT}}}}}}}]}}]
 """
-        yield Pools(stack.enter_context(sidecar(text)), app)
+        yield Pools(stack.enter_context(sidecar(text)), app, silent)
 
 
 @pytest.mark.covers(f"{POOL}.http.maxRequestsPerConnection")
@@ -153,7 +158,24 @@ def test_retries_of_all_requests_together_are_limited(pools: Pools) -> None:
     assert pools.proxy.stat(overflow) >= 5
 
 
-@pytest.mark.covers(f"{POOL}.tcp.tcpKeepalive", f"{POOL}.tcp.connectTimeout")
+@pytest.mark.covers(f"{POOL}.tcp.connectTimeout")
+def test_a_connection_that_nobody_takes_is_given_up_in_time(pools: Pools) -> None:
+    start = time.monotonic()
+    assert pools.status("full") == 503
+    assert time.monotonic() - start < 5  # three attempts; the mesh's own limit is 10 s for each
+    assert pools.proxy.stat(f"cluster.outbound\\|{PORT}\\|\\|full.example;?.upstream_cx_connect_timeout") >= 1
+
+
+@pytest.mark.covers(f"{POOL}.http.http2KeepAlive")
+def test_a_connection_that_answers_no_ping_is_given_up(pools: Pools) -> None:
+    start = time.monotonic()
+    assert pools.status("silent") in (502, 503)
+    assert time.monotonic() - start < 5
+    assert pools.silent.pings >= 1
+    assert pools.proxy.stat(f"cluster.outbound\\|{PORT}\\|\\|silent.example;?.http2.keepalive_timeout") >= 1
+
+
+@pytest.mark.covers(f"{POOL}.tcp.tcpKeepalive")
 def test_a_connection_is_probed(pools: Pools) -> None:
     assert pools.status("probed") == 200
     timers = [line for line in _connections() if f":{pools.app.port:04X}" in line.split()[2]]

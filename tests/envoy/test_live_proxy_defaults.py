@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.server
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -52,9 +53,21 @@ defaultConfig:
 """
 
 
+class Spelt(Application):
+    """Keeps the names of headers as they come."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.names: list[str] = []
+
+    def answer(self, request: http.server.BaseHTTPRequestHandler) -> None:
+        self.names = list(request.headers)
+        super().answer(request)
+
+
 class Edge(NamedTuple):
     proxy: Running
-    app: Application
+    app: Spelt
     port: int
 
     def ask(self, *headers: str, path: str = "/") -> bytes:
@@ -66,7 +79,7 @@ class Edge(NamedTuple):
 @pytest.fixture(scope="module")
 def edge() -> Iterator[Edge]:
     port = free_port()
-    with Application("v1") as app, sidecar(MESH.format(app=app.port, port=port), workload=GATEWAY) as proxy:
+    with Spelt("v1") as app, sidecar(MESH.format(app=app.port, port=port), workload=GATEWAY) as proxy:
         yield Edge(proxy, app, port)
 
 
@@ -89,6 +102,12 @@ def test_headers_are_set_and_left_out_as_the_mesh_says(edge: Edge) -> None:
     assert headers["x-forwarded-port"] == "80"
     assert "x-request-id" not in headers
     assert "x-envoy-attempt-count" not in headers
+
+
+@pytest.mark.covers("MeshConfig defaultConfig.proxyHeaders.preserveHttp1HeaderCase")
+def test_names_of_headers_stay_as_they_were_written(edge: Edge) -> None:
+    edge.ask("X-CamelCase: yes", "x-lower: yes")
+    assert {"X-CamelCase", "x-lower"} <= set(edge.app.names)
 
 
 def test_what_the_mesh_rejects_does_not_arrive(edge: Edge) -> None:
