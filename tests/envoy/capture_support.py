@@ -29,7 +29,10 @@ T = TypeVar("T")
 DOMAIN = "cluster.local"
 APP_PORT = 8080
 SERVICE_PORT = 80
-POD = {"a": "240.241.7.1", "b": "240.241.7.2", "c": "240.241.7.3", "gateway": "240.241.7.9", "second": "240.241.7.10"}
+POD = {
+    "a": "240.241.7.1", "b": "240.241.7.2", "c": "240.241.7.3", "d": "240.241.7.4",
+    "gateway": "240.241.7.9", "second": "240.241.7.10",
+}  # fmt: skip
 GATEWAYS = ("gateway", "second")
 VIP = {"a": "240.240.7.1", "b": "240.240.7.2"}
 PEER = {"a": "b", "b": "a"}
@@ -115,10 +118,11 @@ class Runtime:
         status, _, rest = self.run(name, CLIENT, host, port).partition(" ")
         return (status, json.loads(rest)) if rest.startswith("{") else (status, rest)
 
-    def serve(self, name: str, port: int = APP_PORT) -> None:
-        """Run the application until the end."""
+    def serve(self, name: str, port: int = APP_PORT, address: str = "") -> None:
+        """Run the application until the end; ``address`` is the only one that it listens at."""
         command = self.command(name, SERVER, name, port)
-        self.stack.enter_context(ended(subprocess.Popen(command, env=self.environment(name))))
+        environment = {**self.environment(name), **({"LATEEN_BIND_ADDRESS": address} if address else {})}
+        self.stack.enter_context(ended(subprocess.Popen(command, env=environment)))
 
     def envoy(self, name: str, config: dict[str, Any], concurrency: int = 2) -> Envoy:
         """Run an Envoy until the end, once it is ready."""

@@ -13,7 +13,7 @@ METHOD = "/test.Names/Say"
 class GrpcServer:
     """Answers each call with its name, after some time."""
 
-    def __init__(self, name: str, seconds: float = 0.0) -> None:
+    def __init__(self, name: str, seconds: float = 0.0, address: str = "127.0.0.1:0") -> None:
         self.calls = 0
         server = self
 
@@ -28,7 +28,7 @@ class GrpcServer:
 
         self._server = grpc.server(concurrent.futures.ThreadPoolExecutor(4))
         self._server.add_generic_rpc_handlers((Handler(),))
-        self.port: int = self._server.add_insecure_port("127.0.0.1:0")
+        self.port: int = self._server.add_insecure_port(address)
 
     def __enter__(self) -> GrpcServer:
         self._server.start()

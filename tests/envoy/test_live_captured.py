@@ -1,6 +1,7 @@
 """What a sidecar does with redirected traffic: to services at any address, and to what the mesh does not know.
 
-Three workloads call the same things under three policies: ALLOW_ANY, REGISTRY_ONLY, ALLOW_ANY_DYNAMIC_DNS.
+Three workloads call the same things under three policies: ALLOW_ANY, REGISTRY_ONLY, ALLOW_ANY_DYNAMIC_DNS. A fourth
+has a proxy for what is unknown, and is called at its own address.
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ def workload_of(runtime: Runtime, name: str) -> Workload:
     registry = runtime.add(name).registry
     return Workload(
         name, "default", name, (("app", name),), name, POD[name], ready=True, network="namespaces",
-        is_gateway=name == "gateway", ports=PORTS if name == "b" else (),
+        is_gateway=name == "gateway", ports=PORTS if name in ("b", "d") else (),
         workload_netns=str(registry.get("workload_netns", "")), mesh_netns=str(registry["mesh_netns"]),
     )  # fmt: skip
 
@@ -146,6 +147,31 @@ apiVersion: v1
 kind: Service
 metadata: {{name: auto}}
 spec: {{selector: {{app: b}}, ports: [{{name: auto, port: 9999}}]}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: fourth}}
+spec: {{selector: {{app: d}}, ports: [{{name: tcp, port: {APP_PORT}}}]}}
+"""
+FOURTH = """
+---
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: d}
+spec:
+  workloadSelector: {labels: {app: d}}
+  outboundTrafficPolicy:
+    mode: ALLOW_ANY
+    egressProxy: {host: leaving.example, subset: here, port: {number: 3128}}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: leaving}
+spec: {host: leaving.example, subsets: [{name: here}]}
+---
+apiVersion: mesh.istio.io/v1alpha1
+kind: MeshConfig
+inboundTrafficPolicy: {mode: PASSTHROUGH}
 """
 EGRESS = """
 ---
@@ -244,13 +270,19 @@ def site() -> Iterator[Site]:
         direct = stack.enter_context(Echo("direct", host=machine_address()))
         text += entry("direct.example", {"tcp": (direct.port, "TCP")})
         text += entry("*.wild.example", {"http": (app.port, "HTTP"), "tls": (elsewhere.port, "TLS")})
+        leaving = stack.enter_context(Echo("leaving", host=machine_address()))
+        text += entry("leaving.example", {"tcp": (3128, "TCP")}, leaving.port, address=machine_address())
         text += PEERS + EGRESS.format(mutual=free_port(), plain=free_port(), passing=free_port())
         runtime = stack.enter_context(namespaces(ROOTLESS))
-        workloads = [workload_of(runtime, name) for name in (*POLICIES, "gateway")]
+        workloads = [workload_of(runtime, name) for name in (*POLICIES, "d", "gateway")]
         for port in PORTS:
             runtime.serve("b", port.target)
+        runtime.serve("d", APP_PORT, POD["d"])
         authority = Authority()
-        snapshots = [started(runtime, text, workload.name, workloads, authority) for workload in workloads]
+        snapshots = [
+            started(runtime, text + FOURTH if workload.name == "d" else text, workload.name, workloads, authority)
+            for workload in workloads
+        ]
         ports = {"app": app.port, "unknown": unknown.port, "elsewhere": elsewhere.port, "direct": direct.port}
         yield Site(runtime, snapshots[0], ports, app)
 
@@ -305,6 +337,12 @@ def test_bytes_to_an_address_that_nobody_knows(site: Site, client: str, answer: 
     assert site.greeted(client, machine_address(), site.ports["unknown"]) == answer
 
 
+@pytest.mark.covers("Sidecar outboundTrafficPolicy.egressProxy")
+def test_bytes_to_an_address_that_nobody_knows_leave_by_the_sidecars_proxy(site: Site) -> None:
+    assert site.greeted("d", machine_address(), site.ports["unknown"]) == "leaving"
+    assert site.greeted("d", "198.51.100.77", 9001) == "known"
+
+
 @pytest.mark.parametrize(("client", "answer"), [("a", "elsewhere"), ("b", "closed"), ("c", "elsewhere")])
 def test_tls_to_a_name_that_nobody_knows_on_a_port_that_is_known(site: Site, client: str, answer: str) -> None:
     assert site.greeted(client, machine_address(), site.ports["elsewhere"], "elsewhere.example") == answer
@@ -322,6 +360,11 @@ def test_what_is_not_http_does_not_leave_by_a_virtual_address(site: Site, client
 def test_a_member_of_a_headless_service_is_called_by_its_own_address_over_mesh_tls(site: Site) -> None:
     assert site.asked("a", POD["b"], APP_PORT) == "<!DOCTYPE HTML>"
     assert site.get("a", POD["b"], 9998, "peers") == "200 None"
+
+
+@pytest.mark.covers("MeshConfig inboundTrafficPolicy.mode")
+def test_an_application_at_the_workloads_own_address_alone_is_reached(site: Site) -> None:
+    assert site.asked("a", site.address("fourth.default.svc.cluster.local"), APP_PORT) == "<!DOCTYPE HTML>"
 
 
 def test_both_http_and_bytes_reach_a_mesh_port_that_says_nothing(site: Site) -> None:
