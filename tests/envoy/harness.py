@@ -102,7 +102,7 @@ class Application:
     ``/status/<code>`` answers so; ``/slow/<seconds>`` takes its time; ``/flaky/<n>`` fails n times (503), then not.
     """
 
-    def __init__(self, name: str, host: str = "127.0.0.1") -> None:
+    def __init__(self, name: str, host: str = "127.0.0.1", port: int = 0) -> None:
         self.name = name
         self.seen: list[dict[str, Any]] = []
         self._failures: dict[str, int] = {}
@@ -119,7 +119,7 @@ class Application:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = http.server.ThreadingHTTPServer((host, 0), Handler)
+        self._server = http.server.ThreadingHTTPServer((host, port), Handler)
         self.port: int = self._server.server_address[1]
 
     def answer(self, request: http.server.BaseHTTPRequestHandler) -> None:

@@ -14,11 +14,11 @@ PING = 6
 
 
 @contextlib.contextmanager
-def full_socket() -> Iterator[int]:
+def full_socket(host: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
     """A port whose queue is full, so that connections to it are neither taken nor refused."""
     with contextlib.ExitStack() as stack:
         listening = stack.enter_context(socket.socket())
-        listening.bind(("127.0.0.1", 0))
+        listening.bind((host, port))
         listening.listen(0)
         address = listening.getsockname()
         for _ in range(4):

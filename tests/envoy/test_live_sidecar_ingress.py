@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import http.client
 import ssl
+import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import grpc
 import pytest
 
 from tests.envoy.from_yaml import Running, sidecar
-from tests.envoy.grpc_support import GrpcServer
-from tests.envoy.harness import Pem
+from tests.envoy.grpc_support import GrpcServer, said
+from tests.envoy.harness import Application, Pem, eventually
+from tests.envoy.mute_servers import full_socket
 from tests.envoy.test_live_inbound import PEER, Server, app_address, ask_http, connect, server
 from tests.envoy.tls_support import EdgeAuthority, context_for, secret
 
@@ -100,3 +103,76 @@ spec:
         headers = {"content-type": "application/grpc", "te": "trailers"}
         answer = proxy.get("app", 18081, "/unknown", headers, "POST", address=proxy.inbound)
         assert (answer.status, answer.headers["grpc-status"]) == (200, "12")  # of the server, which knows HTTP/2 alone
+
+
+# --- pools on the way to the application -----------------------------------------------------------------------------
+
+POOL = "Sidecar inboundConnectionPool"
+POOLS = {
+    18081: "http: {idleTimeout: 0.3s}",
+    18083: "tcp: {maxConnectionDuration: 0.3s}",
+    18084: "tcp: {idleTimeout: 0.3s}",
+    18085: "http: {useClientProtocol: true}",
+    18086: "tcp: {connectTimeout: 0.2s}",
+}
+
+
+class Inside(NamedTuple):
+    proxy: Running
+
+    def status(self, port: int) -> int:
+        return self.proxy.get("app", port, address=self.proxy.inbound).status
+
+    def stat(self, port: int, name: str) -> int:
+        return self.proxy.stat(f"cluster.inbound\\|{port}\\|\\|;?.{name}")
+
+
+@pytest.fixture(scope="module")
+def inside() -> Iterator[Inside]:
+    listeners = "".join(
+        f"""
+  - port: {{number: {port}, protocol: HTTP, name: p{port}}}
+    defaultEndpoint: "127.0.0.1:{18087 if "connectTimeout" in pool else 18082}"
+    connectionPool: {{{pool}}}"""
+        for port, pool in POOLS.items()
+    )
+    text = f"""{PEER.format(mode="DISABLE")}
+---
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {{name: own}}
+spec:
+  ingress:{listeners}
+"""
+    with (
+        sidecar(text, workload=server("HTTP")) as proxy,
+        Application("app", app_address(proxy), 18082),
+        full_socket(app_address(proxy), 18087),
+    ):
+        yield Inside(proxy)
+
+
+@pytest.mark.covers(f"{POOL}.http.idleTimeout", f"{POOL}.tcp.maxConnectionDuration", f"{POOL}.tcp.idleTimeout")
+@pytest.mark.parametrize("port", [18081, 18083, 18084])
+def test_a_connection_to_the_application_ends_after_its_time(inside: Inside, port: int) -> None:
+    assert inside.status(port) == 200
+    assert inside.stat(port, "upstream_cx_active") == 1
+    eventually(lambda: inside.stat(port, "upstream_cx_active") == 0)
+
+
+@pytest.mark.covers(f"{POOL}.http.useClientProtocol")
+def test_the_clients_protocol_is_the_applications(inside: Inside) -> None:
+    assert inside.status(18085) == 200
+    assert inside.stat(18085, "upstream_cx_http1_total") == 1
+    address = inside.proxy.inbound
+    with pytest.raises(grpc.RpcError):
+        said(address, 18085, "app", 1)
+    assert inside.stat(18085, "upstream_cx_http2_total") >= 1
+
+
+@pytest.mark.covers(f"{POOL}.tcp.connectTimeout")
+def test_an_application_that_takes_no_connection_is_given_up_in_time(inside: Inside) -> None:
+    start = time.monotonic()
+    assert inside.status(18086) == 503
+    assert time.monotonic() - start < 5
+    assert inside.stat(18086, "upstream_cx_connect_timeout") >= 1
