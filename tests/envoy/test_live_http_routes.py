@@ -38,6 +38,15 @@ BEHAVIOURS = {
         - {{match: [{{uri: {{prefix: /here}}, port: 8080, sourceLabels: {{app: client}}, gateways: [mesh]}}], {TO_V2}}}
         - {TO_V1}
         """,
+    "spelt": f"""
+        - name: first
+          match:
+          - {{name: any-case, uri: {{prefix: /Upper}}, ignoreUriCase: true, statPrefix: spelling}}
+          - {{uri: {{exact: /Exact}}, ignoreUriCase: true}}
+          - {{uri: {{prefix: /Strict}}}}
+          {TO_V2}
+        - {TO_V1}
+        """,
     "delayed": f"- {{fault: {{delay: {{percentage: {{value: 20}}, fixedDelay: 0.02s}}}}, {TO_V1}}}",
     "aborted": f"- {{fault: {{abort: {{percentage: {{value: 12.5}}, httpStatus: 418}}}}, {TO_V1}}}",
     "grpc-aborted": f"- {{fault: {{abort: {{percentage: {{value: 100}}, grpcStatus: NOT_FOUND}}}}, {TO_V1}}}",
@@ -160,6 +169,26 @@ def test_a_split_of_90_to_10(shop: Site) -> None:
     found = shop.many("split", 2000)
     assert set(found) == {"v1", "v2"}
     assert within(found["v2"], 2000, 0.1), found
+
+
+@pytest.mark.covers(f"{HTTP}.match[].ignoreUriCase")
+def test_a_path_in_any_spelling(shop: Site) -> None:
+    assert {shop.app("spelt", path) for path in ("/Upper", "/upper/x", "/UPPER", "/exact", "/EXACT")} == {"v2"}
+    assert shop.app("spelt", "/exact/x") == "v1"
+    assert [shop.app("spelt", path) for path in ("/Strict/x", "/strict/x")] == ["v2", "v1"]
+
+
+@pytest.mark.covers(f"{HTTP}.match[].statPrefix", f"{HTTP}.match[].name", f"{HTTP}.name")
+def test_routes_have_names_and_statistics(shop: Site) -> None:
+    def counted() -> int:
+        found = shop.proxy.admin("/stats?usedonly&filter=route.spelling.upstream_rq_completed")
+        return sum(int(line.rpartition(" ")[2]) for line in found.splitlines())
+
+    before = counted()
+    shop.get("spelt", "/upper")
+    assert counted() == before + 1
+    routes = shop.proxy.admin("/config_dump")
+    assert '"first.any-case"' in routes
 
 
 @pytest.mark.covers(

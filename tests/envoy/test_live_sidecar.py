@@ -225,3 +225,20 @@ def test_a_sidecar_opens_sockets_of_its_own(tmp_path: Path) -> None:
             assert connection.getresponse().status == 200
             connection.close()
             assert not can_call(proxy, "bank.example")
+
+
+@pytest.mark.covers("VirtualService exportTo", "DestinationRule exportTo")
+@pytest.mark.parametrize(("export", "reaches"), [('["*"]', True), ("[default]", True), ("[.]", False)])
+def test_routes_and_rules_hold_where_they_are_exported_to(export: str, reaches: bool) -> None:
+    route = ROUTE.format(name="far", namespace="money", host="shop.example", to="shop.example")
+    route = route.replace("spec:", f"spec:\n  exportTo: {export}")
+    rule = f"""
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: bank, namespace: money}}
+spec: {{host: bank.example, exportTo: {export}, trafficPolicy: {{tls: {{mode: SIMPLE}}}}}}
+"""
+    with Application("v1") as app, sidecar(shop_and_bank(app) + route + rule) as proxy:
+        assert ("by" in proxy.get("shop.example", 8080).seen["headers"]) == reaches
+        assert (proxy.get("bank.example", 8080).status == 503) == reaches  # TLS to a server of plain text
