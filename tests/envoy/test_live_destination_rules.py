@@ -18,7 +18,8 @@ import pytest
 
 from lateen.mesh.model import Workload
 from tests.envoy.from_yaml import Running, sidecar
-from tests.envoy.harness import Application, Authority, eventually
+from tests.envoy.harness import Application, Authority, Pem, eventually
+from tests.envoy.tls_support import EdgeAuthority
 
 HOST, PORT = "shop.example", 8080
 KEYED = 60
@@ -480,9 +481,11 @@ def secret(name: str, **entries: bytes) -> str:
 
 
 @contextlib.contextmanager
-def tls_server(authority: Authority, name: str, *, mutual: bool = False) -> Iterator[tuple[int, list[str]]]:
+def tls_server(
+    authority: Authority, name: str, *, mutual: bool = False, pem: Pem | None = None
+) -> Iterator[tuple[int, list[str]]]:
     """An HTTP server behind TLS: its port, and the server names that clients asked for."""
-    pem = authority.issue(name)
+    pem = pem or authority.issue(name)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with tempfile.NamedTemporaryFile() as certificate, tempfile.NamedTemporaryFile() as key:
         certificate.write(pem.certificate)
@@ -557,3 +560,15 @@ def test_mutual_tls_origination_by_files(tmp_path: Path) -> None:
     policy = rule(f"{{tls: {{mode: MUTUAL, {files}}}}}")
     with tls_server(authority, HOST, mutual=True) as (port, _), sidecar(tls_entry(port) + policy) as proxy:
         assert proxy.get(HOST, PORT).status == 200
+
+
+@pytest.mark.covers("DestinationRule trafficPolicy.tls.caCrl")
+def test_a_server_whose_certificate_was_taken_back_is_not_called(tmp_path: Path) -> None:
+    authority = EdgeAuthority()
+    good, gone = authority.issue(HOST), authority.issue(HOST)
+    (tmp_path / "ca").write_bytes(authority.roots)
+    (tmp_path / "crl").write_bytes(authority.revoke(gone.certificate))
+    policy = rule(f"{{tls: {{mode: SIMPLE, caCertificates: {tmp_path}/ca, caCrl: {tmp_path}/crl}}}}")
+    for pem, status in ((good, 200), (gone, 503)):
+        with tls_server(authority, HOST, pem=pem) as (port, _), sidecar(tls_entry(port) + policy) as proxy:
+            assert proxy.get(HOST, PORT).status == status

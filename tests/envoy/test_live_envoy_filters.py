@@ -12,6 +12,7 @@ from tests.envoy.filter_support import MANAGER, ROUTER, SHOP, TYPE, envoy_filter
 from tests.envoy.from_yaml import sidecar
 from tests.envoy.harness import Application, free_port
 from tests.envoy.test_live_inbound import PEER, PORT, Server, app_address, ask_http, connect, server
+from tests.envoy.tls_support import EdgeAuthority, call, context_for, secret
 
 OUT = "context: SIDECAR_OUTBOUND"
 IN = "context: SIDECAR_INBOUND"
@@ -274,3 +275,65 @@ def test_listeners_and_chains_are_changed_where_they_match() -> None:
             response.begin()
             assert (response.status, response.getheader("server")) == (200, "patched")
         assert proxy.stat("listener.patched.downstream_cx_total") == 1
+
+
+FILTER_CHAIN = "EnvoyFilter configPatches[].match.listener.filterChain"
+
+
+@pytest.mark.covers(
+    f"{FILTER_CHAIN}.name",
+    f"{FILTER_CHAIN}.sni",
+    f"{FILTER_CHAIN}.transportProtocol",
+    "EnvoyFilter configPatches[].match.routeConfiguration.vhost.route.name",
+)
+def test_one_chain_of_several_is_patched() -> None:
+    port, plain, authority = free_port(), free_port(), EdgeAuthority()
+    text, found = "", []
+    for name in ("one", "two", "three"):
+        pem = authority.issue(f"{name}.example")
+        text += secret(name, tls_crt=pem.certificate, tls_key=pem.key)
+        tls = f"{{mode: SIMPLE, credentialName: {name}}}"
+        place = f"port: {{number: {port}, name: {name}, protocol: HTTPS}}"
+        found.append(f"{{{place}, hosts: [{name}.example], tls: {tls}}}")
+    found.append(f"{{port: {{number: {plain}, name: plain, protocol: HTTP}}, hosts: ['*']}}")
+    text += f"""
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: edge}}
+spec: {{selector: {{istio: ingressgateway}}, servers: [{", ".join(found)}]}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: shop}}
+spec: {{hosts: ["*"], gateways: [edge], http: [{{name: shop, route: [{{destination: {{host: shop.example}}}}]}}]}}
+"""
+    manager = f"filter: {{name: {MANAGER}, subFilter: {{name: envoy.filters.http.router}}}}"
+    text += envoy_filter(
+        "chains",
+        *(
+            patch("HTTP_FILTER", "INSERT_BEFORE", mark(mark_), f"listener: {{filterChain: {{{match}, {manager}}}}}")
+            for mark_, match in (
+                ("sni", "sni: one.example"),
+                ("name", f"name: https.{port}.two.edge.default"),
+                ("tls", "transportProtocol: tls"),
+            )
+        ),
+        patch(
+            "HTTP_ROUTE",
+            "MERGE",
+            f"{{response_headers_to_add: {added('x-route', 'shop')}}}",
+            "routeConfiguration: {vhost: {route: {name: shop}}}",
+        ),
+    )
+    gateway = Workload("gw-0", "default", "gw", (("istio", "ingressgateway"),), "gw", "", is_gateway=True, ready=True)
+    with (
+        Application("v1") as app,
+        sidecar(SHOP.format(port=app.port) + text, workload=gateway, authority=authority) as proxy,
+    ):
+        context = context_for(authority.roots)
+        marks = [call(port, f"{name}.example", context).seen["headers"]["x-lua"] for name in ("one", "two", "three")]
+        assert marks == ["sni,tls", "name,tls", "tls"]
+        answer = proxy.get("any.example", plain, address="127.0.0.1")
+        assert "x-lua" not in answer.seen["headers"]
+        assert answer.headers["x-route"] == "shop"
