@@ -62,6 +62,7 @@ class Server:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)  # else the thread in accept() keeps the port
         self._socket.close()
 
     def _serve(self) -> None:
