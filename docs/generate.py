@@ -26,7 +26,6 @@ VALUES = """
 Refused values:
 
 - Gateway: protocol UDP; credentials that are not a Secret of the gateway's own namespace (`sds://...`, `other/name`).
-- AuthorizationPolicy: gateways do not enforce any yet; one that selects a gateway by its labels is an error.
 - AuthorizationPolicy: path templates (`{*}`), the annotation `istio.io/dry-run`.
 - Every kind: the label `istio.io/rev` with a revision other than `default`.
 - ServiceEntry: resolution DYNAMIC_DNS.

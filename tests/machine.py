@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import socket
 import time
 from pathlib import Path
@@ -10,14 +11,16 @@ from typing import Any
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that the kernel gives out now."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
+    """A port that nobody has now, below those that the kernel gives to clients, which would take it meanwhile."""
+    low = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(10_000, max(low, 20_000))
+        with socket.socket() as found, contextlib.suppress(OSError):
+            found.bind(("", port))
+            return port
 
 
-def eventually(check: Any, limit: float = 5.0) -> Any:
+def eventually(check: Any, limit: float = 30.0) -> Any:
     """The first true value of ``check()``; fails after ``limit`` seconds."""
     end = time.monotonic() + limit
     while time.monotonic() < end:

@@ -28,6 +28,8 @@ STATE_FILTER = "envoy.filters.network.set_filter_state"
 ALPN_STATE = "envoy.network.application_protocols"
 TLS_HANDSHAKE_LIMIT = 15.0
 NOWHERE = "BlackHoleCluster"
+EARLY_BYTES = 65536
+"""How much of what a client sends is kept until the server is called, which waits for the verdict on it."""
 
 
 class ChainContext(msgspec.Struct, frozen=True):
@@ -100,6 +102,9 @@ def _tcp_proxy(chain: TcpChain, facts: ChainFacts) -> Any:
         message.tunneling_config.use_post = chain.tunnel.method == "POST"
     if chain.idle_timeout is not None:
         message.idle_timeout.CopyFrom(wire.duration(chain.idle_timeout))
+    if not (chain.access.is_open or chain.server_first):
+        message.upstream_connect_mode = tcp_proxy_pb2.UpstreamConnectMode.ON_DOWNSTREAM_DATA
+        message.max_early_data_bytes.value = EARLY_BYTES
     if chain.telemetry is not None:
         message.access_log_options.flush_access_log_on_connected = True
     return listener_components_pb2.Filter(name=TCP_PROXY, typed_config=wire.pack(message))

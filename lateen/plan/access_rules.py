@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 
-from lateen.findings import Finding, error
 from lateen.mesh.model import Labels, MeshSnapshot
 from lateen.mesh.security_policy import authorization_policies
 from lateen.plan.access import (
@@ -48,20 +47,6 @@ def access_policy(snapshot: MeshSnapshot, namespace: str, labels: Labels) -> Acc
         else:
             allow = [*(allow or []), *rules]
     return AccessPolicy(tuple(deny), tuple(allow) if allow is not None else None)
-
-
-def not_enforced(snapshot: MeshSnapshot, namespace: str, labels: Labels) -> tuple[Finding, ...]:
-    """An error for each policy that selects a gateway by its labels: gateways do not enforce policies yet."""
-    return tuple(
-        error(
-            "not-enforced",
-            "gateways do not enforce AuthorizationPolicies yet, so this one guards nothing at the gateway it selects",
-            resource.origin_at("spec.selector"),
-            "select the workloads behind the gateway",
-        )
-        for resource in authorization_policies(snapshot, namespace, labels)
-        if resource.spec.selector is not None and resource.spec.selector.match_labels
-    )
 
 
 def _rule(resource: Resource, index: int, rule: Rule) -> AccessRule:

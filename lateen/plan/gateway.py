@@ -1,8 +1,9 @@
 """Everything that a gateway's listeners need.
 
 Comes in: the snapshot and the gateway. Goes out: listeners, route tables, names of secrets, findings. Which servers
-there are and who shares a socket is decided in ``mesh/gateways``; here each becomes chains. A server whose certificate
-is missing or wrong closes its connections and leaves those of the others alone.
+there are and who shares a socket is decided in ``mesh/gateways``; here each becomes chains, all of them guarded by the
+AuthorizationPolicies that select the gateway. A server whose certificate is missing or wrong closes its connections and
+leaves those of the others alone.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from lateen.mesh.credentials import CredentialError
 from lateen.mesh.gateways import GatewayWorkload, PlacedServer, Socket, gateway_sockets
 from lateen.mesh.model import MeshSnapshot
 from lateen.plan import names
+from lateen.plan.access import AccessPolicy
 from lateen.plan.client_view import ClientView
 from lateen.plan.clusters import Cluster, EndpointSet
 from lateen.plan.gateway_http import edge_http, route_table, table_name
@@ -27,6 +29,7 @@ from lateen.plan.sni_passthrough import passing_chain, passing_clusters, passing
 from lateen.plan.tls import SecretRef, ServerTls
 from lateen.resources.gateway import ServerTlsSettings
 from lateen.values.names import BUILT_IN
+from lateen.values.protocol import speaks_first
 
 _CLOSING = TcpChain(names.BLACK_HOLE, (TcpTarget(names.BLACK_HOLE),))
 
@@ -43,15 +46,21 @@ class GatewayParts(msgspec.Struct):
 
 
 def plan_gateway(
-    snapshot: MeshSnapshot, proxy: Proxy, view: ClientView, bind_address: str, telemetry: Telemetry
+    snapshot: MeshSnapshot,
+    proxy: Proxy,
+    view: ClientView,
+    bind_address: str,
+    access: AccessPolicy,
+    telemetry: Telemetry,
 ) -> GatewayParts:
-    """Plan every socket of a gateway that sees ``view``. ``bind_address`` is where servers without ``bind`` listen.
+    """Plan every socket of a gateway that sees ``view``. ``bind_address`` is where servers without ``bind`` listen;
+    ``access`` holds for whatever arrives.
 
     With namespaces these listen at the gateway's address within the mesh too, as egress gateways are called from there.
     """
     workload = GatewayWorkload(proxy.id, proxy.namespace, proxy.labels, proxy.address, bind_address)
     sockets, findings = gateway_sockets(snapshot, workload)
-    planning = _Planning(snapshot, proxy, view, bind_address, telemetry)
+    planning = _Planning(snapshot, proxy, view, bind_address, access, telemetry)
     planning.parts.findings.extend(findings)
     for socket in sockets:
         planning.add(socket)
@@ -76,11 +85,18 @@ def _from_inside(proxy: Proxy) -> Listener:
 
 class _Planning:
     def __init__(
-        self, snapshot: MeshSnapshot, proxy: Proxy, view: ClientView, bind_address: str, telemetry: Telemetry
+        self,
+        snapshot: MeshSnapshot,
+        proxy: Proxy,
+        view: ClientView,
+        bind_address: str,
+        access: AccessPolicy,
+        telemetry: Telemetry,
     ) -> None:
         self.parts = GatewayParts()
         self._view = view
         self._bind_address = bind_address
+        self._access = access
         self._snapshot = snapshot
         self._proxy = proxy
         self._telemetry = telemetry
@@ -96,7 +112,7 @@ class _Planning:
             name=socket.bind if in_file else f"{socket.bind}_{socket.port}",
             bind=Bind(socket.bind, socket.port),
             direction="outbound",
-            chains=tuple(chains),
+            chains=tuple(self._guarded(chain, first) for chain in chains),
             origin=first.resource.origin,
             inspect_tls=first.kind == "tls",
             at_edge=True,
@@ -106,6 +122,12 @@ class _Planning:
         if inside and socket.bind == self._bind_address:
             name, bind = f"{self._proxy.address}_{socket.port}", Bind(self._proxy.address, socket.port, inside)
             self.parts.listeners.append(replace(listener, name=name, bind=bind, bind_to_port=False))
+
+    def _guarded(self, chain: Chain, placed: PlacedServer) -> Chain:
+        action = replace(chain.action, access=self._access)
+        if isinstance(action, TcpChain):
+            action = replace(action, server_first=speaks_first(placed.protocol, placed.port))
+        return replace(chain, action=action)
 
     def _http(self, socket: Socket) -> list[Chain]:
         first = socket.servers[0]

@@ -28,7 +28,7 @@ from lateen.plan.routes import Forward, RetryPolicy, Route, RouteTable, VirtualH
 from lateen.plan.tls import MESH_ROOTS, WORKLOAD_CERTIFICATE, SecretRef, ServerTls
 from lateen.resources.gateway import usable_ciphers
 from lateen.values.names import BUILT_IN
-from lateen.values.protocol import Protocol
+from lateen.values.protocol import Protocol, speaks_first
 
 SPOKEN_ALPN = ("h2", "http/1.1")  # chosen by the server: by any other name Envoy takes HTTP/2 for HTTP/1.1
 LOOPBACK_APP = "255.1"
@@ -195,7 +195,14 @@ class _Inbound:
         pool = connection_pool(port.pool)
         target = (TcpTarget(cluster),)
         prefix = f"inbound_{port.number}"
-        return TcpChain(prefix, target, self._access, self._telemetry, idle_timeout=pool.tcp_idle_timeout)
+        return TcpChain(
+            prefix,
+            target,
+            self._access,
+            self._telemetry,
+            idle_timeout=pool.tcp_idle_timeout,
+            server_first=speaks_first(port.protocol, port.service_port),
+        )
 
     def _mesh_tls(self) -> ServerTls:
         said = self._snapshot.mesh_config.mesh_mtls

@@ -112,7 +112,8 @@ class TcpChain(msgspec.Struct, frozen=True, cache_hash=True, tag=True):
     """Pass bytes on to one of the weighted clusters.
 
     ``upstream_alpn`` takes the place of what a cluster would offer in its TLS handshake; ``hash_source_ip`` balances
-    by the client's address; ``tunnel`` is for all targets.
+    by the client's address; ``tunnel`` is for all targets. Where ``access`` guards, the server is not called before the
+    client's first bytes, with which rules are looked at, unless it is ``server_first``.
     """
 
     stat_prefix: str
@@ -123,6 +124,7 @@ class TcpChain(msgspec.Struct, frozen=True, cache_hash=True, tag=True):
     upstream_alpn: tuple[str, ...] = ()
     hash_source_ip: bool = False
     tunnel: Tunnel | None = None
+    server_first: bool = False
 
 
 class ChainMatch(msgspec.Struct, frozen=True):

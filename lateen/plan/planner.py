@@ -16,7 +16,7 @@ from lateen.mesh.routing import MESH_GATEWAY, client_label_names
 from lateen.mesh.services import ServicesOfWorkloads
 from lateen.mesh.sidecar_scope import SidecarScope, sidecar_scope
 from lateen.mesh.traffic_policy import destination_policy, failover_label_names, rule_label_names
-from lateen.plan.access_rules import access_policy, not_enforced
+from lateen.plan.access_rules import access_policy
 from lateen.plan.client_view import ClientView, client_view
 from lateen.plan.clusters import EndpointSet
 from lateen.plan.destinations import plan_destinations, workload_tags
@@ -159,7 +159,8 @@ class Planner:
     def _gateway(self, proxy: Proxy, address: str, access_log: str) -> Planned:
         view = self._view(proxy)
         telemetry = Telemetry("source", _own_tags(proxy), access_log)
-        parts = plan_gateway(self.snapshot, proxy, view, address, telemetry)
+        access = access_policy(self.snapshot, proxy.namespace, proxy.labels)
+        parts = plan_gateway(self.snapshot, proxy, view, address, access, telemetry)
         tokens = token_providers(self.snapshot, proxy.namespace, proxy.labels)
         plan = ProxyPlan(
             proxy=proxy,
@@ -171,8 +172,7 @@ class Planner:
             shared=view.destinations,
             patches=self._patches_of(proxy),
         )
-        unguarded = not_enforced(self.snapshot, proxy.namespace, proxy.labels)
-        return Planned(self._with_defaults(plan), (*parts.findings, *unguarded))
+        return Planned(self._with_defaults(plan), tuple(parts.findings))
 
     def _tables(self, tables: tuple[RouteTable, ...]) -> tuple[RouteTable, ...]:
         return tables if self._defaults is None else self._defaults.tables(tables)

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import itertools
-import os
+import random
+import socket
 import tempfile
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+
+import msgspec
 
 from lateen.control.coordinator import Coordinator
 from lateen.control.store import ResourceStore
@@ -31,13 +33,22 @@ from lateen.settings import Settings
 from lateen.sources.files import read_file
 from tests.envoy.harness import Answer, Authority, Envoy, run_file, write_file
 
-_turns = itertools.cycle(range(12))
+LOCK_PORT = 20009
+CLIENT = Workload("client-0", "default", "client", (("app", "client"),), "client", "", ready=True)
 
 
-def _own_prefix() -> int:
-    """A second octet that proxies of other test workers do not use."""
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    return 200 + next(_turns) * 4 + worker % 4
+@contextlib.contextmanager
+def own_prefix() -> Iterator[int]:
+    """A second octet that no other test on this machine uses; a socket on its last address keeps it."""
+    for prefix in random.sample(range(128, 255), 127):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as lock:
+            try:
+                lock.bind((f"127.{prefix}.255.254", LOCK_PORT))
+            except OSError:
+                continue
+            yield prefix
+            return
+    raise AssertionError("all prefixes are taken")
 
 
 class Running(Envoy):
@@ -91,11 +102,8 @@ def sidecar(
 
     ``others`` are further workloads of the mesh. Errors fail the test unless they are expected.
     """
-    prefix = _own_prefix()
-    own = workload or Workload("client-0", "default", "client", (("app", "client"),), "client", "", ready=True)
-    fields = {name: getattr(own, name) for name in own.__struct_fields__}
-    own = Workload(**{**fields, "network": "loopback", "prefix": prefix})
-    with tempfile.TemporaryDirectory(prefix="lt-") as name:
+    with own_prefix() as prefix, tempfile.TemporaryDirectory(prefix="lt-") as name:
+        own = _placed(workload or CLIENT, prefix)
         folder = Path(name)
         (folder / "mesh.yaml").write_text(textwrap.dedent(text))
         store = ResourceStore("default")
@@ -114,3 +122,7 @@ def sidecar(
             running = Running(folder, envoy.process)
             running.plan, running.snapshot, running.findings, running.prefix = plan, snapshot, findings, prefix
             yield running
+
+
+def _placed(workload: Workload, prefix: int) -> Workload:
+    return msgspec.structs.replace(workload, network="loopback", prefix=prefix)

@@ -88,8 +88,8 @@ class Site:
 
 
 def within(found: int, count: int, share: float) -> bool:
-    """Whether a count lies within three standard deviations of a share."""
-    return abs(found - count * share) <= 3 * math.sqrt(count * share * (1 - share))
+    """Whether a count lies within five standard deviations of a share: one in a million does not."""
+    return abs(found - count * share) <= 5 * math.sqrt(count * share * (1 - share))
 
 
 def entry(hosts: str, endpoints: str) -> str:

@@ -6,7 +6,6 @@ import http.client
 import http.server
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -207,9 +206,7 @@ def test_a_failing_member_is_out_and_comes_back(pools: Pools, host: str, harmles
     assert pools.ejected(host) == 0
     assert [pools.status(host, f"/status/{harmful}") for _ in range(2)] == [harmful] * 2
     eventually(lambda: pools.status(host) == 503)  # nobody is left, and no panic
-    start = time.monotonic()
-    eventually(lambda: pools.status(host) == 200)
-    assert time.monotonic() - start < 5
+    eventually(lambda: pools.status(host) == 200, limit=15)  # half of the default
 
 
 @pytest.mark.covers(f"{OUTLIER}.splitExternalLocalOriginErrors", f"{OUTLIER}.consecutiveLocalOriginFailures")

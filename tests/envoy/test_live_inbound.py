@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import socket
 import ssl
@@ -147,6 +148,28 @@ def test_a_server_that_speaks_first_is_not_kept_waiting_without_tls() -> None:
     with sidecar(PEER.format(mode="DISABLE"), workload=server("TCP")) as proxy:  # noqa: SIM117
         with Server(app_address(proxy), greeting=b"220 hello\r\n"), connect(proxy) as connection:
             assert connection.recv(100) == b"220 hello\r\n"
+
+
+@pytest.mark.parametrize(("blocks", "answer"), [("127.0.0.0/8", b"220 hello\r\ntcp:hi"), ("10.0.0.0/8", b"")])
+def test_a_server_says_nothing_to_who_may_not_call_it(blocks: str, answer: bytes) -> None:
+    text = (
+        PEER.format(mode="DISABLE")
+        + f"""
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {{name: only}}
+spec: {{rules: [{{from: [{{source: {{ipBlocks: [{blocks}]}}}}]}}]}}
+"""
+    )
+    with (
+        sidecar(text, workload=server("TCP")) as proxy,
+        Server(app_address(proxy), greeting=b"220 hello\r\n"),
+        connect(proxy) as connection,
+    ):
+        connection.sendall(b"hi")
+        with contextlib.suppress(ConnectionError):
+            assert b"".join(iter(lambda: connection.recv(100), b"")) == answer
 
 
 @pytest.mark.covers(

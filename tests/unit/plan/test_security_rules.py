@@ -2,9 +2,8 @@
 
 import pytest
 
-from lateen.plan.planner import Planner, proxy_of
 from lateen.plan.tls import ServerTls
-from tests.unit.plan.building import plan, service, snapshot, workload
+from tests.unit.plan.building import plan, service, workload
 
 
 def peer(name, namespace, mode, selector="", ports=""):
@@ -99,14 +98,3 @@ def test_deny_rules_stand_beside_allow_rules():
     )
     assert [rule.name for rule in found.deny] == ["ns[default]-policy[a]-rule[0]"]
     assert [rule.name for rule in found.allow] == ["ns[default]-policy[b]-rule[0]"]
-
-
-@pytest.mark.parametrize(("selector", "codes"), [("{app: gw}", ["not-enforced"]), ("{app: other}", []), ("{}", [])])
-def test_a_policy_that_selects_a_gateway_is_told_to_guard_nothing(selector: str, codes: list[str]) -> None:
-    policy = (
-        "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: a}\n"
-        f"spec: {{selector: {{matchLabels: {selector}}}, action: DENY, rules: [{{}}]}}\n"
-    )
-    gateway = workload("gw", is_gateway=True)
-    found = Planner(snapshot(policy, gateway)).plan(proxy_of(gateway)).findings
-    assert [finding.code for finding in found if finding.origin.kind == "AuthorizationPolicy"] == codes

