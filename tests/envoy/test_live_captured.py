@@ -37,7 +37,7 @@ pytestmark = [
 ]
 ROOTLESS = os.geteuid() != 0
 POLICIES = {"a": "ALLOW_ANY", "b": "REGISTRY_ONLY", "c": "ALLOW_ANY_DYNAMIC_DNS"}
-DETECTION = 0.5
+DETECTION = 3.0
 ANYWHERE = "203.0.113.5"
 HTTP = """
 import http.client, sys

@@ -18,7 +18,7 @@ from tests.envoy.harness import Application, Authority
 from tests.envoy.tls_support import Echo, connected, context_for, greeted, greeting
 
 AUTHORITY = Authority()
-DETECTION = 0.4
+DETECTION = 2.0
 
 
 def entry(
