@@ -30,7 +30,6 @@ Refused values:
 - Every kind: the label `istio.io/rev` with a revision other than `default`.
 - ServiceEntry: resolution DYNAMIC_DNS.
 - AuthorizationPolicy: actions CUSTOM and AUDIT.
-- Service: type ExternalName.
 - Ingress: backends that are not Services, TLS without a Secret.
 - VirtualService: redirects with a status other than 301, 302, 303, 307 and 308, which Envoy does not have;
   `fault.abort.http2Error` and `fault.delay.exponentialDelay`, as Envoy's faults are statuses and fixed

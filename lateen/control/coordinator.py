@@ -155,7 +155,12 @@ class Coordinator:
     def _update_endpoints(self, planner: Planner, running: Mapping[str, Workload]) -> None:
         before = planner.snapshot
         snapshot = with_workloads(before, running)
-        changed = frozenset(host for host in snapshot.services if snapshot.members[host] != before.members[host])
+        changed = frozenset(
+            host
+            for host in snapshot.services
+            if snapshot.members[host] != before.members[host]
+            or snapshot.contested.get(host) != before.contested.get(host)
+        )
         planner.move_to(snapshot)
         made: dict[int, dict[str, EnvoyResource]] = {}
         for workload in snapshot.workloads.values():

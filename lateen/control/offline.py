@@ -27,8 +27,8 @@ from lateen.identity.certificate import (
     new_key,
     read_request,
 )
+from lateen.mesh.members import all_members, member_port
 from lateen.mesh.model import Labels, Workload, WorkloadPort
-from lateen.mesh.services import member_port
 from lateen.plan.model import ProxyPlan
 from lateen.plan.planner import Planner, proxy_of
 from lateen.settings import Settings
@@ -122,10 +122,10 @@ def own_ports(coordinator: Coordinator, workload: Workload) -> tuple[WorkloadPor
     if snapshot is None or workload.is_gateway:
         return ()
     ports = []
-    for host, members in snapshot.members.items():
+    for service, members in all_members(snapshot):
         own = [member for member in members if member.instance == PROXY_ID or member.address == workload.address]
         for member in own[:1]:
-            for port in snapshot.services[host].ports:
+            for port in service.ports:
                 target = member_port(port, member)
                 if target is not None:
                     ports.append(WorkloadPort(port.name, port.number, target, port.protocol))

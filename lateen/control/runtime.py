@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
-import json
 import logging
 import signal
 import ssl
@@ -37,7 +36,7 @@ from lateen.identity.keystore import KeystoreError
 from lateen.local.project_names import is_project as is_project_file
 from lateen.mesh.model import Workload
 from lateen.mesh.proxy_config import ConcurrencyRule, concurrency_rules
-from lateen.plan.client_view import name_table
+from lateen.plan.name_table import NameTable, name_table
 from lateen.settings import Settings
 from lateen.sources.files import FileEvent, FileSource
 from lateen.sources.registry import apply_registry
@@ -105,7 +104,7 @@ class ControlPlane:
         self._one_at_a_time = asyncio.Lock()
         self._rebuilding: set[asyncio.Task[None]] = set()
         self._is_queued = False
-        self._names: dict[str, tuple[str, ...]] | None = None
+        self._names: NameTable | None = None
         self._concurrency: tuple[ConcurrencyRule, ...] | None = None
 
     @property
@@ -246,10 +245,10 @@ class ControlPlane:
         self._rollout.start(time.monotonic())
         self._progress.set()
         snapshot = self.coordinator.snapshot
-        names = name_table(snapshot) if snapshot is not None else {}
+        names = name_table(snapshot) if snapshot is not None else NameTable()
         if names != self._names:
             self._names = names
-            write_whole(self.run / "names.json", json.dumps({"names": names}).encode())
+            write_whole(self.run / "names.json", msgspec.json.encode(names))
         rules = concurrency_rules(snapshot) if snapshot is not None else ()
         if rules != self._concurrency:
             self._concurrency = rules

@@ -6,15 +6,16 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from lateen.mesh.cluster_members import ClusterMembers
 from lateen.mesh.delegates import with_delegates
 from lateen.mesh.ingress import ingress_routes
+from lateen.mesh.members import MembersOfServices
 from lateen.mesh.mesh_config import with_mesh_config
-from lateen.mesh.model import MeshSnapshot, Workload
-from lateen.mesh.services import define_services, members_of_services
+from lateen.mesh.model import Contender, Member, MeshSnapshot, Workload
+from lateen.mesh.services import define_services
 from lateen.mesh.unused_routes import unused_routes
 from lateen.resources.mesh_config import MeshConfigSpec
 from lateen.resources.resource import Resource
-from lateen.resources.service_entry import ServiceEntrySpec
 from lateen.settings import Settings
 
 
@@ -26,11 +27,13 @@ def build_snapshot(settings: Settings, resources: Iterable[Resource], workloads:
     mesh_config = next(iter(by_kind.get("MeshConfig", ())), None)
     settings, refused = with_mesh_config(settings, mesh_config)
     running = {workload.id: workload for workload in sorted(workloads, key=lambda workload: workload.id)}
-    entries = by_kind.get("ServiceEntry", [])
-    services, findings = define_services(by_kind.get("Service", []), entries, settings)
-    defining = {host.lower(): entry for entry in reversed(entries) for host in _hosts(entry)}
-    defining = {host: entry for host, entry in defining.items() if services[host].origin == entry.origin}
-    members = members_of_services(services, defining, by_kind.get("WorkloadEntry", []), running.values())
+    defined = define_services(by_kind.get("Service", []), by_kind.get("ServiceEntry", []), settings)
+    finding = MembersOfServices(by_kind, running.values(), ClusterMembers(by_kind))
+    contenders = {
+        host: tuple(Contender(definition.service, finding.of(definition)) for definition in found)
+        for host, found in defined.by_host.items()
+    }
+    services = {host: found[0].service for host, found in contenders.items()}
     ingress = ingress_routes(
         by_kind.get("Ingress", []), by_kind.get("IngressClass", ()), by_kind.get("Service", ()), settings
     )
@@ -39,7 +42,7 @@ def build_snapshot(settings: Settings, resources: Iterable[Resource], workloads:
     return MeshSnapshot(
         settings=settings,
         services=services,
-        members=members,
+        members={host: found[0].members for host, found in contenders.items()},
         workloads=running,
         virtual_services=virtual_services,
         destination_rules=_by_namespace(by_kind.get("DestinationRule", ())),
@@ -49,7 +52,7 @@ def build_snapshot(settings: Settings, resources: Iterable[Resource], workloads:
         secrets={secret.key: secret for secret in by_kind.get("Secret", ())},
         findings=(
             *refused,
-            *findings,
+            *defined.findings,
             *ingress.findings,
             *unusable,
             *unused_routes(virtual_services, services, settings.domain),
@@ -59,6 +62,8 @@ def build_snapshot(settings: Settings, resources: Iterable[Resource], workloads:
         request_authentications=tuple(by_kind.get("RequestAuthentication", ())),
         envoy_filters=_by_namespace(by_kind.get("EnvoyFilter", ())),
         proxy_configs=tuple(by_kind.get("ProxyConfig", ())),
+        aliases=defined.aliases,
+        contested={host: found for host, found in contenders.items() if len(found) > 1},
     )
 
 
@@ -74,24 +79,24 @@ def _precedence(resource: Resource) -> tuple[bool, str, str, str]:
     return (not resource.creation, resource.creation, resource.key.name, resource.key.namespace)
 
 
-def _hosts(entry: Resource) -> tuple[str, ...]:
-    spec: ServiceEntrySpec = entry.spec
-    return tuple(spec.hosts)
-
-
 def with_workloads(snapshot: MeshSnapshot, workloads: Mapping[str, Workload]) -> MeshSnapshot:
     """The same mesh with other members: for workloads that differ in readiness alone."""
     running = dict(sorted(workloads.items()))
     changed = {name for name, workload in running.items() if workload != snapshot.workloads.get(name)}
-    members = {
-        host: tuple(
+
+    def ready(found: tuple[Member, ...]) -> tuple[Member, ...]:
+        if not any(member.instance in changed for member in found):
+            return found
+        return tuple(
             msgspec.structs.replace(member, healthy=running[member.instance].ready)
             if member.instance in changed
             else member
             for member in found
         )
-        if any(member.instance in changed for member in found)
-        else found
-        for host, found in snapshot.members.items()
+
+    members = {host: ready(found) for host, found in snapshot.members.items()}
+    contested = {
+        host: tuple(msgspec.structs.replace(one, members=ready(one.members)) for one in found)
+        for host, found in snapshot.contested.items()
     }
-    return msgspec.structs.replace(snapshot, workloads=running, members=members)
+    return msgspec.structs.replace(snapshot, workloads=running, members=members, contested=contested)

@@ -21,8 +21,8 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from lateen.findings import Finding, error
+from lateen.mesh.members import all_members, member_port
 from lateen.mesh.model import Labels, MeshSnapshot, Service
-from lateen.mesh.services import member_port
 from lateen.mesh.visibility import selects
 from lateen.resources.gateway import GatewaySpec, Server
 from lateen.resources.resource import Resource
@@ -153,11 +153,10 @@ def _servers(snapshot: MeshSnapshot, workload: GatewayWorkload) -> Iterator[Plac
 def _own_services(snapshot: MeshSnapshot, workload: GatewayWorkload) -> list[tuple[Service, dict[int, int]]]:
     """The Services that this workload is a member of, each with its ports and where they are served."""
     found = []
-    for host, members in snapshot.members.items():
+    for service, members in all_members(snapshot):
         for member in members:
             if member.instance != workload.instance and not (workload.address and member.address == workload.address):
                 continue
-            service = snapshot.services[host]
             ports = {port.number: target for port in service.ports if (target := member_port(port, member))}
             found.append((service, ports))
             break

@@ -44,7 +44,8 @@ class Member(msgspec.Struct, frozen=True):
 
     ``ports`` maps port names to numbers that replace the service's target; ``named_ports`` is what a target that is
     a name means there. ``mesh_tls``: a sidecar answers there. ``workload`` names what runs there, for telemetry;
-    ``instance`` is the id of a replica that runs here.
+    ``instance`` is the id of a replica that runs here. ``hostname``: its own name below that of a headless service.
+    ``ports_are_all``: it serves no other port than ``ports``.
     """
 
     address: str
@@ -59,15 +60,26 @@ class Member(msgspec.Struct, frozen=True):
     healthy: bool = True
     workload: str = ""
     instance: str = ""
+    hostname: str = ""
+    ports_are_all: bool = False
 
     def label(self, name: str) -> str:
         return dict(self.labels).get(name, "")
+
+
+class Alias(msgspec.Struct, frozen=True):
+    """Another name of a service: a Service of type ExternalName."""
+
+    hostname: str
+    namespace: str
+    export_to: tuple[str, ...]
 
 
 class Service(msgspec.Struct, frozen=True):
     """A name that workloads call. ``address`` is its stable virtual address; ``addresses`` those that the user gave.
 
     ``headless``: its name stands for the addresses of its members, of which the client chooses one.
+    ``publishes_all``: members count that are not ready. ``aliases`` are further names of it.
     ``translates_gateway_ports``: servers of a gateway behind it listen at its target ports.
     """
 
@@ -86,6 +98,8 @@ class Service(msgspec.Struct, frozen=True):
     sans: tuple[str, ...] = ()
     translates_gateway_ports: bool = True
     headless: bool = False
+    publishes_all: bool = False
+    aliases: tuple[Alias, ...] = ()
 
     def port(self, number: int) -> ServicePort | None:
         return next((port for port in self.ports if port.number == number), None)
@@ -119,9 +133,19 @@ class Workload(msgspec.Struct, frozen=True):
     bind: str = ""
 
 
+class Contender(msgspec.Struct, frozen=True):
+    """One of several definitions of a host, in different namespaces, with its members."""
+
+    service: Service
+    members: tuple[Member, ...] = ()
+
+
 class MeshSnapshot(msgspec.Struct, frozen=True):
     """The whole mesh.
 
+    ``contested`` holds all definitions of each host that has several; ``services`` and ``members`` have the first of
+    them, but as one client sees the mesh (``mesh/seen.py``) the one that it takes.
+    ``aliases`` holds the host that each name of a Service of type ExternalName stands for.
     ``services`` by hostname, ``members`` (endpoints) by hostname, ``workloads`` by id, ``envoy_filters`` and
     ``destination_rules`` by namespace. Resource tuples stand in order of precedence: oldest first, then by name, then
     by namespace. ``settings`` has the MeshConfig's values in it; ``mesh_config`` holds its blocks.
@@ -143,3 +167,9 @@ class MeshSnapshot(msgspec.Struct, frozen=True):
     request_authentications: tuple[Resource, ...] = ()
     envoy_filters: Mapping[str, tuple[Resource, ...]] = {}
     proxy_configs: tuple[Resource, ...] = ()
+    aliases: Mapping[str, str] = {}
+    contested: Mapping[str, tuple[Contender, ...]] = {}
+
+    def concrete(self, host: str) -> str:
+        """The host that a name stands for, which mostly is itself."""
+        return self.aliases.get(host, host)

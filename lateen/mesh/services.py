@@ -1,57 +1,170 @@
-"""Services and their members: from Kubernetes Services, ServiceEntries, WorkloadEntries and what runs here.
+"""Services: from Kubernetes Services and ServiceEntries.
 
-Rules: a Service's members are the workloads and WorkloadEntries of its namespace that its selector selects; a
-ServiceEntry's are its inline endpoints, or what its workloadSelector selects in its namespace. Of several definitions
-of one host name the oldest stands; the others are findings. Gateways are members of nothing but what selects them.
+Rules for a host name that several resources define:
+
+- ServiceEntries of one namespace that agree on location, resolution and exportTo are one service, with the ports,
+  addresses, endpoints and subjectAltNames of all of them; of two ports with one number the older one's name and
+  protocol hold. Of others in one namespace the first stands (Services before ServiceEntries, then the oldest); the
+  rest are findings.
+- Definitions in several namespaces stand beside each other: a client takes that of its own namespace, else a Service,
+  else that of the first namespace by alphabet, among those that it sees (``mesh/seen.py``).
+- A Service of type ExternalName is another name of the host that it names, and no service of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import msgspec
 from msgspec.structs import replace
 
-from lateen.findings import Finding, warning
-from lateen.mesh.addresses import allocate, in_loopback_view
-from lateen.mesh.locality import locality_of
-from lateen.mesh.model import Labels, Member, MeshSnapshot, Resolution, Service, ServicePort, Workload
-from lateen.mesh.visibility import selects
+from lateen.findings import Finding, Severity, warning
+from lateen.mesh.addresses import allocate
+from lateen.mesh.model import Alias, Resolution, Service, ServicePort
 from lateen.resources.kubernetes import KubernetesServiceSpec
 from lateen.resources.resource import Resource
 from lateen.resources.service_entry import ServiceEntrySpec
-from lateen.resources.workload_entry import WorkloadEntrySpec
 from lateen.settings import Settings
 from lateen.values.protocol import parse_protocol, protocol_of_port, undeclared
 
-MESH_TLS_LABEL = "security.istio.io/tlsMode"
 NO_PORT_TRANSLATION_LABEL = "experimental.istio.io/disable-gateway-port-translation"
-LOOPBACK_INBOUND = "255.2"
-ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - compared, not bound
+MAX_ALIASES = 8
 
 
-def define_services(
-    kubernetes: Sequence[Resource], entries: Sequence[Resource], settings: Settings
-) -> tuple[dict[str, Service], list[Finding]]:
-    """Every service by host name, with its virtual address, and a finding for each host that is defined twice."""
-    services: dict[str, Service] = {}
-    findings: list[Finding] = []
-    candidates = [_kubernetes_service(resource, settings) for resource in kubernetes]
+class Definition(msgspec.Struct, frozen=True):
+    """A service, and the ServiceEntries that define it (none for a Kubernetes Service)."""
+
+    service: Service
+    entries: tuple[Resource, ...] = ()
+
+
+class Definitions(msgspec.Struct, frozen=True):
+    """Every service by host name, one for each namespace that defines it, in order of precedence.
+
+    ``aliases`` holds the host that each further name stands for.
+    """
+
+    by_host: Mapping[str, tuple[Definition, ...]]
+    aliases: Mapping[str, str]
+    findings: tuple[Finding, ...] = ()
+
+
+def define_services(kubernetes: Sequence[Resource], entries: Sequence[Resource], settings: Settings) -> Definitions:
+    """Every service with its virtual address. The resources come in order of precedence."""
+    concrete = [resource for resource in kubernetes if not resource.spec.is_alias]
+    candidates = [Definition(_kubernetes_service(resource, settings)) for resource in concrete]
     for resource in entries:
-        candidates.extend(_entry_services(resource, settings))
-    for service in candidates:
-        first = services.setdefault(service.hostname, service)
-        if first is not service:
-            findings.append(
-                warning(
-                    "duplicate-host",
-                    f"{service.hostname} is already defined by {first.origin}; this definition is not used",
-                    service.origin,
-                    "give it another host name, or remove one of the two",
-                )
+        candidates.extend(Definition(service, (resource,)) for service in _entry_services(resource, settings))
+    by_host: dict[str, dict[str, Definition]] = {}
+    findings: list[Finding] = []
+    for definition in candidates:
+        present = by_host.setdefault(definition.service.hostname, {})
+        first = present.setdefault(definition.service.namespace, definition)
+        if first is definition:
+            continue
+        joined = _joined(first, definition)
+        if joined is not None:
+            present[definition.service.namespace] = joined
+        else:
+            findings.append(_not_used(first.service, definition.service))
+    findings.extend(note for found in by_host.values() for note in _told_apart(tuple(found.values())))
+    with_address = (host for host, found in by_host.items() if any(_has_address(one.service) for one in found.values()))
+    addresses = allocate(with_address, settings.service_network)
+    aliases, further = _aliases([one for one in kubernetes if one.spec.is_alias], by_host, settings)
+    placed = {
+        host: tuple(
+            replace(
+                definition,
+                service=replace(
+                    definition.service,
+                    address=addresses.get(host, "") if _has_address(definition.service) else "",
+                    aliases=tuple(further.get(host, ())),
+                ),
             )
-    addresses = allocate((host for host, found in services.items() if _has_address(found)), settings.service_network)
-    placed = {host: replace(service, address=addresses.get(host, "")) for host, service in services.items()}
-    return placed, findings
+            for definition in found.values()
+        )
+        for host, found in by_host.items()
+    }
+    return Definitions(placed, aliases, tuple(findings))
+
+
+# --- one host, several definitions -----------------------------------------------------------------------------------
+
+
+def _joined(first: Definition, second: Definition) -> Definition | None:
+    """Two ServiceEntries of a namespace as one service; None where they cannot be."""
+    one, other = first.service, second.service
+    if not (first.entries and second.entries):
+        return None
+    if (one.resolution, one.external, one.export_to) != (other.resolution, other.external, other.export_to):
+        return None
+    ports = {port.number: port for port in (*reversed(other.ports), *reversed(one.ports))}
+    names = {port.name for port in one.ports}
+    kept = [port if port in one.ports or port.name not in names else _renamed(port) for port in ports.values()]
+    service = replace(
+        one,
+        ports=tuple(sorted(kept, key=lambda port: (port not in one.ports, port.number))),
+        addresses=tuple(dict.fromkeys((*one.addresses, *other.addresses))),
+        sans=tuple(dict.fromkeys((*one.sans, *other.sans))),
+    )
+    return Definition(service, (*first.entries, *second.entries))
+
+
+def _renamed(port: ServicePort) -> ServicePort:
+    """A port whose name another one has already."""
+    return replace(port, name=f"{port.name}-{port.number}")
+
+
+def _not_used(first: Service, second: Service) -> Finding:
+    return warning(
+        "duplicate-host",
+        f"{second.hostname} is already defined by {first.origin}; this definition is not used",
+        second.origin,
+        "give it another host name, or the location, resolution and exportTo of the first",
+    )
+
+
+def _told_apart(found: tuple[Definition, ...]) -> list[Finding]:
+    """A note on each further namespace that defines a host."""
+    return [
+        Finding(
+            "several-definitions",
+            Severity.INFO,
+            f"{other.service.hostname} is defined by {found[0].service.origin} too; workloads of namespace "
+            f"{other.service.namespace} take this definition",
+            other.service.origin,
+        )
+        for other in found[1:]
+    ]
+
+
+def _aliases(
+    resources: Iterable[Resource], by_host: Mapping[str, object], settings: Settings
+) -> tuple[dict[str, str], dict[str, list[Alias]]]:
+    """What each further name stands for, and the further names of each service."""
+    named: dict[str, tuple[Alias, str]] = {}
+    for resource in resources:
+        spec: KubernetesServiceSpec = resource.spec
+        namespace = resource.key.namespace
+        host = f"{resource.key.name}.{namespace}.svc.{settings.domain}"
+        target = (spec.external_name or "").removesuffix(".").lower()
+        if host not in by_host:
+            export_to = _annotated_export(resource) or settings.service_export_to
+            named.setdefault(host, (Alias(host, namespace, export_to), target))
+    aliases: dict[str, str] = {}
+    further: dict[str, list[Alias]] = {}
+    for host, (alias, target) in named.items():
+        for _ in range(MAX_ALIASES):
+            if target not in named:
+                break
+            target = named[target][1]
+        aliases[host] = target
+        if target in by_host:
+            further.setdefault(target, []).append(alias)
+    return aliases, further
+
+
+# --- from resources --------------------------------------------------------------------------------------------------
 
 
 def _has_address(service: Service) -> bool:
@@ -83,6 +196,7 @@ def _kubernetes_service(resource: Resource, settings: Settings) -> Service:
         export_to=_annotated_export(resource) or settings.service_export_to,
         creation=resource.creation,
         headless=spec.cluster_ip == "None",
+        publishes_all=spec.publish_not_ready_addresses,
         translates_gateway_ports=_translates_gateway_ports(resource),
     )
 
@@ -96,9 +210,9 @@ def _annotated_export(resource: Resource) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def _entry_services(resource: Resource, settings: Settings) -> list[Service]:
-    spec: ServiceEntrySpec = resource.spec
-    ports = tuple(
+def entry_ports(spec: ServiceEntrySpec) -> tuple[ServicePort, ...]:
+    """The ports of a ServiceEntry."""
+    return tuple(
         ServicePort(
             name=port.name,
             number=port.number,
@@ -107,6 +221,11 @@ def _entry_services(resource: Resource, settings: Settings) -> list[Service]:
         )
         for port in spec.ports
     )
+
+
+def _entry_services(resource: Resource, settings: Settings) -> list[Service]:
+    spec: ServiceEntrySpec = resource.spec
+    ports = entry_ports(spec)
     return [
         Service(
             hostname=host.lower(),
@@ -124,128 +243,3 @@ def _entry_services(resource: Resource, settings: Settings) -> list[Service]:
         )
         for host in spec.hosts
     ]
-
-
-# --- members -----------------------------------------------------------------------------------------------------
-
-
-def workload_address(workload: Workload) -> str:
-    """Where other proxies reach this workload's sidecar, or this gateway; on loopback addresses gateways have none of
-    their own."""
-    if workload.network == "loopback" and workload.is_gateway:
-        return workload.bind if workload.bind not in ("", ANY_ADDRESS) else "127.0.0.1"
-    if workload.network == "loopback":
-        return in_loopback_view(f"0.0.{LOOPBACK_INBOUND}", workload.prefix)
-    return workload.address
-
-
-def members_of_services(
-    services: Mapping[str, Service],
-    entries: Mapping[str, Resource],
-    workload_entries: Sequence[Resource],
-    workloads: Iterable[Workload],
-) -> dict[str, tuple[Member, ...]]:
-    """The members of every service by host name. ``entries`` holds, by host, the ServiceEntry that defines it."""
-    candidates = _Candidates()
-    for workload in workloads:
-        candidates.add(_workload_member(workload))
-    for resource in workload_entries:
-        candidates.add(_entry_member(resource.spec, resource.key.namespace, resource.key.name))
-    result: dict[str, tuple[Member, ...]] = {}
-    for host, service in services.items():
-        entry = entries.get(host)
-        selector: Mapping[str, str] | Labels | None = service.selector or None
-        if entry is not None:
-            spec: ServiceEntrySpec = entry.spec
-            selector = spec.workload_selector.labels if spec.workload_selector else None
-            if selector is None:
-                result[host] = _inline_members(service, spec)
-                continue
-        result[host] = candidates.selected(service.namespace, dict(selector)) if selector else ()
-    return result
-
-
-class _Candidates:
-    """Who may be a member of a service, found by namespace and label, in the order in which they came."""
-
-    def __init__(self) -> None:
-        self._by_label: dict[tuple[str, str, str], list[Member]] = {}
-
-    def add(self, member: Member) -> None:
-        for name, value in member.labels:
-            self._by_label.setdefault((member.namespace, name, value), []).append(member)
-
-    def selected(self, namespace: str, selector: Mapping[str, str]) -> tuple[Member, ...]:
-        pools = [self._by_label.get((namespace, name, value), []) for name, value in selector.items()]
-        return tuple(member for member in min(pools, key=len) if selects(selector, member.labels))
-
-
-def _inline_members(service: Service, spec: ServiceEntrySpec) -> tuple[Member, ...]:
-    if spec.endpoints:
-        return tuple(_entry_member(endpoint, service.namespace, "") for endpoint in spec.endpoints)
-    if service.resolution in (Resolution.STATIC, Resolution.NONE):
-        return ()
-    return (Member(address=service.hostname, namespace=service.namespace),)
-
-
-def _workload_member(workload: Workload) -> Member:
-    return Member(
-        address=workload_address(workload),
-        named_ports=tuple((port.name, port.target) for port in workload.ports),
-        labels=workload.labels,
-        locality=locality_of(workload.labels),
-        service_account=workload.service_account,
-        namespace=workload.namespace,
-        mesh_tls=not workload.is_gateway,
-        healthy=workload.ready,
-        workload=workload.name,
-        instance=workload.id,
-    )
-
-
-def _entry_member(spec: WorkloadEntrySpec, namespace: str, name: str) -> Member:
-    return Member(
-        address=spec.address,
-        ports=tuple(sorted(spec.ports.items())),
-        labels=tuple(sorted(spec.labels.items())),
-        locality=spec.locality or locality_of(tuple(spec.labels.items())),
-        weight=spec.weight or 1,
-        service_account=spec.service_account or "",
-        namespace=namespace,
-        mesh_tls=spec.labels.get(MESH_TLS_LABEL) == "istio",
-        workload=name,
-    )
-
-
-def member_port(port: ServicePort, member: Member) -> int | None:
-    """The number at which a member serves a service port; None where it has no such port."""
-    replaced = dict(member.ports).get(port.name)
-    if replaced is not None:
-        return replaced
-    if isinstance(port.target, int):
-        return port.target
-    return dict(member.named_ports).get(port.target)
-
-
-class ServicesOfWorkloads:
-    """Which services a workload is a member of: as a replica that runs here, or by its address."""
-
-    def __init__(self, snapshot: MeshSnapshot) -> None:
-        self._first: dict[str, Service] = {}
-        self._found: dict[str, dict[str, Service]] = {}
-        for host, members in sorted(snapshot.members.items()):
-            service = snapshot.services[host]
-            for member in members:
-                if member.instance:
-                    self._first.setdefault(member.instance, service)
-                for name in (f"id:{member.instance}", f"at:{member.address}"):
-                    self._found.setdefault(name, {})[host] = service
-
-    def first(self, instance: str) -> Service | None:
-        """The first service, in order of host names, that a replica is a member of."""
-        return self._first.get(instance)
-
-    def of(self, instance: str, address: str) -> tuple[Service, ...]:
-        """All of them, oldest first."""
-        found = {**self._found.get(f"id:{instance}", {}), **(self._found.get(f"at:{address}", {}) if address else {})}
-        return tuple(sorted(found.values(), key=lambda one: (not one.creation, one.creation, one.hostname)))

@@ -163,7 +163,7 @@ def reachable_services(
     for listener in scope.egress:
         if listener.listener is not None and listener.listener.port is not None and not listener.port:
             hosts += [s.hostname for s in snapshot.services.values() if listener.sees(s.namespace, s.hostname)]
-    for host in dict.fromkeys(hosts):
+    for host in dict.fromkeys(map(snapshot.concrete, hosts)):
         service = snapshot.services.get(host)
         if service is not None and exported(service.export_to, service.namespace, scope.namespace):
             found[host] = service

@@ -21,8 +21,6 @@ from lateen.plan.outbound_routes import sidecar_tables, socket_table
 from lateen.plan.route_building import Reading
 from lateen.plan.routes import RouteTable
 from lateen.plan.tls import SecretRef
-from lateen.values.network import is_within
-from lateen.values.protocol import Protocol
 
 
 class ClientView(msgspec.Struct, frozen=True):
@@ -100,20 +98,3 @@ def _socket_tables(
 def _precedence(service: Service) -> tuple[bool, str, str]:
     """Oldest first; those without a time of creation after the others, by host name."""
     return (not service.creation, service.creation, service.hostname)
-
-
-def name_table(snapshot: MeshSnapshot) -> dict[str, tuple[str, ...]]:
-    """What DNS answers inside the mesh: every host name with its addresses.
-
-    A headless service is its ready members, as far as they have addresses that clients can call.
-    """
-    table = {}
-    for host, service in sorted(snapshot.services.items()):
-        addresses = tuple(address for address in service.addresses if "/" not in address)
-        if service.headless:
-            ready = [member.address for member in snapshot.members.get(host, ()) if member.healthy]
-            addresses = tuple(address for address in ready if is_within(address, snapshot.settings.pod_network))
-        chosen = addresses or ((service.address,) if service.address else ())
-        if chosen and any(port.protocol is not Protocol.UDP for port in service.ports):
-            table[host] = chosen
-    return table

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 import msgspec
 from msgspec.structs import replace
 
+from lateen.mesh.members import member_port
 from lateen.mesh.model import Labels, Member, MeshSnapshot, Resolution, Service, ServicePort
 from lateen.mesh.security_policy import MtlsMode, peer_policy
-from lateen.mesh.services import member_port
 from lateen.mesh.traffic_policy import DestinationPolicy, PolicyBlocks, Subset, blocks_for
 from lateen.mesh.visibility import selects
 from lateen.plan.balancing import balancing, hash_policy, health_check, retry_budget, ring_size, table_size, warmup
@@ -75,7 +75,7 @@ def plan_destinations(
             is_weighed = weighs(setting, place, fails_over=fails_over)
             clusters.append(msgspec.structs.replace(cluster, weighs_localities=True) if is_weighed else cluster)
             if cluster.discovery is not Discovery.ORIGINAL_DST:
-                located = _located(snapshot, port, subset, members)
+                located = _located(snapshot, service, port, subset, members)
                 groups = grouped(located, place, setting, fails_over=fails_over)
                 endpoints.append(EndpointSet(cluster.name, groups))
             if service.headless and subset is None and sniffs:
@@ -240,12 +240,12 @@ def outlier_detection(settings: OutlierSettings | None) -> OutlierDetection | No
 
 
 def _located(
-    snapshot: MeshSnapshot, port: ServicePort, subset: Subset | None, members: Iterable[Member]
+    snapshot: MeshSnapshot, service: Service, port: ServicePort, subset: Subset | None, members: Iterable[Member]
 ) -> Iterator[Located]:
     for member in members:
         number = member_port(port, member)
         chosen = subset is None or selects(subset.labels, member.labels)
-        if number is None or not chosen or not member.healthy:
+        if number is None or not chosen or not (member.healthy or service.publishes_all):
             continue
         yield Located(_endpoint(snapshot, member, number), member.locality, member.labels)
 

@@ -10,9 +10,9 @@ import msgspec
 
 from lateen.findings import Finding
 from lateen.mesh.addresses import in_loopback_view
+from lateen.mesh.members import LOOPBACK_INBOUND
 from lateen.mesh.model import MeshSnapshot, Service
 from lateen.mesh.security_policy import MtlsMode, PeerPolicy, peer_policy
-from lateen.mesh.services import LOOPBACK_INBOUND
 from lateen.mesh.sidecar_scope import SidecarScope
 from lateen.plan import names
 from lateen.plan.access import AccessPolicy

@@ -14,9 +14,9 @@ import msgspec
 
 from lateen.findings import Finding, error, warning
 from lateen.mesh.credentials import CredentialError
+from lateen.mesh.members import member_port
 from lateen.mesh.model import MeshSnapshot, Service
 from lateen.mesh.security_policy import MtlsMode, PeerPolicy
-from lateen.mesh.services import member_port
 from lateen.mesh.sidecar_scope import SidecarScope
 from lateen.mesh.traffic_policy import blocks_for, destination_policy
 from lateen.plan.proxy import ANY, NamespacesNetwork, Proxy

@@ -62,7 +62,7 @@ def outbound_policy(snapshot: MeshSnapshot, scope: SidecarScope) -> OutboundPoli
     cluster = ""
     if own.egress_proxy is not None and own.egress_proxy.port is not None:
         proxy, port = own.egress_proxy, own.egress_proxy.port.number
-        host = full_host(proxy.host, scope.sidecar.key.namespace, snapshot.settings.domain)
+        host = snapshot.concrete(full_host(proxy.host, scope.sidecar.key.namespace, snapshot.settings.domain))
         cluster = names.outbound_cluster(port, proxy.subset or "", host)
     origin = scope.sidecar.origin_at("spec.outboundTrafficPolicy")
     return OutboundPolicy(own.mode or REGISTRY_ONLY, origin, cluster)

@@ -8,12 +8,14 @@ that want one domain the first one has it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from lateen.mesh.addresses import in_loopback_view
 from lateen.mesh.model import MeshSnapshot, Service, ServicePort
 from lateen.mesh.routing import BoundHost
-from lateen.mesh.visibility import host_matches
+from lateen.mesh.visibility import exported, host_matches
 from lateen.plan import names
 from lateen.plan.outbound_policy import OutboundPolicy
 from lateen.plan.route_building import Reading, build_routes, default_route
@@ -103,12 +105,28 @@ class _Hosts:
         for service in services:
             routes, origin, resource = self.routes(service, reading)
             used.add(resource)
+            hosts.extend(self._aliases(service, reading, taken))
             domains = _free(_domains(self._snapshot, service, reading), taken)
             if domains:
                 hosts.append(VirtualHost(f"{service.hostname}:{number}", domains, routes, origin))
         hosts.extend(self._unregistered(services, reading, taken, used))
         hosts.append(policy.virtual_host())
         return RouteTable(str(number), tuple(hosts))
+
+    def _aliases(self, service: Service, reading: Reading, taken: set[str]) -> list[VirtualHost]:
+        """Further names of a service for which a VirtualService speaks; the others go with the service itself."""
+        found = []
+        domain = self._snapshot.settings.domain
+        for alias in service.aliases:
+            for entry in self._exact.get(alias.hostname, ()):
+                routes = build_routes(self._snapshot, entry.resource, reading) if entry.resource.spec.http else []
+                forms = _names(alias.hostname, reading.client_namespace, domain)
+                domains = _free(_with_port(forms, reading.port), taken) if routes else ()
+                if domains:
+                    name = f"{alias.hostname}:{reading.port}"
+                    found.append(VirtualHost(name, domains, tuple(routes), entry.resource.origin))
+                    break
+        return found
 
     def own_table(self, service: Service, port: ServicePort) -> RouteTable:
         name = own_table_name(service, port)
@@ -157,17 +175,30 @@ def _plain_domains(host: str, port: int) -> tuple[str, ...]:
     return (host, f"{host}:{port}") if host != "*" else ()
 
 
+def _names(host: str, client_namespace: str, domain: str) -> list[str]:
+    """A host, and its shorter forms as clients of that namespace say them."""
+    suffix = f".svc.{domain}"
+    if not host.endswith(suffix):
+        return [host]
+    short = host.removesuffix(suffix)
+    name, _, namespace = short.rpartition(".")
+    return [host, f"{short}.svc", short, *([name] if namespace == client_namespace else [])]
+
+
 def _domains(snapshot: MeshSnapshot, service: Service, reading: Reading) -> tuple[str, ...]:
     """Every name by which a client of that namespace may call a service, each also with the port."""
-    host, suffix = service.hostname, f".svc.{snapshot.settings.domain}"
-    forms = [host]
-    if host.endswith(suffix):
-        short = host.removesuffix(suffix)
-        name, _, namespace = short.rpartition(".")
-        forms += [f"{short}.svc", short]
-        if namespace == reading.client_namespace:
-            forms.append(name)
+    domain, client = snapshot.settings.domain, reading.client_namespace
+    forms = _names(service.hostname, client, domain)
+    if service.headless:
+        forms += [f"*.{form}" for form in _names(service.hostname, client, domain)]
+    for alias in service.aliases:
+        if exported(alias.export_to, alias.namespace, client):
+            forms += _names(alias.hostname, client, domain)
     forms += [address for address in (service.address, *service.addresses) if address and "/" not in address]
     if reading.loopback_prefix and service.address:
         forms.append(in_loopback_view(service.address, reading.loopback_prefix))
-    return tuple(form for plain in forms for form in (plain, f"{plain}:{reading.port}"))
+    return _with_port(forms, reading.port)
+
+
+def _with_port(names: Iterable[str], port: int) -> tuple[str, ...]:
+    return tuple(form for name in names for form in (name, f"{name}:{port}"))

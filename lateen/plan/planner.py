@@ -11,9 +11,10 @@ import msgspec
 from lateen.findings import Finding
 from lateen.mesh.gateways import passes_by_name
 from lateen.mesh.locality import LOCALITY_LABELS
+from lateen.mesh.members import ServicesOfWorkloads
 from lateen.mesh.model import Labels, MeshSnapshot, Workload
 from lateen.mesh.routing import MESH_GATEWAY, client_label_names
-from lateen.mesh.services import ServicesOfWorkloads
+from lateen.mesh.seen import seen_from
 from lateen.mesh.sidecar_scope import SidecarScope, sidecar_scope
 from lateen.mesh.traffic_policy import destination_policy, failover_label_names, rule_label_names
 from lateen.plan.access_rules import access_policy
@@ -53,6 +54,7 @@ class Planner:
 
     def __init__(self, snapshot: MeshSnapshot) -> None:
         self.snapshot = snapshot
+        self._seen: dict[tuple[str, ResourceKey | None, bool], MeshSnapshot] = {}
         self._services = ServicesOfWorkloads(snapshot)
         self._passes_by_name = passes_by_name(snapshot.gateways)
         self._label_names = _view_label_names(snapshot)
@@ -72,6 +74,7 @@ class Planner:
     def move_to(self, snapshot: MeshSnapshot) -> None:
         """Go on with a snapshot that differs in the members of services alone: everything but endpoints stays."""
         self.snapshot = snapshot
+        self._seen = {}
         self._changed = {}
 
     def endpoints_of(self, proxy: Proxy, hosts: frozenset[str]) -> tuple[EndpointSet, ...]:
@@ -82,15 +85,24 @@ class Planner:
         key = self._key(proxy)
         if key not in self._changed:
             services = [service for service in self._view(proxy).reachable if service.hostname in hosts]
+            snapshot = self._seen_by(proxy)
             found: list[EndpointSet] = []
             for service in services:
-                policy = destination_policy(self.snapshot, proxy.namespace, proxy.labels, service)
+                policy = destination_policy(snapshot, proxy.namespace, proxy.labels, service)
                 place = place_of(key[1])
-                found.extend(plan_destinations(self.snapshot, service, policy, proxy.namespace, place=place)[1])
+                found.extend(plan_destinations(snapshot, service, policy, proxy.namespace, place=place)[1])
             if proxy.type is ProxyType.GATEWAY and self._passes_by_name:
                 found.extend([passing_endpoints(known) for known in found])
             self._changed[key] = tuple(found)
         return self._changed[key]
+
+    def _seen_by(self, proxy: Proxy) -> MeshSnapshot:
+        """The mesh with the services that this proxy takes where several namespaces define one host."""
+        scope = self._scope(proxy)
+        key = (proxy.namespace, scope.key, proxy.type is ProxyType.SIDECAR)
+        if key not in self._seen:
+            self._seen[key] = seen_from(self.snapshot, proxy.namespace, scope.sees)
+        return self._seen[key]
 
     def _scope(self, proxy: Proxy) -> SidecarScope:
         """What a sidecar sees; a Sidecar resource has no effect on gateways."""
@@ -108,7 +120,7 @@ class Planner:
         if key not in self._views:
             namespace, labels, is_sidecar, prefix, _ = key
             reading = Reading(MESH_GATEWAY, 0, namespace, labels, loopback_prefix=prefix)
-            view = client_view(self.snapshot, reading, self._scope(proxy), with_routes=is_sidecar)
+            view = client_view(self._seen_by(proxy), reading, self._scope(proxy), with_routes=is_sidecar)
             if self._defaults is not None:
                 destinations = self._defaults.destinations(view.destinations)
                 tables = self._defaults.tables(view.route_tables)
@@ -119,11 +131,11 @@ class Planner:
     def _outbound_of(self, proxy: Proxy, view: ClientView) -> OutboundListeners:
         key = (self._key(proxy), type(proxy.network))
         if key not in self._outbound:
-            self._outbound[key] = outbound_listeners(self.snapshot, proxy, view)
+            self._outbound[key] = outbound_listeners(self._seen_by(proxy), proxy, view)
         return self._outbound[key]
 
     def _sidecar(self, proxy: Proxy, access_log: str) -> Planned:
-        snapshot, view = self.snapshot, self._view(proxy)
+        snapshot, view = self._seen_by(proxy), self._view(proxy)
         tags = _own_tags(proxy)
         outgoing = Telemetry("source", tags, access_log)
         incoming = Telemetry("destination", (*tags, *self._service_tags(proxy)), access_log)
@@ -160,7 +172,7 @@ class Planner:
         view = self._view(proxy)
         telemetry = Telemetry("source", _own_tags(proxy), access_log)
         access = access_policy(self.snapshot, proxy.namespace, proxy.labels)
-        parts = plan_gateway(self.snapshot, proxy, view, address, access, telemetry)
+        parts = plan_gateway(self._seen_by(proxy), proxy, view, address, access, telemetry)
         tokens = token_providers(self.snapshot, proxy.namespace, proxy.labels)
         plan = ProxyPlan(
             proxy=proxy,

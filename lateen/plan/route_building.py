@@ -237,7 +237,7 @@ def _weighted(
 
 def destination_cluster(snapshot: MeshSnapshot, destination: Destination, namespace: str, listener_port: int) -> str:
     """The cluster of a destination. Its port: the one said, else the service's only one, else the listener's."""
-    host = full_host(destination.host, namespace, snapshot.settings.domain)
+    host = snapshot.concrete(full_host(destination.host, namespace, snapshot.settings.domain))
     service = snapshot.services.get(host)
     if destination.port is not None and destination.port.number:
         port = destination.port.number

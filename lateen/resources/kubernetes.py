@@ -26,6 +26,11 @@ class KubernetesServiceSpec(Lenient, frozen=True):
     cluster_ip: str | None = msgspec.field(default=None, name="clusterIP")
     type: str | None = None
     external_name: str | None = None
+    publish_not_ready_addresses: bool = False
+
+    @property
+    def is_alias(self) -> bool:
+        return self.type == "ExternalName"
 
 
 class SecretSpec(Lenient, frozen=True):

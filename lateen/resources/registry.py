@@ -10,6 +10,7 @@ from lateen.resources.extensions import TrafficExtensionSpec, WasmPluginSpec
 from lateen.resources.gateway import GatewaySpec
 from lateen.resources.ingress import IngressClassSpec, IngressSpec
 from lateen.resources.kubernetes import KubernetesServiceSpec, SecretSpec
+from lateen.resources.kubernetes_endpoints import EndpointsContent, EndpointSliceContent, NodeContent, PodContent
 from lateen.resources.mesh_config import MeshConfigSpec
 from lateen.resources.mesh_networks import MeshNetworksSpec
 from lateen.resources.proxy_config import ProxyConfigSpec
@@ -28,6 +29,7 @@ TELEMETRY = "telemetry.istio.io"
 EXTENSIONS = "extensions.istio.io"
 MESH = "mesh.istio.io"
 KUBERNETES_NETWORKING = "networking.k8s.io"
+DISCOVERY = "discovery.k8s.io"
 _NETWORKING_VERSIONS = ("v1", "v1beta1", "v1alpha3")
 _SECURITY_VERSIONS = ("v1", "v1beta1")
 
@@ -67,6 +69,10 @@ KINDS: tuple[Kind, ...] = (
     Kind("MeshNetworks", MESH, ("v1alpha1",), MeshNetworksSpec, flat=True, bare=True),
     Kind("Service", "", ("v1",), KubernetesServiceSpec),
     Kind("Secret", "", ("v1",), SecretSpec, flat=True),
+    Kind("Pod", "", ("v1",), PodContent, flat=True),
+    Kind("Node", "", ("v1",), NodeContent, flat=True),
+    Kind("Endpoints", "", ("v1",), EndpointsContent, flat=True),
+    Kind("EndpointSlice", DISCOVERY, ("v1",), EndpointSliceContent, flat=True),
     Kind("Ingress", KUBERNETES_NETWORKING, ("v1",), IngressSpec),
     Kind("IngressClass", KUBERNETES_NETWORKING, ("v1",), IngressClassSpec),
 )

@@ -64,7 +64,7 @@ UNSUPPORTED: dict[str, frozenset[str]] = {
 
 UNSUPPORTED["MeshConfig"] = frozenset(REFUSED)
 
-KUBERNETES = frozenset({"Service", "Secret", "Ingress", "IngressClass"})
+KUBERNETES = frozenset({"Service", "Secret", "Pod", "Node", "Endpoints", "EndpointSlice", "Ingress", "IngressClass"})
 REVISION = "istio.io/rev"
 REDIRECTS = (301, 302, 303, 307, 308)
 _PATHS = frozenset(f"rules[].to[].operation.{name}" for name in ("paths", "notPaths"))
@@ -137,12 +137,6 @@ def _authorization(resource: Resource) -> list[Finding]:
         for path, shape, value in set_fields(resource.spec)
         if shape in _PATHS and any("{*}" in text or "{**}" in text for text in value)
     ]
-
-
-def _service(resource: Resource) -> list[Finding]:
-    if resource.spec.type == "ExternalName":
-        return [_refusal(resource, "spec.type", "Services of type ExternalName", "write a ServiceEntry with DNS")]
-    return []
 
 
 def _ingress(resource: Resource) -> list[Finding]:
@@ -242,7 +236,6 @@ _VALUES: dict[str, Callable[[Resource], list[Finding]]] = {
     "Sidecar": _sidecar,
     "ServiceEntry": _service_entry,
     "AuthorizationPolicy": _authorization,
-    "Service": _service,
     "RequestAuthentication": _request_authentication,
     "VirtualService": _virtual_service,
 }

@@ -14,6 +14,7 @@ from lateen.resources.checks.extensions import check_traffic_extension, check_wa
 from lateen.resources.checks.gateway import check_gateway
 from lateen.resources.checks.ingress import check_ingress, check_ingress_class
 from lateen.resources.checks.kubernetes import check_secret, check_service
+from lateen.resources.checks.kubernetes_endpoints import check_endpoint_slice, check_endpoints, check_pod
 from lateen.resources.checks.mesh_config import check_mesh_config
 from lateen.resources.checks.mesh_networks import check_mesh_networks
 from lateen.resources.checks.metadata import check_metadata
@@ -47,6 +48,9 @@ CHECKS: dict[str, Callable[[Report], None]] = {
     "MeshNetworks": check_mesh_networks,
     "Service": check_service,
     "Secret": check_secret,
+    "Pod": check_pod,
+    "Endpoints": check_endpoints,
+    "EndpointSlice": check_endpoint_slice,
     "Ingress": check_ingress,
     "IngressClass": check_ingress_class,
 }

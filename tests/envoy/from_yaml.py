@@ -25,8 +25,8 @@ from lateen.control.store import ResourceStore
 from lateen.envoy.resources import EnvoyResources
 from lateen.findings import Finding
 from lateen.mesh.addresses import in_loopback_view
+from lateen.mesh.members import LOOPBACK_INBOUND
 from lateen.mesh.model import MeshSnapshot, Workload
-from lateen.mesh.services import LOOPBACK_INBOUND
 from lateen.plan.model import ProxyPlan
 from lateen.plan.planner import Planner, proxy_of
 from lateen.settings import Settings

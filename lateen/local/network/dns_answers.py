@@ -19,8 +19,9 @@ import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
+import msgspec
 
-from lateen.local.network.dns_names import NameTable, look_up
+from lateen.local.network.dns_names import NameTable, look_up, outside
 
 TTL_S = 5
 _OWN_NETWORK = ipaddress.IPv4Network("240.240.0.0/15")
@@ -36,7 +37,34 @@ class Otherwise(enum.Enum):
     FORWARD = "forward"
 
 
-def answer(query: bytes, table: NameTable, search: tuple[str, ...], limit: int) -> bytes | Otherwise:
+class Renamed(msgspec.Struct, frozen=True):
+    """A question for a name that stands for another one outside: what to ask there, and the answer made of it."""
+
+    message: dns.message.Message
+    target: dns.name.Name
+    limit: int
+
+    @property
+    def query(self) -> bytes:
+        """The question to forward."""
+        asked = dns.message.make_query(self.target, self.message.question[0].rdtype, id=self.message.id)
+        return asked.to_wire()
+
+    def reply(self, answer: bytes) -> bytes:
+        """What was asked for, under the name that it was asked by: an alias record comes first."""
+        try:
+            found = dns.message.from_wire(answer, ignore_trailing=True)
+            reply = dns.message.make_response(self.message, recursion_available=True)
+            reply.set_rcode(found.rcode())
+            name = self.message.question[0].name
+            reply.answer.append(dns.rrset.from_text(name, TTL_S, "IN", "CNAME", self.target.to_text()))
+            reply.answer.extend(found.answer)
+            return _encode(reply, self.message, self.limit)
+        except (dns.exception.DNSException, ValueError, IndexError, struct.error):
+            return failure(answer, dns.rcode.SERVFAIL)
+
+
+def answer(query: bytes, table: NameTable, search: tuple[str, ...], limit: int) -> bytes | Renamed | Otherwise:
     """The answer to one query, at most ``limit`` bytes (then truncated, so that the asker comes back over TCP).
 
     Never raises for what a query holds.
@@ -52,6 +80,10 @@ def answer(query: bytes, table: NameTable, search: tuple[str, ...], limit: int) 
     if len(message.question) != 1:
         return failure(query, dns.rcode.FORMERR)
     try:
+        name = message.question[0].name
+        target = outside(table, name.to_text(omit_final_dot=True), search)
+        if target is not None and message.question[0].rdclass == dns.rdataclass.IN:
+            return Renamed(message, dns.name.from_text(target), limit)
         found = _answer(message, table, search)
         if found is None:
             return Otherwise.FORWARD

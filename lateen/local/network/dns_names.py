@@ -1,7 +1,8 @@
 """What names mean inside the mesh: the table that the control plane writes, and how a workload's short names are read.
 
-``names.json`` is ``{"names": {"reviews.default.svc.cluster.local": ["240.240.3.4"], "*.example.com": [...]}}``. It is
-looked at again before each answer, so that an edit holds from the next question on.
+``names.json`` is ``{"names": {"reviews.default.svc.cluster.local": ["240.240.3.4"], "*.example.com": [...]}, "aliases":
+{"api.default.svc.cluster.local": "api.example.com"}}``; aliases stand for names that are resolved outside. It is looked
+at again before each answer, so that an edit holds from the next question on.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import msgspec
 
 class _File(msgspec.Struct):
     names: dict[str, list[str]]
+    aliases: dict[str, str] = {}
 
 
 class NameTable:
@@ -24,9 +26,13 @@ class NameTable:
         self._seen: tuple[int, int, int] | None = None
         self._names: dict[str, tuple[str, ...]] = {}
         self._reverse: dict[str, str] = {}
+        self._aliases: dict[str, str] = {}
 
-    def update(self, names: Mapping[str, list[str] | tuple[str, ...]]) -> None:
+    def update(
+        self, names: Mapping[str, list[str] | tuple[str, ...]], aliases: Mapping[str, str] | None = None
+    ) -> None:
         """Replace the whole table."""
+        self._aliases = {alias.lower(): host for alias, host in (aliases or {}).items()}
         self._names = {host.lower().rstrip("."): tuple(addresses) for host, addresses in names.items()}
         self._reverse = {}
         for host, addresses in sorted(self._names.items(), reverse=True):
@@ -42,7 +48,8 @@ class NameTable:
             version = (found.st_ino, found.st_mtime_ns, found.st_size)
             if version == self._seen:
                 return
-            self.update(msgspec.json.decode(self._path.read_bytes(), type=_File).names)
+            read = msgspec.json.decode(self._path.read_bytes(), type=_File)
+            self.update(read.names, read.aliases)
             self._seen = version
         except (OSError, msgspec.MsgspecError):
             return
@@ -54,6 +61,10 @@ class NameTable:
             host = host.partition(".")[2]
             found = self._names.get(f"*.{host}")
         return found
+
+    def alias(self, host: str) -> str | None:
+        """The host outside that a whole name stands for."""
+        return self._aliases.get(host)
 
     def host(self, address: str) -> str | None:
         """The name of an address."""
@@ -77,3 +88,9 @@ def look_up(table: NameTable, name: str, search: tuple[str, ...]) -> tuple[str, 
         if found is not None:
             return found
     return None
+
+
+def outside(table: NameTable, name: str, search: tuple[str, ...]) -> str | None:
+    """The host outside that a name as a workload says it stands for; None where it stands for none."""
+    name = name.lower().rstrip(".")
+    return next(filter(None, map(table.alias, (name, *(f"{name}.{suffix}" for suffix in search)))), None)

@@ -11,7 +11,7 @@ import contextlib
 import socket
 import struct
 
-from lateen.local.network.dns_answers import Otherwise, answer, failure
+from lateen.local.network.dns_answers import Otherwise, Renamed, answer, failure
 from lateen.local.network.dns_forward import Forwarder
 from lateen.local.network.dns_names import NameTable, search_list
 
@@ -53,7 +53,7 @@ class Responder:
         for task in list(self._tasks):
             task.cancel()
 
-    def resolve(self, query: bytes, limit: int) -> bytes | Otherwise:
+    def resolve(self, query: bytes, limit: int) -> bytes | Renamed | Otherwise:
         """What the mesh itself knows about a query."""
         self._table.refresh()
         return answer(query, self._table, self._search, limit)
@@ -63,11 +63,11 @@ class Responder:
         found = self.resolve(query, UDP_LIMIT)
         if isinstance(found, bytes):
             self._send(found, sender)
-        elif found is Otherwise.FORWARD:
+        elif found is not Otherwise.DROP:
             if len(self._tasks) >= MAX_TASKS:
                 self._send(failure(query, _SERVFAIL), sender)
                 return
-            task = asyncio.ensure_future(self._forward_datagram(query, sender))
+            task = asyncio.ensure_future(self._forward_datagram(query, found, sender))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -75,9 +75,16 @@ class Responder:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.sendto(data, sender)
 
-    async def _forward_datagram(self, query: bytes, sender: tuple[str, int]) -> None:
-        found = await self._forwarder.ask(query, over_tcp=False)
-        self._send(found if found is not None else failure(query, _SERVFAIL), sender)
+    async def _forward_datagram(self, query: bytes, found: Renamed | Otherwise, sender: tuple[str, int]) -> None:
+        self._send(await self._ask_outside(query, found, over_tcp=False), sender)
+
+    async def _ask_outside(self, query: bytes, found: Renamed | Otherwise, *, over_tcp: bool) -> bytes:
+        """The answer of the machine's resolvers to a query, or to what its name stands for."""
+        asked = found.query if isinstance(found, Renamed) else query
+        answered = await self._forwarder.ask(asked, over_tcp=over_tcp)
+        if answered is None:
+            return failure(query, _SERVFAIL)
+        return found.reply(answered) if isinstance(found, Renamed) else answered
 
     async def _serve_stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -103,13 +110,10 @@ class Responder:
             found = self.resolve(query, TCP_LIMIT)
             if found is Otherwise.DROP:
                 return
-            if found is Otherwise.FORWARD:
-                forwarded = await self._forwarder.ask(query, over_tcp=True)
-                found = forwarded if forwarded is not None else failure(query, _SERVFAIL)
-            if isinstance(found, bytes):
-                writer.write(_LENGTH.pack(len(found)) + found)
-                async with asyncio.timeout(TCP_IDLE_S):
-                    await writer.drain()
+            said = found if isinstance(found, bytes) else await self._ask_outside(query, found, over_tcp=True)
+            writer.write(_LENGTH.pack(len(said)) + said)
+            async with asyncio.timeout(TCP_IDLE_S):
+                await writer.drain()
 
 
 class _Datagrams(asyncio.DatagramProtocol):

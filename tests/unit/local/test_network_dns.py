@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lateen.local.network.dns_answers import Otherwise, answer
+from lateen.local.network.dns_answers import Otherwise, Renamed, answer
 from lateen.local.network.dns_forward import Forwarder, read_servers
 from lateen.local.network.dns_names import NameTable, look_up, search_list
 from lateen.local.network.dns_server import Responder
@@ -35,12 +35,13 @@ NAMES = {
 
 def table() -> NameTable:
     found = NameTable()
-    found.update(NAMES)
+    found.update(NAMES, {"api.default.svc.cluster.local": "www.example.com"})
     return found
 
 
 def ask(name: str, kind: str = "A", limit: int = 1232) -> dns.message.Message | Otherwise:
     found = answer(dns.message.make_query(name, kind).to_wire(), table(), SEARCH, limit)
+    assert not isinstance(found, Renamed)
     return found if isinstance(found, Otherwise) else dns.message.from_wire(found)
 
 
@@ -216,11 +217,13 @@ class Upstream(asyncio.DatagramProtocol):
 
 
 @contextlib.asynccontextmanager
-async def upstream(silent: bool = False) -> AsyncIterator[tuple[Upstream, tuple[str, int]]]:
+async def upstream(
+    made: Upstream | None = None, silent: bool = False
+) -> AsyncIterator[tuple[Upstream, tuple[str, int]]]:
     loop = asyncio.get_running_loop()
     server = await asyncio.start_server(lambda r, w: resolver.serve(r, w), "127.0.0.1", 0)
     place = server.sockets[0].getsockname()
-    transport, resolver = await loop.create_datagram_endpoint(lambda: Upstream(silent), local_addr=place)
+    transport, resolver = await loop.create_datagram_endpoint(lambda: made or Upstream(silent), local_addr=place)
     try:
         yield resolver, place
     finally:
@@ -286,6 +289,44 @@ def test_both_ways_to_ask_are_answered_and_others_questions_forwarded_as_they_ar
             assert b"\xf0\xf0\x03\x04" in first
             assert second.endswith(b"tcp")
             assert third == first
+
+    run(scenario)
+
+
+class Knowing(Upstream):
+    """A resolver that knows one name."""
+
+    def datagram_received(self, data: bytes, addr: object) -> None:
+        self.transport.sendto(self._answer(data), addr)  # type: ignore[attr-defined]
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        (length,) = struct.unpack("!H", await reader.readexactly(2))
+        found = self._answer(await reader.readexactly(length))
+        writer.write(struct.pack("!H", len(found)) + found)
+        writer.close()
+
+    def _answer(self, data: bytes) -> bytes:
+        query = dns.message.from_wire(data)
+        reply = dns.message.make_response(query)
+        if query.question[0].name.to_text() == "www.example.com." and query.question[0].rdtype == dns.rdatatype.A:
+            reply.answer.append(dns.rrset.from_text("www.example.com.", 60, "IN", "A", "192.0.2.7"))
+        return reply.to_wire()
+
+
+@pytest.mark.parametrize("name", ["api", "api.default", "API.default.svc.cluster.local."])
+def test_a_name_that_stands_for_one_outside_is_resolved_there(name: str) -> None:
+    async def scenario() -> None:
+        query = dns.message.make_query(name, "A")
+        other = dns.message.make_query(name, "AAAA").to_wire()
+        async with upstream(Knowing()) as (_, server), responder(Forwarder((server,))) as place:
+            for data in (await over_udp(place, query.to_wire()), *await over_tcp(place, query.to_wire())):
+                found = dns.message.from_wire(data)
+                assert (found.id, found.question) == (query.id, query.question)
+                alias, address = found.answer
+                assert (alias.name, str(alias[0])) == (query.question[0].name, "www.example.com.")
+                assert str(address[0]) == "192.0.2.7"
+            none = dns.message.from_wire(await over_udp(place, other))
+            assert (none.rcode(), len(none.answer)) == (dns.rcode.NOERROR, 1)
 
     run(scenario)
 
