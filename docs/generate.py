@@ -28,7 +28,6 @@ Refused values:
 - Gateway: protocol UDP; credentials that are not a Secret of the gateway's own namespace (`sds://...`, `other/name`).
 - AuthorizationPolicy: path templates (`{*}`), the annotation `istio.io/dry-run`.
 - Every kind: the label `istio.io/rev` with a revision other than `default`.
-- ServiceEntry: resolution DYNAMIC_DNS.
 - AuthorizationPolicy: actions CUSTOM and AUDIT.
 - Ingress: backends that are not Services, TLS without a Secret.
 - VirtualService: redirects with a status other than 301, 302, 303, 307 and 308, which Envoy does not have;

@@ -15,6 +15,7 @@ from envoy.extensions.filters.network.set_filter_state.v3 import set_filter_stat
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 
 from lateen.envoy import tls, wire
+from lateen.envoy.dynamic_dns import server_name_filter
 from lateen.envoy.http_connection import HttpContext, http_manager
 from lateen.envoy.mesh_headers import SourceFields
 from lateen.envoy.profile import EnvoyProfile
@@ -71,7 +72,8 @@ def _filters(chain: Chain, context: ChainContext) -> list[Any]:
         return [http_manager(chain.action, HttpContext(context.source, facts, context.profile, embedded))]
     action = chain.action
     offer = [_upstream_alpn(action.upstream_alpn)] if action.upstream_alpn else []
-    return [*network_filters(action.access), *offer, _tcp_proxy(action, facts)]
+    lookup = [server_name_filter(action.looks_up_port)] if action.looks_up_port is not None else []
+    return [*network_filters(action.access), *offer, *lookup, _tcp_proxy(action, facts)]
 
 
 def _upstream_alpn(names: tuple[str, ...]) -> Any:

@@ -108,7 +108,7 @@ class _Candidates:
 def _inline_members(service: Service, spec: ServiceEntrySpec) -> tuple[Member, ...]:
     if spec.endpoints:
         return tuple(_entry_member(endpoint, service.namespace, "") for endpoint in spec.endpoints)
-    if service.resolution in (Resolution.STATIC, Resolution.NONE):
+    if service.resolution in (Resolution.STATIC, Resolution.NONE, Resolution.DYNAMIC_DNS):
         return ()
     return (Member(address=service.hostname, namespace=service.namespace),)
 

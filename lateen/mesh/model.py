@@ -22,12 +22,13 @@ Labels = tuple[tuple[str, str], ...]
 
 
 class Resolution(enum.Enum):
-    """How a service's endpoints are found; NONE: wherever the client meant to go."""
+    """How a service's endpoints are found; NONE: wherever the client meant to go; DYNAMIC_DNS: the host it asks for."""
 
     NONE = "NONE"
     STATIC = "STATIC"
     DNS = "DNS"
     DNS_ROUND_ROBIN = "DNS_ROUND_ROBIN"
+    DYNAMIC_DNS = "DYNAMIC_DNS"
 
 
 class ServicePort(msgspec.Struct, frozen=True):

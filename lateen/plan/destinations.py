@@ -44,7 +44,9 @@ _DISCOVERY = {
     Resolution.STATIC: Discovery.EDS,
     Resolution.DNS: Discovery.STRICT_DNS,
     Resolution.DNS_ROUND_ROBIN: Discovery.LOGICAL_DNS,
+    Resolution.DYNAMIC_DNS: Discovery.DYNAMIC_DNS,
 }
+_ANYWHERE = (Resolution.NONE, Resolution.DYNAMIC_DNS)
 
 
 def plan_destinations(
@@ -74,7 +76,7 @@ def plan_destinations(
             fails_over = cluster.outlier is not None or cluster.health_check is not None
             is_weighed = weighs(setting, place, fails_over=fails_over)
             clusters.append(msgspec.structs.replace(cluster, weighs_localities=True) if is_weighed else cluster)
-            if cluster.discovery is not Discovery.ORIGINAL_DST:
+            if cluster.discovery not in (Discovery.ORIGINAL_DST, Discovery.DYNAMIC_DNS):
                 located = _located(snapshot, service, port, subset, members)
                 groups = grouped(located, place, setting, fails_over=fails_over)
                 endpoints.append(EndpointSet(cluster.name, groups))
@@ -148,7 +150,7 @@ def _cluster(
         dns_refresh=snapshot.settings.dns_refresh,
         outlier=outlier_detection(blocks.outlier_detection),
         tls=tls,
-        source=OUTSIDE if service.external or service.resolution is Resolution.NONE else None,
+        source=OUTSIDE if service.external or service.resolution in _ANYWHERE else None,
         tags=(
             ("service", hostname),
             ("service_name", service.name if not service.external else hostname),

@@ -113,7 +113,8 @@ class TcpChain(msgspec.Struct, frozen=True, cache_hash=True, tag=True):
 
     ``upstream_alpn`` takes the place of what a cluster would offer in its TLS handshake; ``hash_source_ip`` balances
     by the client's address; ``tunnel`` is for all targets. Where ``access`` guards, the server is not called before the
-    client's first bytes, with which rules are looked at, unless it is ``server_first``.
+    client's first bytes, with which rules are looked at, unless it is ``server_first``. ``looks_up_port``: where the
+    server name that the client says is looked up in DNS, the port to call there.
     """
 
     stat_prefix: str
@@ -125,6 +126,7 @@ class TcpChain(msgspec.Struct, frozen=True, cache_hash=True, tag=True):
     hash_source_ip: bool = False
     tunnel: Tunnel | None = None
     server_first: bool = False
+    looks_up_port: int | None = None
 
 
 class ChainMatch(msgspec.Struct, frozen=True):

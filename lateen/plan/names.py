@@ -18,6 +18,11 @@ def outbound_cluster(port: int, subset: str, hostname: str) -> str:
     return f"outbound|{port}|{subset}|{hostname}"
 
 
+def port_of_cluster(name: str) -> int:
+    """The service port in the name of an outbound cluster."""
+    return int(name.split("|")[1])
+
+
 def member_cluster(port: int, hostname: str) -> str:
     """Leads to that member of a headless service whose address was called."""
     return f"original|{port}||{hostname}"

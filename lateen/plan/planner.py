@@ -26,6 +26,7 @@ from lateen.plan.gateway import plan_gateway
 from lateen.plan.hash_policies import with_hash_policies
 from lateen.plan.inbound import inbound
 from lateen.plan.localities import place_of
+from lateen.plan.looked_up_hosts import with_looked_up_hosts
 from lateen.plan.model import ProxyPlan, Telemetry
 from lateen.plan.outbound import OutboundListeners, outbound_listeners, passthrough_clusters
 from lateen.plan.patch_values import Patch
@@ -144,9 +145,10 @@ class Planner:
         tokens = token_providers(snapshot, proxy.namespace, proxy.labels)
         outbound = self._outbound_of(proxy, view)
         sockets, empty = egress_listeners(snapshot, proxy, view.scope, view.reachable, outgoing)
+        going = with_looked_up_hosts((*outbound.of(proxy, outgoing), *sockets), view.destinations.clusters)
         plan = ProxyPlan(
             proxy=proxy,
-            listeners=(*outbound.of(proxy, outgoing), *sockets, *with_tokens(arriving.listeners, tokens)),
+            listeners=(*going, *with_tokens(arriving.listeners, tokens)),
             route_tables=view.route_tables,
             clusters=(*passthrough_clusters(view.outside), *arriving.clusters),
             endpoints=arriving.endpoints,
@@ -176,7 +178,7 @@ class Planner:
         tokens = token_providers(self.snapshot, proxy.namespace, proxy.labels)
         plan = ProxyPlan(
             proxy=proxy,
-            listeners=with_tokens(tuple(parts.listeners), tokens),
+            listeners=with_looked_up_hosts(with_tokens(tuple(parts.listeners), tokens), view.destinations.clusters),
             route_tables=self._tables(with_hash_policies(parts.tables, view.destinations.clusters)),
             clusters=(*passthrough_clusters(view.outside)[:1], *parts.clusters.values()),
             endpoints=tuple(parts.endpoints.values()),

@@ -121,13 +121,6 @@ def _gateway(resource: Resource) -> list[Finding]:
     return found
 
 
-def _service_entry(resource: Resource) -> list[Finding]:
-    found = []
-    if resource.spec.resolution == "DYNAMIC_DNS":
-        found.append(_refusal(resource, "spec.resolution", "resolution DYNAMIC_DNS", "use NONE, STATIC or DNS"))
-    return found
-
-
 def _authorization(resource: Resource) -> list[Finding]:
     action = resource.spec.action
     if action in ("CUSTOM", "AUDIT"):
@@ -234,7 +227,6 @@ _VALUES: dict[str, Callable[[Resource], list[Finding]]] = {
     "MeshConfig": _mesh_config,
     "ProxyConfig": _proxy_config,
     "Sidecar": _sidecar,
-    "ServiceEntry": _service_entry,
     "AuthorizationPolicy": _authorization,
     "RequestAuthentication": _request_authentication,
     "VirtualService": _virtual_service,
