@@ -11,7 +11,7 @@ from docs.coverage import coverage
 from lateen.resources.mesh_config import MeshConfigSpec
 from lateen.resources.mesh_support import DEFAULT_CONFIG, REFUSED, WITHOUT_EFFECT
 from lateen.resources.proxy_config import DefaultConfig
-from lateen.resources.support import UNSUPPORTED
+from lateen.resources.support import KUBERNETES, UNSUPPORTED
 
 HEAD = """# Supported resources
 
@@ -27,6 +27,11 @@ Refused values:
 
 - Gateway: protocol UDP; credentials that are not a Secret of the gateway's own namespace (`sds://...`, `other/name`).
 - AuthorizationPolicy: path templates (`{*}`), the annotation `istio.io/dry-run`.
+- DestinationRule: `zoneAwareLbSetting`, as it needs proxies that discover their own replicas; `localityLbSetting`
+  works.
+- WorkloadGroup: the whole kind, as no workload registers itself here. `network` of endpoints: there is one network.
+- Every kind: text that YAML takes for something else, such as an address that ends in a colon (`2001:db8::`) without
+  quotes, which is a mapping. Other readers of YAML may guess; here the finding says to quote it.
 - Every kind: the label `istio.io/rev` with a revision other than `default`.
 - AuthorizationPolicy: actions CUSTOM and AUDIT.
 - Ingress: backends that are not Services, TLS without a Secret.
@@ -56,7 +61,7 @@ def supported_fields() -> str:
     for kind, refused in sorted(UNSUPPORTED.items()):
         listed = ", ".join(f"`{field}`" for field in sorted(refused)) or "none"
         rows.append(f"| {kind} | {listed} |\n")
-    return HEAD + "".join(rows) + "| Service, Secret, Ingress, IngressClass | none |\n" + VALUES
+    return HEAD + "".join(rows) + f"| {', '.join(sorted(KUBERNETES))} | none |\n" + VALUES
 
 
 MESH_CONFIG = """# MeshConfig

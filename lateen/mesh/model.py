@@ -80,7 +80,8 @@ class Service(msgspec.Struct, frozen=True):
     """A name that workloads call. ``address`` is its stable virtual address; ``addresses`` those that the user gave.
 
     ``headless``: its name stands for the addresses of its members, of which the client chooses one.
-    ``publishes_all``: members count that are not ready. ``aliases`` are further names of it.
+    ``prefers_close``: clients take the nearest members. ``publishes_all``: members count that are not ready.
+    ``aliases`` are further names of it.
     ``translates_gateway_ports``: servers of a gateway behind it listen at its target ports.
     """
 
@@ -100,6 +101,7 @@ class Service(msgspec.Struct, frozen=True):
     translates_gateway_ports: bool = True
     headless: bool = False
     publishes_all: bool = False
+    prefers_close: bool = False
     aliases: tuple[Alias, ...] = ()
 
     def port(self, number: int) -> ServicePort | None:

@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from lateen.findings import Finding, Severity, warning
 from lateen.mesh.addresses import allocate
 from lateen.mesh.model import Alias, Resolution, Service, ServicePort
-from lateen.resources.kubernetes import KubernetesServiceSpec
+from lateen.resources.kubernetes import PREFERENCES, TRAFFIC_DISTRIBUTION, KubernetesServiceSpec
 from lateen.resources.resource import Resource
 from lateen.resources.service_entry import ServiceEntrySpec
 from lateen.settings import Settings
@@ -197,12 +197,17 @@ def _kubernetes_service(resource: Resource, settings: Settings) -> Service:
         creation=resource.creation,
         headless=spec.cluster_ip == "None",
         publishes_all=spec.publish_not_ready_addresses,
+        prefers_close=_prefers_close(resource, spec.traffic_distribution or ""),
         translates_gateway_ports=_translates_gateway_ports(resource),
     )
 
 
 def _translates_gateway_ports(resource: Resource) -> bool:
     return resource.labels.get(NO_PORT_TRANSLATION_LABEL) != "true"
+
+
+def _prefers_close(resource: Resource, said: str = "") -> bool:
+    return (said or resource.annotations.get(TRAFFIC_DISTRIBUTION, "")) in PREFERENCES
 
 
 def _annotated_export(resource: Resource) -> tuple[str, ...]:
@@ -239,6 +244,7 @@ def _entry_services(resource: Resource, settings: Settings) -> list[Service]:
             export_to=tuple(spec.export_to) or settings.service_export_to,
             creation=resource.creation,
             sans=tuple(spec.subject_alt_names),
+            prefers_close=_prefers_close(resource),
             translates_gateway_ports=_translates_gateway_ports(resource),
         )
         for host in spec.hosts

@@ -28,7 +28,7 @@ from lateen.plan.clusters import (
     OutlierDetection,
     TcpKeepalive,
 )
-from lateen.plan.localities import Located, Place, grouped, setting_in_force, weighs
+from lateen.plan.localities import NEAREST, Located, Place, grouped, setting_in_force, weighs
 from lateen.plan.names import member_cluster, outbound_cluster
 from lateen.plan.proxy import Bind
 from lateen.resources.destination_rule import (
@@ -72,8 +72,10 @@ def plan_destinations(
         for subset in (None, *(policy.subsets if policy else ())):
             blocks = with_mesh_policy(blocks_for(policy, port.number, subset.name if subset else ""), snapshot)
             cluster = _cluster(snapshot, service, port, subset, policy, blocks, client_namespace, sniffs)
-            setting = setting_in_force(blocks.load_balancer, snapshot.mesh_config.locality_lb_setting)
-            fails_over = cluster.outlier is not None or cluster.health_check is not None
+            setting = setting_in_force(
+                blocks.load_balancer, snapshot.mesh_config.locality_lb_setting, prefers_close=service.prefers_close
+            )
+            fails_over = cluster.outlier is not None or cluster.health_check is not None or setting is NEAREST
             is_weighed = weighs(setting, place, fails_over=fails_over)
             clusters.append(msgspec.structs.replace(cluster, weighs_localities=True) if is_weighed else cluster)
             if cluster.discovery not in (Discovery.ORIGINAL_DST, Discovery.DYNAMIC_DNS):

@@ -21,6 +21,8 @@ from lateen.resources.destination_rule import (
     LocalityLbSetting,
 )
 
+NEAREST = LocalityLbSetting()
+"""The nearest members, whether or not anything would notice that they fail."""
 SCALE = 1000
 """Weights are whole numbers: shares are scaled up before they are split."""
 
@@ -45,9 +47,14 @@ def place_of(labels: Labels) -> Place:
     return Place(locality_of(labels), labels)
 
 
-def setting_in_force(block: LoadBalancerSettings | None, mesh: LocalityLbSetting | None) -> LocalityLbSetting | None:
-    """The DestinationRule's setting as a whole, else the mesh's; None where localities are not looked at."""
+def setting_in_force(
+    block: LoadBalancerSettings | None, mesh: LocalityLbSetting | None, *, prefers_close: bool
+) -> LocalityLbSetting | None:
+    """The DestinationRule's setting as a whole, else what the service prefers, else the mesh's; None where localities
+    are not looked at."""
     own = block.locality_lb_setting if block is not None else None
+    if own is None and prefers_close:
+        return NEAREST
     chosen = own if own is not None else mesh or LocalityLbSetting()
     return None if chosen.enabled is False else chosen
 

@@ -20,6 +20,11 @@ class KubernetesServicePort(Lenient, frozen=True):
     app_protocol: str | None = None
 
 
+TRAFFIC_DISTRIBUTION = "networking.istio.io/traffic-distribution"
+"""The annotation that says of a Service or ServiceEntry what ``trafficDistribution`` says of a Service."""
+PREFERENCES = ("PreferClose", "PreferSameZone", "PreferSameNode")
+
+
 class KubernetesServiceSpec(Lenient, frozen=True):
     ports: tuple[KubernetesServicePort, ...] = ()
     selector: dict[str, str] = {}
@@ -27,6 +32,7 @@ class KubernetesServiceSpec(Lenient, frozen=True):
     type: str | None = None
     external_name: str | None = None
     publish_not_ready_addresses: bool = False
+    traffic_distribution: str | None = None
 
     @property
     def is_alias(self) -> bool:

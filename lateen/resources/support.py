@@ -64,6 +64,13 @@ UNSUPPORTED: dict[str, frozenset[str]] = {
 
 UNSUPPORTED["MeshConfig"] = frozenset(REFUSED)
 
+WITHOUT_MEANING = {
+    "WorkloadGroup": (
+        "no workload registers itself here, so nothing is made of a WorkloadGroup",
+        "write a WorkloadEntry for each workload",
+    )
+}
+"""Kinds that cannot have an effect here: why, and what to write instead."""
 KUBERNETES = frozenset({"Service", "Secret", "Pod", "Node", "Endpoints", "EndpointSlice", "Ingress", "IngressClass"})
 REVISION = "istio.io/rev"
 REDIRECTS = (301, 302, 303, 307, 308)
@@ -75,7 +82,8 @@ def check_support(resource: Resource) -> tuple[Finding, ...]:
     kind = resource.key.kind
     if kind not in UNSUPPORTED and kind not in KUBERNETES:
         message = f"Lateen does not support {kind} yet, so the resource is not used"
-        return (error("unsupported-kind", message, resource.origin_at("kind"), "remove it"),)
+        message, remedy = WITHOUT_MEANING.get(kind, (message, "remove it"))
+        return (error("unsupported-kind", message, resource.origin_at("kind"), remedy),)
     refused = UNSUPPORTED.get(kind, frozenset())
     prefix = "" if kind in BARE else "spec"
     found = [

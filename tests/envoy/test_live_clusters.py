@@ -152,12 +152,15 @@ def test_pending_requests_are_limited(apps: tuple[Application, ...]) -> None:
     cluster = Cluster("c", Discovery.EDS, ROUTES, "http1", pool=pool)
     found: list[int] = []
     with calling(cluster, here(apps[0])) as (envoy, port):
-        threads = [threading.Thread(target=lambda: found.append(get(port, "/slow/0.3").status)) for _ in range(6)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
+        served, waits = (threading.Thread(target=lambda: found.append(get(port, "/slow/2").status)) for _ in range(2))
+        served.start()
+        eventually(lambda: envoy.stat("cluster.c.upstream_rq_active") == 1)
+        waits.start()
+        eventually(lambda: envoy.stat("cluster.c.upstream_rq_pending_active") == 1)
+        assert {get(port).status for _ in range(4)} == {503}
+        for thread in (served, waits):
             thread.join()
-        assert Counter(found) == {200: 2, 503: 4}
+        assert found == [200, 200]
         assert envoy.stat("cluster.c.upstream_rq_pending_overflow") == 4
 
 

@@ -73,6 +73,16 @@ metadata: {{name: near}}
 spec: {{host: near.example, trafficPolicy: {{outlierDetection: {{}}}}}}
 ---
 apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: close, annotations: {{networking.istio.io/traffic-distribution: PreferClose}}}}
+spec:
+  hosts: [close.example]
+  ports: [{{number: 8080, name: http, protocol: HTTP}}]
+  location: MESH_INTERNAL
+  resolution: STATIC
+  workloadSelector: {{labels: {{place: known}}}}
+---
+apiVersion: networking.istio.io/v1
 kind: WorkloadEntry
 metadata: {{name: a}}
 spec: {{address: 127.0.0.1, ports: {{http: {v1}}}, labels: {{app: cart, place: known}}, weight: 3, locality: r1/z1}}
@@ -195,6 +205,7 @@ def test_selected_entries_of_the_namespace_are_members(site: Site) -> None:
 @pytest.mark.covers("WorkloadEntry locality")
 def test_members_nearby_are_preferred(site: Site) -> None:
     assert set(site.counted("near.example", 30)) == {"v1"}
+    assert set(site.counted("close.example", 30)) == {"v1"}
 
 
 @pytest.mark.covers(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lateen.resources.checks import Report, check_port
+from lateen.resources.checks.metadata import check_distribution
 from lateen.resources.kubernetes import KubernetesServiceSpec, SecretSpec
 from lateen.values.network import is_host
 
@@ -14,6 +15,7 @@ def check_service(report: Report) -> None:
     spec: KubernetesServiceSpec = report.resource.spec
     if spec.is_alias and not is_host((spec.external_name or "").removesuffix(".")):
         report.error("spec.externalName", f"{spec.external_name or ''!r} is no host name", "name a host")
+    check_distribution(report, "spec.trafficDistribution", spec.traffic_distribution)
     names: set[str] = set()
     for index, port in enumerate(spec.ports):
         field = f"spec.ports[{index}]"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lateen.resources.checks import Report
 from lateen.resources.health_check import ANNOTATION, BadHealthCheck, parse_health_check
+from lateen.resources.kubernetes import PREFERENCES, TRAFFIC_DISTRIBUTION
 
 DRY_RUN = "istio.io/dry-run"
 RESERVED = (
@@ -22,6 +23,7 @@ def check_metadata(report: Report) -> None:
         if name in annotations:
             report.error(f"metadata.annotations.{name}", f"the annotation {name} is reserved", "remove it")
     _check_health_check(report)
+    check_distribution(report, f"metadata.annotations.{TRAFFIC_DISTRIBUTION}", annotations.get(TRAFFIC_DISTRIBUTION))
     dry_run = annotations.get(DRY_RUN)
     if dry_run is None:
         return
@@ -33,6 +35,14 @@ def check_metadata(report: Report) -> None:
         report.error(field, f"{dry_run!r} is neither true nor false")
     if report.resource.spec.action not in (None, "ALLOW", "DENY"):
         report.error(field, f"{DRY_RUN} goes with ALLOW and DENY alone", "remove it")
+
+
+def check_distribution(report: Report, field: str, value: str | None) -> None:
+    """What a Service prefers; nodes are not known here."""
+    if value == "PreferSameNode":
+        report.note(field, "nodes are not known here, so the nearest zone is preferred", "", "without-effect")
+    elif value not in (None, "", "Any", *PREFERENCES):
+        report.error(field, f"{value!r} is no preference", f"write {', '.join(PREFERENCES)}")
 
 
 def _check_health_check(report: Report) -> None:
