@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format golden conformance bench clean
+.PHONY: help install demo test long check format golden conformance bench clean
 
 help:  ## Show this help
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -28,6 +28,9 @@ demo: $(STAMP)  ## Run the example application in the mesh and say what to open
 
 test: $(STAMP)  ## Run every test, on real Envoys
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+
+long: $(STAMP)  ## Run the property tests at length (minutes): thousands of calls, walked and played on the real Envoy
+	LATEEN_LONG=1 $(BIN)/python -m pytest -n $(JOBS) tests/properties
 
 check: $(STAMP)  ## Check format, lint, types and import contracts
 	$(BIN)/ruff format --check .

@@ -1,18 +1,18 @@
 """Which virtual host and which route of a route table a request meets.
 
-Comes in: a RouteConfiguration and a request. Goes out: the virtual host by its domains (exact, then suffix wildcards,
-then prefix wildcards, longest first, then ``*``) and its first route whose match holds.
+Comes in: a RouteConfiguration and a request as the connection manager hands it on. Goes out: the virtual host by its
+domains (exact, then suffix wildcards, then prefix wildcards, longest first, then ``*``) and its first route whose match
+holds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import parse_qsl
 
 import re2
 
-from lateen.explain.call import Call
+from lateen.explain.request import Request
 
 
 def virtual_host(table: Any, host: str) -> Any | None:
@@ -41,23 +41,21 @@ def _rank(domain: str, name: str) -> tuple[int, int] | None:
     return None
 
 
-def first_route(host: Any, call: Call) -> Any | None:
+def first_route(host: Any, request: Request) -> Any | None:
     """The first route that a request matches."""
-    return next((route for route in host.routes if matches(route.match, call)), None)
+    return next((route for route in host.routes if matches(route.match, request)), None)
 
 
-def matches(match: Any, call: Call) -> bool:
+def matches(match: Any, request: Request) -> bool:
     """Whether a request matches. A fraction (``runtime_fraction``) counts as met unless it is zero.
 
     A call has no token here, so that no claim of it is there.
     """
-    path, _, query = call.path.partition("?")
-    headers = {":authority": call.authority, ":method": call.method, ":path": call.path, ":scheme": "http"}
-    headers.update(call.headers)
+    headers = dict(request.headers)
     return (
-        _path_matches(match, path)
+        _path_matches(match, request.path)
         and all(header_matches(found, headers) for found in match.headers)
-        and all(_query_matches(found, query) for found in match.query_parameters)
+        and all(_query_matches(found, request.query) for found in match.query_parameters)
         and all(found.invert for found in match.dynamic_metadata)
         and (not match.HasField("runtime_fraction") or match.runtime_fraction.default_value.numerator > 0)
     )
@@ -110,8 +108,8 @@ def text_matches(found: Any, text: str) -> bool:
 
 
 def _query_matches(found: Any, query: str) -> bool:
-    values = dict(parse_qsl(query, keep_blank_values=True))
-    value = values.get(found.name)
+    pairs = [part.partition("=") for part in query.split("&")]
+    value = next((value for name, _, value in pairs if name == found.name), None)  # as it is written
     kind = found.WhichOneof("query_parameter_match_specifier")
     if kind == "present_match":
         return bool((value is not None) == found.present_match)

@@ -20,6 +20,7 @@ from envoy.extensions.transport_sockets.tls.v3 import tls_pb2
 from lateen.envoy.resources import LISTENER, ROUTE, EnvoyResources
 from lateen.explain.call import Call, Error, Mode, Tls, Verdict
 from lateen.explain.chains import Connection, matching_chains
+from lateen.explain.request import arriving
 from lateen.explain.routes import first_route, virtual_host
 from lateen.values.names import Origin
 
@@ -175,7 +176,10 @@ class _Walk:
             table = manager.route_config
         origin = self._configuration.origins.get((ROUTE, table.name))
         self._note(f"it speaks HTTP with route table {table.name}{_from(origin)}", route_config=table.name)
-        authority = self._call.authority
+        request = arriving(manager, self._call, over_tls=ended)
+        if isinstance(request, int):
+            return self._answer(request, f"it answers {request} to such a path")
+        authority = request.authority
         host = virtual_host(table, authority)
         if host is None:
             self._note(f"no virtual host has the domain {authority!r}")
@@ -183,7 +187,7 @@ class _Walk:
         self._note(f"virtual host {host.name} has the domain of {authority!r}", virtual_host=host.name)
         if host.require_tls != route_components_pb2.VirtualHost.NONE and self._call.tls is Tls.PLAINTEXT:
             return self._end(Error.TLS_REDIRECT)
-        route = first_route(host, self._call)
+        route = first_route(host, request)
         if route is None:
             self._note(f"none of its {len(host.routes)} routes matches {self._call.method} {self._call.path}")
             return self._end(Error.NO_ROUTE)

@@ -58,10 +58,11 @@ async def _play_case(case: CaseResult) -> LiveCase:
         return ()
     calls = [result.call for result in case.results]
     outcomes = await play(case.resources, calls, trust_domain=case.trust_domain, namespace=case.namespace)
-    return tuple(_held_against(result, outcome) for result, outcome in zip(case.results, outcomes, strict=True))
+    return tuple(held_against(result, outcome) for result, outcome in zip(case.results, outcomes, strict=True))
 
 
-def _held_against(result: CallResult, outcome: Outcome) -> LiveResult:
+def held_against(result: CallResult, outcome: Outcome) -> LiveResult:
+    """What became of a call on Envoy, and where that differs from the walk."""
     if not isinstance(outcome, NotPlayed):
         return LiveResult(outcome, disagreements(result.verdict, outcome))
     alike = result.verdict.error is Error.MULTIPLE_FILTER_CHAINS and SEVERAL_CHAINS in outcome.reason

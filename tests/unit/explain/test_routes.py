@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import pytest
 from envoy.config.route.v3 import route_components_pb2, route_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpConnectionManager as Manager,
+)
 from google.protobuf import json_format
 
 from lateen.explain.call import Call, Mode
+from lateen.explain.request import Request, arriving, normalised
 from lateen.explain.routes import first_route, matches, virtual_host
 
 
@@ -18,7 +22,11 @@ def table(**domains):
 
 
 def call(path="/", **more):
-    return Call(port=80, mode=Mode.OUTBOUND, path=path, **{"host": "a.com", **more})
+    found = arriving(
+        Manager(), Call(port=80, mode=Mode.OUTBOUND, path=path, **{"host": "a.com", **more}), over_tls=False
+    )
+    assert isinstance(found, Request)
+    return found
 
 
 @pytest.mark.parametrize(
@@ -80,3 +88,25 @@ def test_the_first_route_that_matches_decides():
     host.routes.add(name="rest").match.prefix = "/"
     assert first_route(host, call("/one/a")).name == "one"
     assert first_route(host, call("/two")).name == "rest"
+
+
+@pytest.mark.parametrize(
+    ("path", "wanted"),
+    [
+        ("/a/./b/../c", "/a/c"),
+        ("/../a", "/a"),
+        ("/a/..", "/"),
+        ("/a\\b", "/a/b"),
+        ("/%61%2Fb", "/a%2Fb"),
+        ("/a|b^c", "/a%7Cb%5Ec"),
+        ("/é", "/%C3%A9"),
+    ],
+)
+def test_paths_are_normalised_as_envoy_does_it(path, wanted):
+    assert normalised(path) == wanted
+
+
+@pytest.mark.parametrize(("query", "wanted"), [("p=x", True), ("p=%78", False), ("p=x&p=y", True), ("p=y&p=x", False)])
+def test_the_first_value_of_a_parameter_counts_as_it_is_written(query, wanted):
+    made = match(prefix="/", query_parameters=[{"name": "p", "string_match": {"exact": "x"}}])
+    assert matches(made, call(f"/?{query}")) is wanted
