@@ -47,6 +47,57 @@ metadata: {name: passing}
 spec:
   servers: [{port: {number: 15443, name: tls, protocol: TLS}, hosts: ["*.local"], tls: {mode: AUTO_PASSTHROUGH}}]
 ---
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: narrow}
+spec: {workloadSelector: {labels: {app: b}}, egress: [{hosts: ["./a.default.svc.cluster.local", "*/*.example"]}]}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: outside}
+spec:
+  hosts: [api.example]
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  location: MESH_INTERNAL
+  resolution: STATIC
+  workloadSelector: {labels: {app: c}}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: outside, namespace: other}
+spec: {hosts: [api.example], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: c}
+spec: {address: 10.9.0.1, labels: {app: c}, serviceAccount: c}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: alias}
+spec: {type: ExternalName, externalName: a.default.svc.cluster.local}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: b, labels: {kubernetes.io/service-name: b}}
+addressType: IPv4
+ports: [{name: http, port: 8000}]
+endpoints: [{addresses: [10.9.0.2]}]
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: in}
+spec: {defaultBackend: {service: {name: a, port: {number: 80}}}}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: some}
+spec: {rules: [{to: [{operation: {methods: [GET]}}]}]}
+---
+apiVersion: mesh.istio.io/v1alpha1
+kind: MeshConfig
+outboundTrafficPolicy: {mode: REGISTRY_ONLY}
+---
 """
 PARTS = resources("".join(service(name) for name in NAMES) + RULES)
 REPLICAS = {
@@ -83,7 +134,7 @@ class Follower:
             }
 
 
-@given(st.lists(step, max_size=25))
+@given(st.lists(step, max_size=40))
 @settings(max_examples=60, deadline=None)
 def test_step_by_step_is_from_scratch_with_what_holds(steps):
     follower = Follower()
