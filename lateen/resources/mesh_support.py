@@ -13,7 +13,7 @@ REFUSED: dict[str, str] = {
     "outboundTrafficPolicy.tls": "it belongs to ALLOW_ANY_DYNAMIC_DNS",
     "configSources": "resources are read from the files that lateen.yaml names",
     "caCertificates": "the trust of the mesh is its own authority",
-    "zoneAwareLbSetting": "zones are not weighed yet",
+    "zoneAwareLbSetting": "it needs proxies that discover their own replicas; localityLbSetting works",
     "trustDomainAliases": "a mesh has one trust domain",
     "inboundClusterStatName": "statistics bear the clusters' names",
     "outboundClusterStatName": "statistics bear the clusters' names",
