@@ -26,7 +26,7 @@ VALUES = """
 Refused values:
 
 - Gateway: protocol UDP; credentials that are not a Secret of the gateway's own namespace (`sds://...`, `other/name`).
-- AuthorizationPolicy: path templates (`{*}`), the annotation `istio.io/dry-run`.
+- AuthorizationPolicy: the annotation `istio.io/dry-run`.
 - DestinationRule: `zoneAwareLbSetting`, as it needs proxies that discover their own replicas; `localityLbSetting`
   works.
 - WorkloadGroup: the whole kind, as no workload registers itself here. `network` of endpoints: there is one network.

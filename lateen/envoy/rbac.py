@@ -16,20 +16,25 @@ from typing import Any
 from envoy.config.listener.v3 import listener_components_pb2
 from envoy.config.rbac.v3 import rbac_pb2
 from envoy.extensions.filters.network.rbac.v3 import rbac_pb2 as network_rbac_pb2
-from envoy.type.matcher.v3 import path_pb2
+from envoy.extensions.path.match.uri_template.v3 import uri_template_match_pb2
+from envoy.type.matcher.v3 import metadata_pb2, path_pb2, value_pb2
 
 from lateen.envoy import wire
 from lateen.envoy.matching import header_condition
 from lateen.plan.access import (
+    TOKEN_FILTER,
     AccessPolicy,
     AccessRule,
     All,
     AnyOf,
     Condition,
+    DestinationAddress,
     DestinationPort,
     DirectAddress,
     Header,
+    Metadata,
     Not,
+    PathTemplate,
     PeerIdentity,
     RemoteAddress,
     ServerName,
@@ -42,6 +47,7 @@ ALLOW = rbac_pb2.RBAC.ALLOW
 DENY = rbac_pb2.RBAC.DENY
 
 _EVERYTHING = All()
+_NOT_EMPTY = StringMatcher(MatchKind.REGEX, "(?s).+")
 _EMPTY = StringMatcher(MatchKind.EXACT, "")
 """Presence is "not empty": a pattern would not match bytes that are no UTF-8, and a deny rule would let them pass."""
 
@@ -113,7 +119,9 @@ def _needs_http(condition: Condition) -> bool:
         return any(_needs_http(term) for term in condition.terms)
     if isinstance(condition, Not):
         return _needs_http(condition.term)
-    return isinstance(condition, Header | UrlPath)
+    if isinstance(condition, Metadata):
+        return condition.filter == TOKEN_FILTER
+    return isinstance(condition, Header | UrlPath | PathTemplate)
 
 
 # --- conditions ------------------------------------------------------------------------------------------------------
@@ -133,6 +141,13 @@ def _permission(condition: Condition) -> Any:
         return message(not_rule=_permission(condition.term))
     if isinstance(condition, DestinationPort):
         return message(destination_port=condition.port)
+    if isinstance(condition, DestinationAddress):
+        return message(destination_ip=wire.cidr_range(condition.cidr))
+    if isinstance(condition, PathTemplate):
+        config = uri_template_match_pb2.UriTemplateMatchConfig(path_template=condition.template)
+        return message(uri_template={"name": "uri-template", "typed_config": wire.pack(config)})
+    if isinstance(condition, Metadata):
+        return message(metadata=_metadata(condition))
     if isinstance(condition, Header):
         return message(header=header_condition(condition.name, condition.match))
     if isinstance(condition, UrlPath | ServerName):
@@ -164,11 +179,36 @@ def _principal(condition: Condition) -> Any:
         return message(remote_ip=wire.cidr_range(condition.cidr))
     if isinstance(condition, Header):
         return message(header=header_condition(condition.name, condition.match))
+    if isinstance(condition, Metadata):
+        return message(metadata=_metadata(condition))
     if isinstance(condition, UrlPath):
         if condition.match.kind is MatchKind.PRESENT:
             return message(not_id=_principal(UrlPath(_EMPTY)))
         return message(url_path=_path(condition))
     raise TypeError(f"{type(condition).__name__} says what is asked for, not who calls")
+
+
+def _metadata(condition: Metadata) -> Any:
+    """A text of claims may have line breaks in it, which a pattern for presence has to take."""
+    message = metadata_pb2.MetadataMatcher(filter=condition.filter)
+    for key in condition.path:
+        message.path.add(key=key)
+    texts = [value_pb2.ValueMatcher(string_match=_text(match)) for match in condition.any_of]
+    text = texts[0] if len(texts) == 1 else _any_value(texts)
+    listed = value_pb2.ValueMatcher(list_match=value_pb2.ListMatcher(one_of=text))
+    if condition.listed is None:
+        message.value.CopyFrom(listed)
+    else:
+        message.value.CopyFrom(_any_value([listed, text]) if condition.listed else text)
+    return message
+
+
+def _any_value(matchers: list[Any]) -> Any:
+    return value_pb2.ValueMatcher(or_match=value_pb2.OrMatcher(value_matchers=matchers))
+
+
+def _text(match: StringMatcher) -> Any:
+    return wire.string_matcher(_NOT_EMPTY if match.kind is MatchKind.PRESENT else match)
 
 
 def _path(condition: UrlPath) -> Any:

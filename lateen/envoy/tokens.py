@@ -13,10 +13,8 @@ from typing import Any
 from envoy.extensions.filters.http.jwt_authn.v3 import config_pb2
 from google.protobuf import empty_pb2
 
+from lateen.plan.access import PAYLOAD
 from lateen.plan.tokens import TokenProvider
-
-TOKEN_FILTER = "envoy.filters.http.jwt_authn"  # noqa: S105 - the name of a filter
-PAYLOAD = "payload"
 
 _Requirement = config_pb2.JwtRequirement
 

@@ -46,6 +46,12 @@ class RemoteAddress(msgspec.Struct, frozen=True, tag=True):
     cidr: str
 
 
+class DestinationAddress(msgspec.Struct, frozen=True, tag=True):
+    """The address that the connection went to lies in the block."""
+
+    cidr: str
+
+
 class DestinationPort(msgspec.Struct, frozen=True, tag=True):
     """The port of the workload that the connection went to."""
 
@@ -65,6 +71,24 @@ class UrlPath(msgspec.Struct, frozen=True, tag=True):
     match: StringMatcher
 
 
+class PathTemplate(msgspec.Struct, frozen=True, tag=True):
+    """The normalised path, without the query, fits a template: ``*`` is one segment, ``**`` any number of them."""
+
+    template: str
+
+
+class Metadata(msgspec.Struct, frozen=True, tag=True):
+    """What a filter found out, by its way in, is a text that one of ``any_of`` matches; PRESENT: any but the empty one.
+
+    ``listed``: it may be a list that has such a text (True), or has to be (None).
+    """
+
+    filter: str
+    path: tuple[str, ...]
+    any_of: tuple[StringMatcher, ...]
+    listed: bool | None = False
+
+
 class ServerName(msgspec.Struct, frozen=True, tag=True):
     """The SNI that the client asked for matches."""
 
@@ -72,8 +96,23 @@ class ServerName(msgspec.Struct, frozen=True, tag=True):
 
 
 Condition = (
-    All | AnyOf | Not | PeerIdentity | DirectAddress | RemoteAddress | DestinationPort | Header | UrlPath | ServerName
+    All
+    | AnyOf
+    | Not
+    | PeerIdentity
+    | DirectAddress
+    | RemoteAddress
+    | DestinationAddress
+    | DestinationPort
+    | Header
+    | UrlPath
+    | PathTemplate
+    | Metadata
+    | ServerName
 )
+TOKEN_FILTER = "envoy.filters.http.jwt_authn"  # noqa: S105 - the name of a filter
+PAYLOAD = "payload"
+"""Where the claims of a good token stand in that filter's metadata."""
 
 
 class AccessRule(msgspec.Struct, frozen=True, cache_hash=True):

@@ -1,8 +1,6 @@
 """AuthorizationPolicies of one workload, turned into the access rules of its chains.
 
-Comes in: the policies that hold. Goes out: an ``AccessPolicy``. Strings have AuthorizationPolicy's small syntax:
-``abc`` exact, ``abc*`` prefix, ``*abc`` suffix, ``*`` present. Namespaces are matched inside the peer's SPIFFE id,
-every character of a name standing for itself.
+Comes in: the policies that hold. Goes out: an ``AccessPolicy``. What each text means: ``access_conditions``.
 """
 
 from __future__ import annotations
@@ -12,27 +10,12 @@ from functools import lru_cache
 
 from lateen.mesh.model import Labels, MeshSnapshot
 from lateen.mesh.security_policy import authorization_policies
-from lateen.plan.access import (
-    AccessPolicy,
-    AccessRule,
-    All,
-    AnyOf,
-    Condition,
-    DestinationPort,
-    DirectAddress,
-    Header,
-    Not,
-    PeerIdentity,
-    RemoteAddress,
-    UrlPath,
-)
-from lateen.plan.matching import MatchKind, StringMatcher
+from lateen.plan import access_conditions as read
+from lateen.plan.access import AccessPolicy, AccessRule, All, AnyOf, Condition, DirectAddress, Not, RemoteAddress
 from lateen.resources.resource import Resource
 from lateen.resources.security import AuthorizationPolicySpec, Operation, Rule, Source
+from lateen.resources.security import Condition as When
 from lateen.values.names import Origin
-
-SPIFFE = "spiffe://"
-_SPECIAL = frozenset("\\.+*?()|[]{}^$-#&~")
 
 
 def access_policy(snapshot: MeshSnapshot, namespace: str, labels: Labels) -> AccessPolicy:
@@ -57,20 +40,43 @@ def _rule(resource: Resource, index: int, rule: Rule) -> AccessRule:
 @lru_cache(maxsize=8192)
 def _access_rule(name: str, rule: Rule, origin: Origin) -> AccessRule:
     """Made once for all workloads that a policy selects, and again only as it is edited."""
-    sources = tuple(_source(entry.source) for entry in rule.from_ or () if entry.source is not None)
+    namespace = origin.namespace
+    sources = tuple(_source(entry.source, namespace) for entry in rule.from_ or () if entry.source is not None)
     operations = tuple(_operation(entry.operation) for entry in rule.to or () if entry.operation is not None)
+    asked = [_when(when, namespace) for when in rule.when if read.is_asked_for(when.key)]
+    asking = [_when(when, namespace) for when in rule.when if not read.is_asked_for(when.key)]
     return AccessRule(
         name=name,
-        principal=AnyOf(sources) if sources else All(),
-        permission=AnyOf(operations) if operations else All(),
+        principal=_all([AnyOf(sources)] if sources else [], asking),
+        permission=_all([AnyOf(operations)] if operations else [], asked),
         origin=origin,
     )
 
 
-def _source(source: Source) -> Condition:
+def _all(first: list[Condition], more: list[Condition]) -> Condition:
+    terms = (*first, *more)
+    return terms[0] if len(terms) == 1 else All(terms)
+
+
+def _when(when: When, namespace: str) -> Condition:
     terms: list[Condition] = []
-    _both(terms, source.principals, source.not_principals, _principal)
-    _both(terms, source.namespaces, source.not_namespaces, _namespace)
+    if when.values:
+        terms.append(read.condition(when.key, when.values, namespace))
+    if when.not_values:
+        terms.append(Not(read.condition(when.key, when.not_values, namespace)))
+    return All(tuple(terms))
+
+
+def _source(source: Source, namespace: str) -> Condition:
+    def account(text: str) -> Condition:
+        return read.service_account(text, namespace)
+
+    terms: list[Condition] = []
+    _both(terms, source.principals, source.not_principals, read.principal)
+    _both(terms, source.request_principals, source.not_request_principals, read.request_principal)
+    _both(terms, source.namespaces, source.not_namespaces, read.namespace)
+    _both(terms, source.service_accounts, source.not_service_accounts, account)
+    _both(terms, source.trust_domains, source.not_trust_domains, read.trust_domain)
     _both(terms, source.ip_blocks, source.not_ip_blocks, DirectAddress)
     _both(terms, source.remote_ip_blocks, source.not_remote_ip_blocks, RemoteAddress)
     return All(tuple(terms))
@@ -78,10 +84,10 @@ def _source(source: Source) -> Condition:
 
 def _operation(operation: Operation) -> Condition:
     terms: list[Condition] = []
-    _both(terms, operation.hosts, operation.not_hosts, _host)
-    _both(terms, operation.ports, operation.not_ports, lambda text: DestinationPort(int(text)))
-    _both(terms, operation.methods, operation.not_methods, lambda text: Header(":method", mini_syntax(text)))
-    _both(terms, operation.paths, operation.not_paths, lambda text: UrlPath(mini_syntax(text)))
+    _both(terms, operation.hosts, operation.not_hosts, read.host)
+    _both(terms, operation.ports, operation.not_ports, read.port)
+    _both(terms, operation.methods, operation.not_methods, read.method)
+    _both(terms, operation.paths, operation.not_paths, read.path)
     return All(tuple(terms))
 
 
@@ -95,41 +101,3 @@ def _both(
         terms.append(AnyOf(one))
     if none:
         terms.append(Not(AnyOf(none)))
-
-
-def mini_syntax(text: str, before: str = "") -> StringMatcher:
-    """Read AuthorizationPolicy's small syntax; ``before`` stands in front of what the user wrote.
-
-    A suffix of something that has a fixed beginning needs a pattern, with the text quoted.
-    """
-    if text == "*":
-        return StringMatcher(MatchKind.PREFIX, before) if before else StringMatcher(MatchKind.PRESENT)
-    if text.startswith("*"):
-        if before:
-            return StringMatcher(MatchKind.REGEX, f"{quote(before)}.*{quote(text[1:])}")
-        return StringMatcher(MatchKind.SUFFIX, text[1:])
-    if text.endswith("*"):
-        return StringMatcher(MatchKind.PREFIX, before + text[:-1])
-    return StringMatcher(MatchKind.EXACT, before + text)
-
-
-def quote(text: str) -> str:
-    """Make every character of a text stand for itself in an RE2 pattern."""
-    return "".join(f"\\{character}" if character in _SPECIAL else character for character in text)
-
-
-def _principal(text: str) -> Condition:
-    return PeerIdentity(mini_syntax(text, SPIFFE))
-
-
-def _namespace(text: str) -> Condition:
-    inner = "[^/]*".join(quote(part) for part in text.split("*"))
-    return PeerIdentity(StringMatcher(MatchKind.REGEX, f"spiffe://[^/]+/ns/{inner}/sa/.*"))
-
-
-def _host(text: str) -> Condition:
-    """Hosts ignore case; an exact host or a prefix also matches with a port behind it."""
-    matcher = mini_syntax(text)
-    if matcher.kind is MatchKind.EXACT and ":" not in text:
-        return Header(":authority", StringMatcher(MatchKind.REGEX, f"(?i){quote(text)}(:[0-9]+)?"))
-    return Header(":authority", StringMatcher(matcher.kind, matcher.value, ignore_case=True))

@@ -46,18 +46,6 @@ UNSUPPORTED: dict[str, frozenset[str]] = {
             "targetRef",
             "targetRefs",
             "provider",
-            "rules[].when",
-            *(
-                f"rules[].from[].source.{field}"
-                for field in (
-                    "requestPrincipals",
-                    "notRequestPrincipals",
-                    "serviceAccounts",
-                    "notServiceAccounts",
-                    "trustDomains",
-                    "notTrustDomains",
-                )
-            ),
         }
     ),
 }
@@ -74,7 +62,6 @@ WITHOUT_MEANING = {
 KUBERNETES = frozenset({"Service", "Secret", "Pod", "Node", "Endpoints", "EndpointSlice", "Ingress", "IngressClass"})
 REVISION = "istio.io/rev"
 REDIRECTS = (301, 302, 303, 307, 308)
-_PATHS = frozenset(f"rules[].to[].operation.{name}" for name in ("paths", "notPaths"))
 
 
 def check_support(resource: Resource) -> tuple[Finding, ...]:
@@ -133,11 +120,7 @@ def _authorization(resource: Resource) -> list[Finding]:
     action = resource.spec.action
     if action in ("CUSTOM", "AUDIT"):
         return [_refusal(resource, "spec.action", f"action {action}", "use ALLOW or DENY")]
-    return [
-        _refusal(resource, path, "path templates", "use a prefix such as /a/*")
-        for path, shape, value in set_fields(resource.spec)
-        if shape in _PATHS and any("{*}" in text or "{**}" in text for text in value)
-    ]
+    return []
 
 
 def _ingress(resource: Resource) -> list[Finding]:

@@ -10,7 +10,6 @@ import pytest
 
 from tests.features.running import running_mesh, until
 
-pytestmark = [pytest.mark.mesh, pytest.mark.xdist_group("robustness"), pytest.mark.timeout(180)]
 VIA = "/via/echo"
 """From the gateway to the client, and from there to echo: three sidecars and a gateway."""
 BOTH = """
@@ -27,6 +26,7 @@ spec:
 
 
 SWAPS = int(os.environ.get("LATEEN_SWAPS", "30"))
+pytestmark = [pytest.mark.mesh, pytest.mark.xdist_group("robustness"), pytest.mark.timeout(180 + SWAPS)]
 """1,000 show more than 30 and take minutes."""
 SWAPPED_ROUTE = """
 apiVersion: networking.istio.io/v1

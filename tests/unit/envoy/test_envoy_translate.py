@@ -15,8 +15,8 @@ from lateen.envoy.http_connection import GRPC_WEB_FILTER, HTTP_FILTERS, ROUTER_F
 from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, EnvoyResource
 from lateen.envoy.secrets import translate_secret
 from lateen.envoy.static import static_bootstrap, to_json
-from lateen.envoy.tokens import TOKEN_FILTER
 from lateen.envoy.translate import translate, with_secrets
+from lateen.plan.access import TOKEN_FILTER
 from lateen.plan.clusters import Cluster, Discovery
 from lateen.plan.tls import SecretRef
 from lateen.values.names import ResourceKey

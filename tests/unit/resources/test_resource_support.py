@@ -87,15 +87,6 @@ def test_a_dry_run_does_not_take_effect() -> None:
     assert _refused(policy.replace('"true"', '"false"')) == []
 
 
-def test_path_templates_are_not_taken_literally() -> None:
-    policy = (
-        "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: a}\n"
-        'spec: {action: DENY, rules: [{to: [{operation: {paths: ["/a/{*}"]}}]}]}\n'
-    )
-    assert _refused(policy) == [("unsupported-field", "spec.rules[0].to[0].operation.paths")]
-    assert _refused(policy.replace("{*}", "*")) == []
-
-
 def test_judging_files_warns_of_it_only_when_asked() -> None:
     data = (GATEWAY + "    port: {number: 80, protocol: HTTP, name: x}\n    defaultEndpoint: 127.0.0.1:1\n").encode()
     assert judge(data, "file.yaml")[0].findings == ()
