@@ -23,7 +23,6 @@ from lateen.values.names import ResourceKey
 from tests.golden.plan_to_envoy.cases import CASES, REVIEWS, ROUTES, gateway, plan_of, route_features, sidecar
 
 PRINT_VERSIONS = """
-from lateen.envoy.tokens import TOKEN_FILTER
 from lateen.envoy.translate import translate
 from tests.golden.plan_to_envoy.cases import CASES
 for case, build in CASES.items():
