@@ -28,7 +28,7 @@ Refused values:
 - Gateway: protocol UDP; credentials that are not a Secret of the gateway's own namespace (`sds://...`, `other/name`).
 - AuthorizationPolicy: the annotation `istio.io/dry-run`.
 - DestinationRule: `zoneAwareLbSetting`, as it needs proxies that discover their own replicas; `localityLbSetting`
-  works.
+  works. `retryBudget.budgetInterval`, as the API with which Lateen speaks to Envoy does not have it yet.
 - WorkloadGroup: the whole kind, as no workload registers itself here. `network` of endpoints: there is one network.
 - Every kind: text that YAML takes for something else, such as an address that ends in a colon (`2001:db8::`) without
   quotes, which is a mapping. Other readers of YAML may guess; here the finding says to quote it.

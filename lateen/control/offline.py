@@ -49,7 +49,7 @@ class OfflineProxy(msgspec.Struct, frozen=True):
 
 
 class OfflineResult(msgspec.Struct, frozen=True):
-    """What the proxy would get, and what is wrong with the files."""
+    """What the proxy would get, and what is wrong with the files; ``resources`` is empty where Lateen fails on them."""
 
     plan: ProxyPlan
     resources: EnvoyResources
@@ -113,7 +113,7 @@ def configure(
         raise AssertionError("an update always leaves a snapshot")
     planned = Planner(snapshot).plan(proxy_of(workload))
     findings = (*store.findings(), *coordinator.findings)
-    return OfflineResult(planned.plan, published[PROXY_ID], findings, snapshot.settings)
+    return OfflineResult(planned.plan, published.get(PROXY_ID, EnvoyResources({})), findings, snapshot.settings)
 
 
 def own_ports(coordinator: Coordinator, workload: Workload) -> tuple[WorkloadPort, ...]:

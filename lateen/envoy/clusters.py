@@ -55,7 +55,7 @@ def cluster_message(cluster: Cluster, embedded: EndpointSet | None, weighted: bo
         metadata=_metadata(cluster),
         common_lb_config=common_balancing(cluster, weighted),
     )
-    _add_discovery(message, cluster)
+    _add_discovery(message, cluster, embedded)
     add_balancing(message, cluster)
     if cluster.health_check is not None:
         message.health_checks.append(health_check_message(cluster.health_check, cluster))
@@ -72,27 +72,31 @@ def cluster_message(cluster: Cluster, embedded: EndpointSet | None, weighted: bo
     return message
 
 
-def _add_discovery(message: Any, cluster: Cluster) -> None:
+def _add_discovery(message: Any, cluster: Cluster, embedded: EndpointSet | None) -> None:
     if cluster.discovery is Discovery.DYNAMIC_DNS:
         message.cluster_type.CopyFrom(dynamic_dns_type())
         return
     if cluster.discovery in (Discovery.STRICT_DNS, Discovery.LOGICAL_DNS):
         message.cluster_type.name = "envoy.clusters.dns"
-        message.cluster_type.typed_config.CopyFrom(wire.pack(_names(cluster)))
+        message.cluster_type.typed_config.CopyFrom(wire.pack(_names(cluster, embedded)))
         return
     message.type = _DISCOVERY[cluster.discovery]
     if cluster.discovery is Discovery.EDS:
         message.eds_cluster_config.eds_config.CopyFrom(wire.over_ads())
 
 
-def _names(cluster: Cluster) -> Any:
-    """Names are looked up again when their answers expire; ``dns_refresh`` rules where a server gives no time."""
+def _names(cluster: Cluster, embedded: EndpointSet | None) -> Any:
+    """Names are looked up again when their answers expire; ``dns_refresh`` rules where a server gives no time.
+
+    LOGICAL_DNS is of one name: with none, or with several that a selector found, all addresses are members.
+    """
+    count = sum(len(group.endpoints) for group in embedded.localities) if embedded is not None else 0
     return dns_cluster_pb2.DnsCluster(
         dns_refresh_rate=wire.duration(DNS_REFRESH if cluster.dns_refresh is None else cluster.dns_refresh),
         dns_jitter=wire.duration(DNS_JITTER),
         respect_dns_ttl=True,
         dns_lookup_family=dns_pb2.V4_PREFERRED,
-        all_addresses_in_single_endpoint=cluster.discovery is Discovery.LOGICAL_DNS,
+        all_addresses_in_single_endpoint=cluster.discovery is Discovery.LOGICAL_DNS and count == 1,
     )
 
 
@@ -118,8 +122,6 @@ def _breakers(cluster: Cluster) -> Any:
         thresholds.ClearField("max_retries")
         thresholds.retry_budget.budget_percent.value = budget.percent
         thresholds.retry_budget.min_retry_concurrency.value = budget.minimum
-        if budget.interval is not None:
-            thresholds.retry_budget.budget_interval.CopyFrom(wire.duration(budget.interval))
     return circuit_breaker_pb2.CircuitBreakers(thresholds=[thresholds])
 
 

@@ -78,7 +78,6 @@ def retry_budget(settings: BudgetSettings | None) -> RetryBudget | None:
     return RetryBudget(
         percent=20.0 if settings.percent is None else settings.percent,
         minimum=3 if settings.min_retry_concurrency is None else settings.min_retry_concurrency,
-        interval=settings.budget_interval,
     )
 
 

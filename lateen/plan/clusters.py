@@ -68,7 +68,6 @@ class RetryBudget(msgspec.Struct, frozen=True):
 
     percent: float = 20.0
     minimum: int = 3
-    interval: float | None = None
 
 
 class HealthCheck(msgspec.Struct, frozen=True):

@@ -17,7 +17,7 @@ from lateen.resources.resource import Resource
 from lateen.values.network import is_resource_name
 from lateen.values.protocol import Protocol, parse_protocol
 
-_TRAFFIC_POLICY = ("loadBalancer.zoneAwareLbSetting",)
+_TRAFFIC_POLICY = ("loadBalancer.zoneAwareLbSetting", "retryBudget.budgetInterval")
 
 UNSUPPORTED: dict[str, frozenset[str]] = {
     "VirtualService": frozenset({"http[].fault.abort.http2Error", "http[].fault.delay.exponentialDelay"}),

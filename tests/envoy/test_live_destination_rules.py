@@ -303,7 +303,6 @@ def test_what_is_too_much_for_a_pool_is_refused_at_once(limits: str) -> None:
 @pytest.mark.covers(
     "DestinationRule trafficPolicy.retryBudget.percent",
     "DestinationRule trafficPolicy.retryBudget.minRetryConcurrency",
-    "DestinationRule trafficPolicy.retryBudget.budgetInterval",
 )
 def test_a_retry_budget_holds_under_a_failing_upstream() -> None:
     retries = f"""

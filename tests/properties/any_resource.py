@@ -1,0 +1,175 @@
+"""Resources of any shape that the structs of a kind allow, with leaves that are likely to make sense.
+
+Most fields are left out, so that many of the resources pass validation.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import msgspec
+from hypothesis import strategies as st
+
+from lateen.resources.base import Duration
+from lateen.resources.registry import KINDS
+
+HOSTS = ("a", "b", "a.default.svc.cluster.local", "api.example", "*.example", "nowhere.example")
+TEXTS: dict[str, tuple[str, ...]] = {
+    "host": HOSTS,
+    "hosts": HOSTS,
+    "name": ("x", "http", "tls-1", "y"),
+    "subset": ("v1", "v2"),
+    "uri": ("/", "/x", "/x y"),
+    "prefixRewrite": ("/z",),
+    "rewrite": (r"/\1", "/x"),
+    "match": ("/x/(.*)", ".*"),
+    "regex": (".*", "a+", "/x/[a-z]{1,3}", "(?i)x", "\\d"),
+    "authority": ("b.example", "c.example:80"),
+    "gateways": ("mesh", "g", "default/g"),
+    "exportTo": (".", "default"),
+    "protocol": ("HTTP", "HTTPS", "TCP", "TLS", "GRPC", "HTTP2", "MONGO"),
+    "address": ("10.9.9.9", "127.0.0.1", "db.example"),
+    "addresses": ("10.8.0.1", "10.7.0.0/16", "2001:db8::1"),
+    "retryOn": ("5xx", "gateway-error,connect-failure", "503,reset", "retriable-4xx"),
+    "mode": (),
+    "credentialName": ("cert", "other"),
+    "sni": ("x.example",),
+    "sniHosts": ("api.example", "x.example", "*.example"),
+    "subjectAltNames": ("x.example", "spiffe://cluster.local/ns/default/sa/a"),
+    "allowMethods": ("GET", "POST"),
+    "allowOrigin": ("https://x.example", "*"),
+    "locality": ("r1/z1", "r2/*"),
+    "bind": ("127.0.0.1", "unix:///tmp/x.sock", "0.0.0.0"),
+    "defaultEndpoint": ("127.0.0.1:8080", "unix:///tmp/app.sock", "0.0.0.0:9000"),
+    "cipherSuites": ("ECDHE-RSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384"),
+    "destinationSubnets": ("10.0.0.0/8", "10.1.2.3"),
+    "sourceSubnet": ("10.0.0.0/8",),
+    "consistentHash": (),
+    "httpHeaderName": ("x-user",),
+    "path": ("/", "/p"),
+    "targetPort": ("http", "8080"),
+}
+PLAIN = ("x", "v1", "x.example", "a")
+NUMBERS: dict[str, tuple[int, ...]] = {
+    "number": (80, 8080, 443, 9000, 15443),
+    "port": (80, 8080),
+    "weight": (1, 50, 100),
+    "status": (200, 404, 503),
+    "httpStatus": (400, 503),
+    "redirectCode": (301, 308),
+    "attempts": (0, 1, 3),
+}
+ALWAYS: dict[str, frozenset[str]] = {
+    "VirtualServiceSpec": frozenset({"hosts"}),
+    "HttpRouteDestination": frozenset({"destination"}),
+    "L4RouteDestination": frozenset({"destination"}),
+    "Destination": frozenset({"host"}),
+    "TcpRoute": frozenset({"route"}),
+    "TlsRoute": frozenset({"match", "route"}),
+    "TlsMatchAttributes": frozenset({"sniHosts"}),
+    "DestinationRuleSpec": frozenset({"host"}),
+    "Subset": frozenset({"name"}),
+    "GatewaySpec": frozenset({"servers"}),
+    "Server": frozenset({"port", "hosts"}),
+    "GatewayPort": frozenset({"number", "name", "protocol"}),
+    "ServicePort": frozenset({"number", "name", "protocol"}),
+    "SidecarPort": frozenset({"number", "name", "protocol"}),
+    "IngressListener": frozenset({"port", "defaultEndpoint"}),
+    "EgressListener": frozenset({"hosts"}),
+    "ServiceEntrySpec": frozenset({"hosts", "ports"}),
+    "WorkloadEntrySpec": frozenset({"address"}),
+    "PortSelector": frozenset({"number"}),
+    "PortTrafficPolicy": frozenset({"port"}),
+    "HttpMirrorPolicy": frozenset({"destination"}),
+    "RegexRewrite": frozenset({"match", "rewrite"}),
+}
+"""By struct, what is always given."""
+NEVER: dict[str, frozenset[str]] = {
+    "Server": frozenset({"defaultEndpoint"}),
+    "GatewayPort": frozenset({"targetPort"}),
+    "SidecarPort": frozenset({"targetPort"}),
+    "WorkloadEntrySpec": frozenset({"network"}),
+    "LoadBalancerSettings": frozenset({"zoneAwareLbSetting"}),
+    "IngressListener": frozenset({"captureMode"}),
+}
+OWN_TEXTS: dict[tuple[str, str], tuple[str, ...]] = {
+    ("Server", "hosts"): ("*", "api.example", "*.example", "default/b.example", "./c.example"),
+    ("EgressListener", "hosts"): ("*/*", "./*", "default/a.default.svc.cluster.local", "~/*"),
+    ("VirtualServiceSpec", "hosts"): ("a", "b.default.svc.cluster.local", "api.example", "*.example", "10.9.9.9"),
+    ("VirtualServiceSpec", "gateways"): ("mesh", "g"),
+}
+DEEPEST = 7
+DURATIONS = ("1s", "0.5s", "10s", "1h", "3ms")
+pick = st.sampled_from
+
+
+def documents(kind_name: str) -> st.SearchStrategy[dict[str, Any]]:
+    """Whole documents of a kind, which may or may not be valid."""
+    kind = next(kind for kind in KINDS if kind.name == kind_name)
+    head = {"apiVersion": f"{kind.group}/{kind.versions[0]}", "kind": kind.name}
+    return _struct(kind.struct, 0).map(lambda spec: {**head, "spec": spec})
+
+
+ONE_OF = {
+    "HttpRoute": ("route", "redirect", "directResponse"),
+    "VirtualServiceSpec": ("http", "http", "tls", "tcp"),
+}
+"""By struct, of which exactly one is given."""
+
+
+@st.composite
+def _struct(draw: Any, struct: Any, depth: int) -> dict[str, Any]:
+    hints = typing.get_type_hints(struct, include_extras=True)
+    always, never = ALWAYS.get(struct.__name__, frozenset()), NEVER.get(struct.__name__, frozenset())
+    one_of = ONE_OF.get(struct.__name__, ())
+    if one_of:
+        one = draw(pick(one_of))
+        always, never = always | {one}, never | (frozenset(one_of) - {one})
+    infos = [info for info in msgspec.structs.fields(struct) if info.encode_name not in never]
+    most = min(len(infos), max(1, 4 - depth // 2))
+    chosen = draw(st.sets(st.integers(0, len(infos) - 1), max_size=most)) if infos else set()
+    made: dict[str, Any] = {}
+    for index, info in enumerate(infos):
+        if (index in chosen and depth < DEEPEST) or info.encode_name in always:
+            texts = OWN_TEXTS.get((struct.__name__, info.encode_name))
+            hint = hints[info.name]
+            made[info.encode_name] = draw(_texts(hint, texts) if texts else _value(hint, info.encode_name, depth))
+    return made
+
+
+def _texts(hint: Any, texts: tuple[str, ...]) -> st.SearchStrategy[Any]:
+    is_list = get_origin(hint) in (tuple, list)
+    return st.lists(pick(texts), min_size=1, max_size=2, unique=True) if is_list else pick(texts)
+
+
+def _value(hint: Any, name: str, depth: int) -> st.SearchStrategy[Any]:
+    if get_origin(hint) is Annotated:
+        return _value(get_args(hint)[0], name, depth)
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return st.one_of(*(_value(one, name, depth) for one in args if one is not type(None)))
+    if origin is Literal:
+        return pick(args)
+    if origin in (tuple, list):
+        return st.lists(_value(args[0], name, depth), min_size=1, max_size=2 if depth else 1)
+    if origin is dict:
+        return st.dictionaries(pick(("x", "y")), _value(args[1], name, depth), min_size=1, max_size=2)
+    return _leaf(hint, name, depth)
+
+
+def _leaf(hint: Any, name: str, depth: int) -> st.SearchStrategy[Any]:
+    if hint is Duration:
+        return pick(DURATIONS)
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        return _struct(hint, depth + 1)
+    if hint is bool:
+        return st.booleans()
+    if hint is int:
+        return pick(NUMBERS.get(name, (1, 2, 7, 100, 8080)))
+    if hint is float:
+        return pick((0.0, 0.5, 1.0, 10.0, 100.0))
+    if hint is str:
+        return pick(TEXTS.get(name) or PLAIN)
+    return st.none()

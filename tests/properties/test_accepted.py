@@ -1,0 +1,89 @@
+"""Whatever validation accepts, the real Envoy accepts."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lateen.control.offline import OfflineProxy, configure
+from lateen.control.store import ResourceStore
+from lateen.settings import Settings
+from lateen.sources.files import read_file
+from tests.envoy.harness import validate
+from tests.properties.any_resource import documents
+from tests.properties.length import examples
+
+KINDS = ("VirtualService", "DestinationRule", "Gateway", "ServiceEntry", "WorkloadEntry", "Sidecar")
+SERVICE = """
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}}}
+spec:
+  selector: {{app: {name}}}
+  ports: [{{name: http, port: 80}}, {{name: tcp, port: 9000}}, {{name: auto, port: 8080}}]
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {{name: {name}}}
+spec: {{address: 10.1.0.1, labels: {{app: {name}, version: v1}}}}
+"""
+GATEWAY = """
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: g}
+spec:
+  servers:
+  - {port: {number: 80, name: http, protocol: HTTP}, hosts: ["*"]}
+  - {port: {number: 443, name: tls, protocol: TLS}, hosts: ["*"], tls: {mode: PASSTHROUGH}}
+  - {port: {number: 9000, name: tcp, protocol: TCP}, hosts: ["*"]}
+"""
+BASE = "---".join((SERVICE.format(name="a"), SERVICE.format(name="b"), GATEWAY))
+PROXIES = (
+    OfflineProxy("sidecar", "default", (("app", "a"),), "10.1.0.1", "a"),
+    OfflineProxy("gateway", "default", (("istio", "ingressgateway"),), "10.1.0.9", "gw"),
+)
+meshes = st.lists(st.one_of(*map(documents, KINDS)), min_size=12, max_size=24)
+
+
+def accepted(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those that are not refused, each judged by itself."""
+    kept = []
+    with tempfile.TemporaryDirectory(prefix="lt-") as folder:
+        path = Path(folder) / "one.yaml"
+        for number, document in enumerate(found):
+            named = {**document, "metadata": {"name": f"r{number}"}}
+            path.write_text(json.dumps(named))
+            store = ResourceStore("default")
+            store.apply(read_file(path))
+            if not any(finding.is_error for finding in store.findings()):
+                kept.append(named)
+    return kept
+
+
+def refused(kept: list[dict[str, Any]]) -> str:
+    """What Envoy says against the configuration of a mesh with these resources."""
+    with tempfile.TemporaryDirectory(prefix="lt-") as folder:
+        path = Path(folder) / "mesh.yaml"
+        path.write_text("\n---\n".join([BASE, *map(json.dumps, kept)]))
+        for proxy in PROXIES:
+            result = configure([path], proxy, Settings())
+            if broken := [finding.message for finding in result.findings if finding.code == "internal-error"]:
+                return f"{proxy.type}: {broken}"
+            if problem := validate(result.bootstrap().encode(), Path(folder)):
+                return f"{proxy.type}: {problem}"
+    return ""
+
+
+@given(meshes)
+@examples(10, 300)
+def test_envoy_takes_whatever_validation_takes(found: list[dict[str, Any]]) -> None:
+    kept = accepted(found)
+    problem = refused(kept)
+    if problem:
+        alone = [one for one in kept if refused([one])]
+        raise AssertionError(f"{problem}\n{json.dumps(alone or kept, indent=1)}")
