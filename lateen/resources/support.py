@@ -17,7 +17,7 @@ from lateen.resources.resource import Resource
 from lateen.values.network import is_resource_name
 from lateen.values.protocol import Protocol, parse_protocol
 
-_TRAFFIC_POLICY = ("loadBalancer.zoneAwareLbSetting", "retryBudget.budgetInterval")
+_TRAFFIC_POLICY = ("loadBalancer.zoneAwareLbSetting",)
 
 UNSUPPORTED: dict[str, frozenset[str]] = {
     "VirtualService": frozenset({"http[].fault.abort.http2Error", "http[].fault.delay.exponentialDelay"}),
@@ -27,6 +27,7 @@ UNSUPPORTED: dict[str, frozenset[str]] = {
             for place in ("trafficPolicy", "subsets[].trafficPolicy")
             for field in (
                 *_TRAFFIC_POLICY,
+                "retryBudget.budgetInterval",
                 *(f"portLevelSettings[].{policy}" for policy in _TRAFFIC_POLICY),
             )
         }
