@@ -27,7 +27,7 @@ from lateen.envoy.profile import EnvoyProfile
 from lateen.envoy.routes import ALLOW_FILTER, CORS_FILTER, DENY_FILTER, route_configuration
 from lateen.envoy.telemetry import ChainFacts, http_loggers
 from lateen.envoy.tokens import token_filter
-from lateen.plan.access import TOKEN_FILTER
+from lateen.plan.access.model import TOKEN_FILTER
 from lateen.plan.model import HttpChain, HttpOptions
 from lateen.plan.routes import RouteTable
 

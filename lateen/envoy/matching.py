@@ -8,7 +8,7 @@ from envoy.config.route.v3 import route_components_pb2
 from envoy.type.matcher.v3 import metadata_pb2, value_pb2
 
 from lateen.envoy import wire
-from lateen.plan.access import PAYLOAD, TOKEN_FILTER
+from lateen.plan.access.model import PAYLOAD, TOKEN_FILTER
 from lateen.plan.matching import ClaimMatcher, HeaderMatcher, MatchKind, QueryMatcher, RouteMatch, StringMatcher
 
 

@@ -21,7 +21,7 @@ from envoy.type.matcher.v3 import metadata_pb2, path_pb2, value_pb2
 
 from lateen.envoy import wire
 from lateen.envoy.matching import header_condition
-from lateen.plan.access import (
+from lateen.plan.access.model import (
     TOKEN_FILTER,
     AccessPolicy,
     AccessRule,

@@ -22,7 +22,7 @@ from lateen.envoy import rbac, wire
 from lateen.envoy.fault import FAULT_FILTER, route_fault
 from lateen.envoy.matching import route_match
 from lateen.envoy.route_actions import direct_response, forward, header_options, redirect
-from lateen.plan.access import AccessPolicy
+from lateen.plan.access.model import AccessPolicy
 from lateen.plan.routes import (
     CorsPolicy,
     DirectResponse,

@@ -13,8 +13,8 @@ from typing import Any
 from envoy.extensions.filters.http.jwt_authn.v3 import config_pb2
 from google.protobuf import empty_pb2
 
-from lateen.plan.access import PAYLOAD
-from lateen.plan.tokens import TokenProvider
+from lateen.plan.access.model import PAYLOAD
+from lateen.plan.access.tokens import TokenProvider
 
 _Requirement = config_pb2.JwtRequirement
 

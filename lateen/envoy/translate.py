@@ -22,7 +22,7 @@ from lateen.envoy.profile import DEFAULT_PROFILE, EnvoyProfile
 from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, EnvoyResource, EnvoyResources
 from lateen.envoy.routes import clusters_of, route_configuration
 from lateen.envoy.tls import secret_references, server_secret_references
-from lateen.plan.access import AccessPolicy
+from lateen.plan.access.model import AccessPolicy
 from lateen.plan.clusters import Cluster, Discovery, EndpointSet
 from lateen.plan.model import Chain, Destinations, HttpChain, Listener, ProxyPlan
 from lateen.plan.patch_values import Patch

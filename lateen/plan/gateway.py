@@ -16,7 +16,7 @@ from lateen.mesh.credentials import CredentialError
 from lateen.mesh.gateways import GatewayWorkload, PlacedServer, Socket, gateway_sockets
 from lateen.mesh.model import MeshSnapshot
 from lateen.plan import names
-from lateen.plan.access import AccessPolicy
+from lateen.plan.access.model import AccessPolicy
 from lateen.plan.client_view import ClientView
 from lateen.plan.clusters import Cluster, EndpointSet
 from lateen.plan.gateway_http import edge_http, route_table, table_name

@@ -15,7 +15,7 @@ from lateen.mesh.model import MeshSnapshot, Service
 from lateen.mesh.security_policy import MtlsMode, PeerPolicy, peer_policy
 from lateen.mesh.sidecar_scope import SidecarScope
 from lateen.plan import names
-from lateen.plan.access import AccessPolicy
+from lateen.plan.access.model import AccessPolicy
 from lateen.plan.clusters import Cluster, Discovery, Endpoint, EndpointSet, LoadBalancing, LocalityEndpoints
 from lateen.plan.destinations import connection_pool
 from lateen.plan.inbound_chains import ChainNames, ChainParts, foreign_chains, inbound_chains

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import msgspec
 
-from lateen.plan.access import AccessPolicy
+from lateen.plan.access.model import AccessPolicy
+from lateen.plan.access.tokens import TokenProvider
 from lateen.plan.clusters import Cluster, EndpointSet
 from lateen.plan.patch_values import Patch
 from lateen.plan.proxy import Bind, Proxy
 from lateen.plan.routes import RouteTable
 from lateen.plan.tls import SecretRef, ServerTls
-from lateen.plan.tokens import TokenProvider
 from lateen.values.names import Origin
 
 # --- telemetry ---------------------------------------------------------------------------------------------------

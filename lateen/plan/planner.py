@@ -17,7 +17,8 @@ from lateen.mesh.routing import MESH_GATEWAY, client_label_names
 from lateen.mesh.seen import seen_from
 from lateen.mesh.sidecar_scope import SidecarScope, sidecar_scope
 from lateen.mesh.traffic_policy import destination_policy, failover_label_names, rule_label_names
-from lateen.plan.access_rules import access_policy
+from lateen.plan.access.rules import access_policy
+from lateen.plan.access.token_rules import token_providers, with_tokens
 from lateen.plan.client_view import ClientView, client_view
 from lateen.plan.clusters import EndpointSet
 from lateen.plan.destinations import plan_destinations, workload_tags
@@ -36,7 +37,6 @@ from lateen.plan.proxy_defaults import ProxyDefaults
 from lateen.plan.route_building import Reading
 from lateen.plan.routes import RouteTable
 from lateen.plan.sni_passthrough import passing_endpoints
-from lateen.plan.token_rules import token_providers, with_tokens
 from lateen.values.names import ResourceKey
 
 ViewKey = tuple[str, Labels, bool, int, ResourceKey | None]

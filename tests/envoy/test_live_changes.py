@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from lateen.plan.access import AccessPolicy, AccessRule, All, UrlPath
+from lateen.plan.access.model import AccessPolicy, AccessRule, All, UrlPath
 from lateen.plan.clusters import Cluster, Discovery, Endpoint
 from lateen.plan.matching import RouteMatch
 from lateen.plan.model import HttpChain, ProxyPlan, Telemetry

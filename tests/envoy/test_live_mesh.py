@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from lateen.plan.access import AccessPolicy, AccessRule, All, AnyOf, Header, Not, PeerIdentity, UrlPath
+from lateen.plan.access.model import AccessPolicy, AccessRule, All, AnyOf, Header, Not, PeerIdentity, UrlPath
 from lateen.plan.clusters import Cluster, Discovery, Endpoint
 from lateen.plan.matching import MatchKind, RouteMatch, StringMatcher
 from lateen.plan.model import Chain, ChainMatch, HttpChain, Listener, ProxyPlan, TcpChain, TcpTarget, Telemetry

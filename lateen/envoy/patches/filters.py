@@ -18,7 +18,7 @@ from lateen.envoy.mesh_headers import MUTATION_FILTER
 from lateen.envoy.patches.lists import ADDING, Applied, insert, remove_and_merge, value_of
 from lateen.envoy.patches.values import message_of
 from lateen.envoy.routes import ALLOW_FILTER, DENY_FILTER
-from lateen.plan.access import TOKEN_FILTER
+from lateen.plan.access.model import TOKEN_FILTER
 from lateen.plan.patch_values import Patch
 from lateen.resources.checks.envoy_filter import NEW_NAMES
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lateen.plan.access import (
+from lateen.plan.access.model import (
     AccessPolicy,
     AccessRule,
     All,

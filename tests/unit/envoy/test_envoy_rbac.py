@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lateen.envoy.rbac import ALLOW, DENY, for_bytes, network_filters, rule_set
-from lateen.plan.access import (
+from lateen.plan.access.model import (
     AccessPolicy,
     AccessRule,
     All,

@@ -16,7 +16,7 @@ from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, E
 from lateen.envoy.secrets import translate_secret
 from lateen.envoy.static import static_bootstrap, to_json
 from lateen.envoy.translate import translate, with_secrets
-from lateen.plan.access import TOKEN_FILTER
+from lateen.plan.access.model import TOKEN_FILTER
 from lateen.plan.clusters import Cluster, Discovery
 from lateen.plan.tls import SecretRef
 from lateen.values.names import ResourceKey

@@ -12,8 +12,8 @@ from msgspec.structs import replace
 
 from lateen.mesh.model import Labels, MeshSnapshot
 from lateen.mesh.security_policy import request_authentications
+from lateen.plan.access.tokens import TokenProvider
 from lateen.plan.model import Chain, HttpChain, Listener
-from lateen.plan.tokens import TokenProvider
 from lateen.resources.request_authentication import JwtRule
 from lateen.values.names import Origin
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from lateen.plan.access import (
+from lateen.plan.access.model import (
     PAYLOAD,
     TOKEN_FILTER,
     All,

@@ -1,6 +1,6 @@
 """AuthorizationPolicies of one workload, turned into the access rules of its chains.
 
-Comes in: the policies that hold. Goes out: an ``AccessPolicy``. What each text means: ``access_conditions``.
+Comes in: the policies that hold. Goes out: an ``AccessPolicy``. What each text means: ``conditions``.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from functools import lru_cache
 
 from lateen.mesh.model import Labels, MeshSnapshot
 from lateen.mesh.security_policy import authorization_policies
-from lateen.plan import access_conditions as read
-from lateen.plan.access import AccessPolicy, AccessRule, All, AnyOf, Condition, DirectAddress, Not, RemoteAddress
+from lateen.plan.access import conditions as read
+from lateen.plan.access.model import AccessPolicy, AccessRule, All, AnyOf, Condition, DirectAddress, Not, RemoteAddress
 from lateen.resources.resource import Resource
 from lateen.resources.security import AuthorizationPolicySpec, Operation, Rule, Source
 from lateen.resources.security import Condition as When
