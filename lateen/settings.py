@@ -47,3 +47,8 @@ class Settings(msgspec.Struct, frozen=True):
     ingress_mode: str = "STRICT"
     ingress_class: str = "istio"
     ingress_gateway: str = "ingressgateway"
+
+    @property
+    def trust_domains(self) -> tuple[str, ...]:
+        """The mesh's trust domain and its further names."""
+        return tuple(dict.fromkeys((self.trust_domain, *self.trust_domain_aliases)))

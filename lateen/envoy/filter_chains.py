@@ -19,7 +19,7 @@ from lateen.envoy.dynamic_dns import server_name_filter
 from lateen.envoy.http_connection import HttpContext, http_manager
 from lateen.envoy.mesh_headers import SourceFields
 from lateen.envoy.profile import EnvoyProfile
-from lateen.envoy.rbac import network_filters
+from lateen.envoy.rbac import network_filters, notes_of
 from lateen.envoy.telemetry import ChainFacts, tcp_loggers
 from lateen.plan.model import Chain, ChainMatch, HttpChain, TcpChain
 from lateen.plan.routes import RouteTable
@@ -66,7 +66,8 @@ def _match(match: ChainMatch) -> Any:
 
 
 def _filters(chain: Chain, context: ChainContext) -> list[Any]:
-    facts = ChainFacts(mutual_tls=chain.tls is not None and chain.tls.roots is not None and chain.tls.require_client)
+    mutual = chain.tls is not None and chain.tls.roots is not None and chain.tls.require_client
+    facts = ChainFacts(mutual, notes_of(chain.action.access))
     if isinstance(chain.action, HttpChain):
         embedded = dict(context.embedded).get(chain.name)
         return [http_manager(chain.action, HttpContext(context.source, facts, context.profile, embedded))]

@@ -19,12 +19,13 @@ from envoy.extensions.filters.http.rbac.v3 import rbac_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 
-from lateen.envoy import mesh_headers, wire
+from lateen.envoy import external, mesh_headers, wire
 from lateen.envoy.dynamic_dns import DYNAMIC_DNS_FILTER, dynamic_dns_filter
 from lateen.envoy.fault import FAULT_FILTER
 from lateen.envoy.http_options import add_options
 from lateen.envoy.profile import EnvoyProfile
-from lateen.envoy.routes import ALLOW_FILTER, CORS_FILTER, DENY_FILTER, route_configuration
+from lateen.envoy.rbac import ALLOW_FILTER, AUDIT_FILTER, DENY_FILTER
+from lateen.envoy.routes import CORS_FILTER, route_configuration
 from lateen.envoy.telemetry import ChainFacts, http_loggers
 from lateen.envoy.tokens import token_filter
 from lateen.plan.access.model import TOKEN_FILTER
@@ -64,7 +65,10 @@ class HttpContext(msgspec.Struct, frozen=True):
 
 
 class FilterRow(msgspec.Struct, frozen=True):
-    """One row of the table: a name, a reason for being just there, and what makes the filter (None: not here)."""
+    """One row of the table: a name, a reason for being just there, and what makes the filter.
+
+    None: it is not here; a list: it is here several times.
+    """
 
     name: str
     reason: str
@@ -85,6 +89,21 @@ def _announce(chain: HttpChain, context: HttpContext) -> Any:
 def _waiting(name: str, config: Any) -> Any:
     """A filter that does nothing until a route table or a route configures it, at no cost until then."""
     return _Filter(name=name, typed_config=wire.pack(config), disabled=True)
+
+
+def _external(chain: HttpChain, context: HttpContext) -> list[Any]:
+    """For each authorizer, what finds out whether it has to be asked, and what asks it."""
+    found = []
+    for index, check in enumerate(chain.access.external):
+        found.append(_waiting(external.numbered(external.MATCHING_FILTER, index), rbac_pb2.RBAC()))
+        asking = external.http_filter(check.authorizer, index)
+        name = external.numbered(external.HTTP_FILTER, index)
+        found.append(_Filter(name=name, typed_config=wire.pack(asking)))
+    return found
+
+
+def _audit(chain: HttpChain, context: HttpContext) -> Any:
+    return _waiting(AUDIT_FILTER, rbac_pb2.RBAC())
 
 
 def _deny(chain: HttpChain, context: HttpContext) -> Any:
@@ -137,7 +156,11 @@ HTTP_FILTERS: tuple[FilterRow, ...] = (
         "Sets or removes those headers before anything can read them as facts, and before the application sees them.",
         _announce,
     ),
+    FilterRow(
+        external.HTTP_FILTER, "Whoever is asked outside answers for the request as it came, before tokens.", _external
+    ),
     FilterRow(TOKEN_FILTER, "A token is looked at before rules and routes ask who made the request.", _tokens),
+    FilterRow(AUDIT_FILTER, "Marks for the log what a denial may end next, and decides nothing.", _audit),
     FilterRow(DENY_FILTER, "A denial beats every permission, so it is looked for first.", _deny),
     FilterRow(ALLOW_FILTER, "Then somebody has to have allowed it; before faults, which nobody else may feel.", _allow),
     FilterRow(GRPC_WEB_FILTER, "Turns gRPC-Web into gRPC before faults answer, so that callers understand.", _grpc_web),
@@ -155,7 +178,7 @@ def http_manager(chain: HttpChain, context: HttpContext) -> Any:
     manager = _Manager(
         codec_type=_Manager.AUTO,
         stat_prefix=chain.stat_prefix,
-        http_filters=[built for row in HTTP_FILTERS if (built := row.build(chain, context)) is not None],
+        http_filters=_http_filters(chain, context),
         access_log=http_loggers(chain.telemetry, context.facts),
         use_remote_address=wire.boolean(chain.trust_edge),
         delayed_close_timeout=wire.duration(1),
@@ -177,6 +200,14 @@ def http_manager(chain: HttpChain, context: HttpContext) -> Any:
         _harden_edge(manager)
     add_options(manager, chain)
     return listener_components_pb2.Filter(name=HTTP_MANAGER, typed_config=wire.pack(manager))
+
+
+def _http_filters(chain: HttpChain, context: HttpContext) -> list[Any]:
+    found: list[Any] = []
+    for row in HTTP_FILTERS:
+        built = row.build(chain, context)
+        found.extend(built if isinstance(built, list) else [] if built is None else [built])
+    return found
 
 
 def _add_routes(manager: Any, chain: HttpChain, context: HttpContext) -> None:

@@ -1,6 +1,8 @@
-"""Access policies as Envoy's RBAC: one filter that denies, then one that allows.
+"""Access policies as Envoy's RBAC: filters that find out who has to be asked, that audit, that deny and that allow.
 
-Comes in: ``AccessPolicy``. Goes out: rule sets for the HTTP filter, and network filters for chains of plain bytes.
+Comes in: ``AccessPolicy``. Goes out: what the HTTP filters are told, and network filters for chains of plain bytes.
+Rules on trial are shadow rules of the filter that would enforce them. Rules that audit are shadow rules too, so that
+the access log can tell which one it was; Envoy's LOG action only marks the request.
 
 The conditions are carried over as they are written. In particular ``Not(PeerIdentity(...))`` holds for a caller
 without a certificate, as in Istio: right in a deny rule ("whoever is not X"), dangerous in an allow rule on a port
@@ -9,17 +11,18 @@ that takes plain text, which is why the planner has to add the identity's presen
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
 from envoy.config.listener.v3 import listener_components_pb2
 from envoy.config.rbac.v3 import rbac_pb2
+from envoy.extensions.filters.http.rbac.v3 import rbac_pb2 as http_rbac_pb2
 from envoy.extensions.filters.network.rbac.v3 import rbac_pb2 as network_rbac_pb2
 from envoy.extensions.path.match.uri_template.v3 import uri_template_match_pb2
 from envoy.type.matcher.v3 import metadata_pb2, path_pb2, value_pb2
 
-from lateen.envoy import wire
+from lateen.envoy import external, wire
 from lateen.envoy.matching import header_condition
 from lateen.plan.access.model import (
     TOKEN_FILTER,
@@ -31,6 +34,7 @@ from lateen.plan.access.model import (
     DestinationAddress,
     DestinationPort,
     DirectAddress,
+    ExternalCheck,
     Header,
     Metadata,
     Not,
@@ -43,9 +47,18 @@ from lateen.plan.access.model import (
 from lateen.plan.matching import MatchKind, StringMatcher
 
 NETWORK_FILTER = "envoy.filters.network.rbac"
+AUDIT_FILTER = "envoy.filters.http.rbac.audit"
+DENY_FILTER = "envoy.filters.http.rbac.deny"
+ALLOW_FILTER = "envoy.filters.http.rbac.allow"
+AUDIT_NOTES = "lateen_audit_"
+TRIAL_DENY_NOTES = "istio_dry_run_deny_"
+TRIAL_ALLOW_NOTES = "istio_dry_run_allow_"
 ALLOW = rbac_pb2.RBAC.ALLOW
 DENY = rbac_pb2.RBAC.DENY
+LOG = rbac_pb2.RBAC.LOG
 
+_POLICY = "shadow_effective_policy_id"
+_RESULT = "shadow_engine_result"
 _EVERYTHING = All()
 _NOT_EMPTY = StringMatcher(MatchKind.REGEX, "(?s).+")
 _EMPTY = StringMatcher(MatchKind.EXACT, "")
@@ -69,20 +82,76 @@ def _policy(rule: AccessRule) -> Any:
     return rbac_pb2.Policy(permissions=[_permission(rule.permission)], principals=[_principal(rule.principal)])
 
 
+def http_filters(access: AccessPolicy) -> Iterator[tuple[str, Any]]:
+    """The configuration of each filter that has something to do, by the filter's name."""
+    for index, check in enumerate(access.external):
+        name = external.numbered(external.MATCHING_FILTER, index)
+        yield name, _configured(http_rbac_pb2.RBAC(), None, rule_set(DENY, check.rules), external.note_prefix(index))
+    for name, rules, tried, notes in _steps(access):
+        yield name, _configured(http_rbac_pb2.RBAC(), rules, tried, notes)
+
+
 def network_filters(access: AccessPolicy) -> list[Any]:
     """The filters that guard a chain of plain bytes: what only HTTP can tell is decided by ``for_bytes`` before."""
     access = for_bytes(access)
-    sets = []
-    if access.deny:
-        sets.append(rule_set(DENY, access.deny))
-    if access.allow is not None:
-        sets.append(rule_set(ALLOW, access.allow))
-    return [
-        listener_components_pb2.Filter(
-            name=NETWORK_FILTER, typed_config=wire.pack(network_rbac_pb2.RBAC(rules=rules, stat_prefix="tcp."))
+    found = []
+    for index, check in enumerate(access.external):
+        rules, notes = rule_set(DENY, check.rules), external.note_prefix(index)
+        found.append((NETWORK_FILTER, _configured(_network_rules(), None, rules, notes)))
+        found.append((external.NETWORK_FILTER, external.network_filter(check.authorizer, index)))
+    for _, enforced, tried, notes in _steps(access):
+        found.append((NETWORK_FILTER, _configured(_network_rules(), enforced, tried, notes)))
+    return [listener_components_pb2.Filter(name=name, typed_config=wire.pack(config)) for name, config in found]
+
+
+def _steps(access: AccessPolicy) -> Iterator[tuple[str, Any, Any, str]]:
+    """Audit, deny and allow, where there is anything to do: filter, rules, rules that only note, the notes' prefix."""
+    if access.audit:
+        yield AUDIT_FILTER, rule_set(LOG, access.audit), rule_set(DENY, access.audit), AUDIT_NOTES
+    if access.deny or access.trial_deny:
+        yield (
+            DENY_FILTER,
+            rule_set(DENY, access.deny) if access.deny else None,
+            rule_set(DENY, access.trial_deny) if access.trial_deny else None,
+            TRIAL_DENY_NOTES,
         )
-        for rules in sets
-    ]
+    if access.allow is not None or access.trial_allow is not None:
+        yield (
+            ALLOW_FILTER,
+            rule_set(ALLOW, access.allow) if access.allow is not None else None,
+            rule_set(ALLOW, access.trial_allow) if access.trial_allow is not None else None,
+            TRIAL_ALLOW_NOTES,
+        )
+
+
+def notes_of(access: AccessPolicy) -> tuple[tuple[str, str], ...]:
+    """What rules that decide nothing leave for the access log: the log's field, and the key of the metadata."""
+    found = []
+    for index in range(len(access.external)):
+        prefix = external.note_prefix(index)
+        found.append((external.numbered("external_policy", index), f"{prefix}{_POLICY}"))
+    if access.audit:
+        found.append(("audit_policy", f"{AUDIT_NOTES}{_POLICY}"))
+    if access.trial_deny:
+        found.append(("dry_run_deny_policy", f"{TRIAL_DENY_NOTES}{_POLICY}"))
+        found.append(("dry_run_deny_result", f"{TRIAL_DENY_NOTES}{_RESULT}"))
+    if access.trial_allow is not None:
+        found.append(("dry_run_allow_policy", f"{TRIAL_ALLOW_NOTES}{_POLICY}"))
+        found.append(("dry_run_allow_result", f"{TRIAL_ALLOW_NOTES}{_RESULT}"))
+    return tuple(found)
+
+
+def _network_rules() -> Any:
+    return network_rbac_pb2.RBAC(stat_prefix="tcp.")
+
+
+def _configured(message: Any, rules: Any, noted: Any, notes: str) -> Any:
+    if rules is not None:
+        message.rules.CopyFrom(rules)
+    if noted is not None:
+        message.shadow_rules.CopyFrom(noted)
+        message.shadow_rules_stat_prefix = notes
+    return message
 
 
 # --- conditions on HTTP where there is none --------------------------------------------------------------------------
@@ -91,15 +160,33 @@ def network_filters(access: AccessPolicy) -> list[Any]:
 def for_bytes(access: AccessPolicy) -> AccessPolicy:
     """The policy as it holds for plain bytes, never looser than it was written.
 
-    A deny rule loses its conditions on HTTP and so denies more; an allow rule that has one allows nothing.
+    A deny rule loses its conditions on HTTP and so denies more; an allow rule that has one allows nothing. What is
+    asked or audited is asked and audited more. An authorizer that speaks HTTP is not asked.
     """
-    deny = tuple(
-        AccessRule(rule.name, _widened(rule.principal), _widened(rule.permission), rule.origin) for rule in access.deny
+    return AccessPolicy(
+        deny=_wider(access.deny),
+        allow=_narrower(access.allow),
+        external=tuple(
+            ExternalCheck(check.authorizer, _wider(check.rules))
+            for check in access.external
+            if check.authorizer.protocol == "grpc"
+        ),
+        audit=_wider(access.audit),
+        trial_deny=_wider(access.trial_deny),
+        trial_allow=_narrower(access.trial_allow),
     )
-    if access.allow is None:
-        return AccessPolicy(deny, None)
-    plain = (rule for rule in access.allow if not (_needs_http(rule.principal) or _needs_http(rule.permission)))
-    return AccessPolicy(deny, tuple(plain))
+
+
+def _wider(rules: Iterable[AccessRule]) -> tuple[AccessRule, ...]:
+    return tuple(
+        AccessRule(rule.name, _widened(rule.principal), _widened(rule.permission), rule.origin) for rule in rules
+    )
+
+
+def _narrower(rules: Iterable[AccessRule] | None) -> tuple[AccessRule, ...] | None:
+    if rules is None:
+        return None
+    return tuple(rule for rule in rules if not (_needs_http(rule.principal) or _needs_http(rule.permission)))
 
 
 def _widened(condition: Condition) -> Condition:

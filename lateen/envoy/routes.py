@@ -35,8 +35,6 @@ from lateen.plan.routes import (
 )
 
 CORS_FILTER = "envoy.filters.http.cors"
-DENY_FILTER = "envoy.filters.http.rbac.deny"
-ALLOW_FILTER = "envoy.filters.http.rbac.allow"
 ENVOYS_BODY_LIMIT = 4096
 
 _ANSWERS_PLAIN_WITH_TLS = route_components_pb2.VirtualHost.ALL
@@ -53,16 +51,9 @@ def route_configuration(table: RouteTable, access: AccessPolicy) -> Any:
     longest = max((_body_length(route) for host in table.virtual_hosts for route in host.routes), default=0)
     if longest > ENVOYS_BODY_LIMIT:
         message.max_direct_response_body_size_bytes.value = longest
-    if access.deny:
-        _enforce(message, DENY_FILTER, rbac.rule_set(rbac.DENY, access.deny))
-    if access.allow is not None:
-        _enforce(message, ALLOW_FILTER, rbac.rule_set(rbac.ALLOW, access.allow))
+    for name, rules in rbac.http_filters(access):
+        message.typed_per_filter_config[name].CopyFrom(wire.pack(http_rbac_pb2.RBACPerRoute(rbac=rules)))
     return message
-
-
-def _enforce(message: Any, name: str, rules: Any) -> None:
-    settings = http_rbac_pb2.RBACPerRoute(rbac=http_rbac_pb2.RBAC(rules=rules))
-    message.typed_per_filter_config[name].CopyFrom(wire.pack(settings))
 
 
 def _body_length(route: Route) -> int:

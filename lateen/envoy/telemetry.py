@@ -51,9 +51,14 @@ _LogType = data_pb2.AccessLogType
 
 
 class ChainFacts(msgspec.Struct, frozen=True):
-    """What a chain's metrics depend on beside its ``Telemetry``: whether every caller has a certificate."""
+    """What a chain reports depends on, beside its ``Telemetry``.
+
+    ``mutual_tls``: every caller has a certificate. ``notes``: what its access rules leave for the log, as pairs of the
+    log's field and the key of the metadata.
+    """
 
     mutual_tls: bool = False
+    notes: tuple[tuple[str, str], ...] = ()
 
 
 @lru_cache(maxsize=1024)
@@ -70,7 +75,7 @@ def http_loggers(telemetry: Telemetry | None, facts: ChainFacts) -> tuple[Any, .
         for own, wanted in ((plain, False), (grpc, True))
     ]
     if telemetry.access_log:
-        loggers.append(_log(telemetry, HTTP_FIELDS))
+        loggers.append(_log(telemetry, {**HTTP_FIELDS, **_notes("envoy.filters.http.rbac", facts)}))
     return tuple(loggers)
 
 
@@ -101,7 +106,8 @@ def tcp_loggers(telemetry: Telemetry | None, facts: ChainFacts) -> tuple[Any, ..
         _stats_logger(closed, _of_type(_LogType.TcpConnectionEnd)),
     ]
     if telemetry.access_log:
-        loggers.append(_log(telemetry, TCP_FIELDS, _of_type(_LogType.TcpConnectionEnd)))
+        fields = {**TCP_FIELDS, **_notes("envoy.filters.network.rbac", facts)}
+        loggers.append(_log(telemetry, fields, _of_type(_LogType.TcpConnectionEnd)))
     return tuple(loggers)
 
 
@@ -234,6 +240,10 @@ HTTP_FIELDS: Mapping[str, str] = {
     "request_id": "%REQ(X-REQUEST-ID)%",
     "trace_id": "%REQ(X-B3-TRACEID?TRACEPARENT)%",
 }
+
+
+def _notes(namespace: str, facts: ChainFacts) -> dict[str, str]:
+    return {field: f"%DYNAMIC_METADATA({namespace}:{key})%" for field, key in facts.notes}
 
 
 def _log(telemetry: Telemetry, fields: Mapping[str, str], wanted: Any = None) -> Any:

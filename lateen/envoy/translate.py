@@ -184,7 +184,7 @@ def _chains(listener: Listener) -> Iterator[Chain]:
 def _common_origin(table: RouteTable, access: AccessPolicy) -> Origin | None:
     """The resource behind the whole table, where it is one."""
     origins = {route.origin for host in table.virtual_hosts for route in host.routes}
-    origins.update(rule.origin for rule in (*access.deny, *(access.allow or ())))
+    origins.update(rule.origin for rule in access.rules)
     return origins.pop() if len(origins) == 1 else None
 
 
@@ -196,6 +196,7 @@ def _listener_references(listener: Listener, embedded: dict[str, RouteTable]) ->
         if chain.tls is not None:
             yield from server_secret_references(chain.tls)
         action = chain.action
+        yield from ((CLUSTER, check.authorizer.cluster) for check in action.access.external)
         if not isinstance(action, HttpChain):
             yield from ((CLUSTER, target.cluster) for target in action.targets)
         elif chain.name in embedded:

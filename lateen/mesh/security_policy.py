@@ -15,6 +15,7 @@ import msgspec
 
 from lateen.mesh.model import Labels, MeshSnapshot
 from lateen.mesh.visibility import selects
+from lateen.resources.checks.metadata import DRY_RUN, FALSE
 from lateen.resources.request_authentication import RequestAuthenticationSpec
 from lateen.resources.resource import Resource
 from lateen.resources.security import AuthorizationPolicySpec, PeerAuthenticationSpec
@@ -79,6 +80,11 @@ def _port_modes(resource: Resource | None, mode: MtlsMode) -> tuple[tuple[int, M
         (int(port), mode if setting.mode in (None, "", "UNSET") else MtlsMode(setting.mode))
         for port, setting in sorted(spec.port_level_mtls.items(), key=lambda item: int(item[0]))
     )
+
+
+def is_on_trial(policy: Resource) -> bool:
+    """Whether an AuthorizationPolicy is only tried: what it would do is logged, and nothing is done."""
+    return policy.annotations.get(DRY_RUN, "false") not in FALSE
 
 
 def authorization_policies(snapshot: MeshSnapshot, namespace: str, labels: Labels) -> tuple[Resource, ...]:

@@ -110,8 +110,9 @@ def _mesh_tls(
     """Mesh TLS: the server has to be one of the identities that the service's members run as."""
     members = snapshot.members.get(service.hostname, ())
     identities = {
-        str(SpiffeId(snapshot.settings.trust_domain, member.namespace, member.service_account))
+        str(SpiffeId(domain, member.namespace, member.service_account))
         for member in members
+        for domain in snapshot.settings.trust_domains
         if member.service_account
     }
     alpn = _MESH_ALPN[protocol]

@@ -17,6 +17,7 @@ from lateen.mesh.routing import MESH_GATEWAY, client_label_names
 from lateen.mesh.seen import seen_from
 from lateen.mesh.sidecar_scope import SidecarScope, sidecar_scope
 from lateen.mesh.traffic_policy import destination_policy, failover_label_names, rule_label_names
+from lateen.plan.access.external import authorizer_hosts, external_destinations
 from lateen.plan.access.rules import access_policy
 from lateen.plan.access.token_rules import token_providers, with_tokens
 from lateen.plan.client_view import ClientView, client_view
@@ -85,8 +86,10 @@ class Planner:
         """
         key = self._key(proxy)
         if key not in self._changed:
-            services = [service for service in self._view(proxy).reachable if service.hostname in hosts]
             snapshot = self._seen_by(proxy)
+            reachable = {service.hostname: service for service in self._view(proxy).reachable}
+            asked = {host: snapshot.services[host] for host in authorizer_hosts(snapshot)}
+            services = [service for host, service in {**asked, **reachable}.items() if host in hosts]
             found: list[EndpointSet] = []
             for service in services:
                 policy = destination_policy(snapshot, proxy.namespace, proxy.labels, service)
@@ -141,7 +144,11 @@ class Planner:
         outgoing = Telemetry("source", tags, access_log)
         incoming = Telemetry("destination", (*tags, *self._service_tags(proxy)), access_log)
         access = access_policy(snapshot, proxy.namespace, proxy.labels)
-        arriving = inbound(snapshot, proxy, view.scope, self._services.of(proxy.id, proxy.address), access, incoming)
+        services = self._services.of(proxy.id, proxy.address)
+        arriving = inbound(snapshot, proxy, view.scope, services, access.policy, incoming)
+        asked = external_destinations(
+            snapshot, access.policy, view.destinations.clusters, proxy.namespace, proxy.labels
+        )
         tokens = token_providers(snapshot, proxy.namespace, proxy.labels)
         outbound = self._outbound_of(proxy, view)
         sockets, empty = egress_listeners(snapshot, proxy, view.scope, view.reachable, outgoing)
@@ -150,13 +157,13 @@ class Planner:
             proxy=proxy,
             listeners=(*going, *with_tokens(arriving.listeners, tokens)),
             route_tables=view.route_tables,
-            clusters=(*passthrough_clusters(view.outside), *arriving.clusters),
-            endpoints=arriving.endpoints,
+            clusters=(*passthrough_clusters(view.outside), *arriving.clusters, *asked[0]),
+            endpoints=(*arriving.endpoints, *asked[1]),
             secrets=tuple(dict.fromkeys((*arriving.secrets, *view.secrets))),
             shared=view.destinations,
             patches=self._patches_of(proxy),
         )
-        return Planned(self._with_defaults(plan), (*outbound.findings, *empty, *arriving.findings))
+        return Planned(self._with_defaults(plan), (*outbound.findings, *empty, *arriving.findings, *access.findings))
 
     def _patches_of(self, proxy: Proxy) -> tuple[Patch, ...]:
         """The patches of EnvoyFilters; proxies with equal ones are given the same object, which is quickly compared."""
@@ -173,20 +180,23 @@ class Planner:
     def _gateway(self, proxy: Proxy, address: str, access_log: str) -> Planned:
         view = self._view(proxy)
         telemetry = Telemetry("source", _own_tags(proxy), access_log)
-        access = access_policy(self.snapshot, proxy.namespace, proxy.labels)
-        parts = plan_gateway(self._seen_by(proxy), proxy, view, address, access, telemetry)
+        snapshot = self._seen_by(proxy)
+        access = access_policy(snapshot, proxy.namespace, proxy.labels)
+        parts = plan_gateway(snapshot, proxy, view, address, access.policy, telemetry)
+        known = (*view.destinations.clusters, *parts.clusters.values())
+        asked = external_destinations(snapshot, access.policy, known, proxy.namespace, proxy.labels)
         tokens = token_providers(self.snapshot, proxy.namespace, proxy.labels)
         plan = ProxyPlan(
             proxy=proxy,
             listeners=with_looked_up_hosts(with_tokens(tuple(parts.listeners), tokens), view.destinations.clusters),
             route_tables=self._tables(with_hash_policies(parts.tables, view.destinations.clusters)),
-            clusters=(*passthrough_clusters(view.outside)[:1], *parts.clusters.values()),
-            endpoints=tuple(parts.endpoints.values()),
+            clusters=(*passthrough_clusters(view.outside)[:1], *parts.clusters.values(), *asked[0]),
+            endpoints=(*parts.endpoints.values(), *asked[1]),
             secrets=tuple(dict.fromkeys((*parts.secrets, *view.secrets))),
             shared=view.destinations,
             patches=self._patches_of(proxy),
         )
-        return Planned(self._with_defaults(plan), tuple(parts.findings))
+        return Planned(self._with_defaults(plan), (*parts.findings, *access.findings))
 
     def _tables(self, tables: tuple[RouteTable, ...]) -> tuple[RouteTable, ...]:
         return tables if self._defaults is None else self._defaults.tables(tables)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from lateen.findings import Finding, error, warning
-from lateen.resources.checks.metadata import DRY_RUN, FALSE
 from lateen.resources.fields import set_fields
 from lateen.resources.mesh_support import DEFAULT_CONFIG, PROXY_CONFIG, REFUSED, WITHOUT_EFFECT
 from lateen.resources.patch_support import PATCH_FIELDS, unusable_patches
@@ -46,7 +45,6 @@ UNSUPPORTED: dict[str, frozenset[str]] = {
         {
             "targetRef",
             "targetRefs",
-            "provider",
         }
     ),
 }
@@ -84,10 +82,8 @@ def check_support(resource: Resource) -> tuple[Finding, ...]:
 
 
 def _metadata(resource: Resource) -> list[Finding]:
-    """A policy that is only to be tried, or a resource for another revision, must not simply take effect."""
+    """A resource for another revision must not simply take effect."""
     found = []
-    if resource.annotations.get(DRY_RUN, "false") not in FALSE:
-        found.append(_refusal(resource, f"metadata.annotations.{DRY_RUN}", "dry runs", "remove the policy"))
     revision = resource.labels.get(REVISION, "default")
     if revision not in ("", "default"):
         found.append(_refusal(resource, f"metadata.labels.{REVISION}", f"revision {revision}", "remove the label"))
@@ -115,13 +111,6 @@ def _gateway(resource: Resource) -> list[Finding]:
                 what = f"the credential {name}, which is no Secret of the gateway's own namespace,"
                 found.append(_refusal(resource, f"{place}.tls", what, "name a Secret, without a namespace"))
     return found
-
-
-def _authorization(resource: Resource) -> list[Finding]:
-    action = resource.spec.action
-    if action in ("CUSTOM", "AUDIT"):
-        return [_refusal(resource, "spec.action", f"action {action}", "use ALLOW or DENY")]
-    return []
 
 
 def _ingress(resource: Resource) -> list[Finding]:
@@ -219,7 +208,6 @@ _VALUES: dict[str, Callable[[Resource], list[Finding]]] = {
     "MeshConfig": _mesh_config,
     "ProxyConfig": _proxy_config,
     "Sidecar": _sidecar,
-    "AuthorizationPolicy": _authorization,
     "RequestAuthentication": _request_authentication,
     "VirtualService": _virtual_service,
 }

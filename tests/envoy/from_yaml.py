@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import random
 import socket
 import tempfile
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from lateen.control.coordinator import Coordinator
+from lateen.control.coordinator import Coordinator, ProxyOptions
 from lateen.control.store import ResourceStore
 from lateen.envoy.resources import EnvoyResources
 from lateen.findings import Finding
@@ -31,9 +33,10 @@ from lateen.plan.model import ProxyPlan
 from lateen.plan.planner import Planner, proxy_of
 from lateen.settings import Settings
 from lateen.sources.files import read_file
-from tests.envoy.harness import Answer, Authority, Envoy, run_file, write_file
+from tests.envoy.harness import Answer, Authority, Envoy, eventually, run_file, write_file
 
 LOCK_PORT = 20009
+ACCESS_LOG = "access.log"
 CLIENT = Workload("client-0", "default", "client", (("app", "client"),), "client", "", ready=True)
 
 
@@ -62,6 +65,17 @@ class Running(Envoy):
     def address(self, host: str) -> str:
         """Where the proxied application calls a service (a full host name of the registry)."""
         return in_loopback_view(self.snapshot.services[host].address, self.prefix)
+
+    def logged(self, path: str) -> dict[str, Any]:
+        """The entry of the access log for a request, which is written once it has ended."""
+        log = self.folder / ACCESS_LOG
+
+        def found() -> dict[str, Any] | None:
+            lines = log.read_text().splitlines() if log.exists() else []
+            entries = [json.loads(line) for line in lines]
+            return next((entry for entry in reversed(entries) if entry.get("path") == path), None)
+
+        return eventually(found)
 
     @property
     def inbound(self) -> str:
@@ -97,10 +111,12 @@ def sidecar(
     settings: Settings | None = None,
     authority: Authority | None = None,
     allow_findings: bool = False,
+    logs: bool = False,
 ) -> Iterator[Running]:
     """Run the proxy of ``workload`` (by default a client named ``client``) with the configuration of ``text``.
 
-    ``others`` are further workloads of the mesh. Errors fail the test unless they are expected.
+    ``others`` are further workloads of the mesh. Errors fail the test unless they are expected. ``logs``: it writes an
+    access log.
     """
     with own_prefix() as prefix, tempfile.TemporaryDirectory(prefix="lt-") as name:
         own = _placed(workload or CLIENT, prefix)
@@ -109,13 +125,14 @@ def sidecar(
         store = ResourceStore("default")
         store.apply(read_file(folder / "mesh.yaml"))
         published: dict[str, EnvoyResources | None] = {}
-        coordinator = Coordinator(settings or Settings(), published.__setitem__)
+        options = ProxyOptions(access_log=str(folder / ACCESS_LOG) if logs else "")
+        coordinator = Coordinator(settings or Settings(), published.__setitem__, lambda _: options)
         coordinator.update(store.resources(), [own, *others])
         findings = (*store.findings(), *coordinator.findings)
         assert allow_findings or not any(finding.is_error for finding in findings), findings
         snapshot, resources = coordinator.snapshot, published[own.id]
         assert snapshot is not None and resources is not None
-        plan = Planner(snapshot).plan(proxy_of(own)).plan
+        plan = Planner(snapshot).plan(proxy_of(own), access_log=options.access_log).plan
         pem = (authority or Authority()).mesh(own.service_account)
         write_file(folder, plan, resources, pem)
         with run_file(folder) as envoy:

@@ -2,8 +2,8 @@
 
 Comes in: the filters of a listener, a chain or a connection manager. Goes out: the same lists, changed. Insertions come
 first, in their order, then what is removed and merged. ADD stands at the end, but before the filter that has to be
-last. Names that Envoy has given up are read as those of today; ``envoy.filters.http.rbac`` means both of Lateen's
-filters that enforce AuthorizationPolicies.
+last. Names that Envoy has given up are read as those of today; ``envoy.filters.http.rbac`` means all of
+Lateen's filters that decide or audit by AuthorizationPolicies.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from lateen.envoy.http_connection import HTTP_MANAGER, ROUTER_FILTER
 from lateen.envoy.mesh_headers import MUTATION_FILTER
 from lateen.envoy.patches.lists import ADDING, Applied, insert, remove_and_merge, value_of
 from lateen.envoy.patches.values import message_of
-from lateen.envoy.routes import ALLOW_FILTER, DENY_FILTER
+from lateen.envoy.rbac import ALLOW_FILTER, AUDIT_FILTER, DENY_FILTER
 from lateen.plan.access.model import TOKEN_FILTER
 from lateen.plan.patch_values import Patch
 from lateen.resources.checks.envoy_filter import NEW_NAMES
@@ -47,7 +47,7 @@ def patch_filters(filters: Any, patches: list[Patch], named: Named, extensions: 
 
 def _bears(wanted: str, entry: Any) -> bool:
     name, wanted = NEW_NAMES.get(entry.name, entry.name), NEW_NAMES.get(wanted, wanted)
-    return name == wanted or (wanted == _RBAC and name in (DENY_FILTER, ALLOW_FILTER))
+    return name == wanted or (wanted == _RBAC and name in (AUDIT_FILTER, DENY_FILTER, ALLOW_FILTER))
 
 
 def _end(filters: Any, patch: Patch) -> int:

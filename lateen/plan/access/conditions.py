@@ -29,6 +29,7 @@ from lateen.plan.access.model import (
 from lateen.plan.matching import MatchKind, StringMatcher
 
 SPIFFE = "spiffe://"
+LOCAL_DOMAIN = "cluster.local"
 _SPECIAL = frozenset("\\.+*?()|[]{}^$-#&~")
 _PRESENT = StringMatcher(MatchKind.PRESENT)
 _EXPERIMENTAL = "experimental."
@@ -55,8 +56,24 @@ def quote(text: str) -> str:
     return "".join(f"\\{character}" if character in _SPECIAL else character for character in text)
 
 
-def principal(text: str) -> Condition:
-    return PeerIdentity(mini_syntax(text, SPIFFE))
+def principal(text: str, trust_domains: tuple[str, ...] = ()) -> Condition:
+    """``TRUST-DOMAIN/ns/NAMESPACE/sa/ACCOUNT``; one of the mesh's own trust domains stands for all of them, and
+    ``cluster.local`` for the mesh's own whatever they are called.
+
+    A trust domain ``*rest`` that matches one of them stands for itself and for the others.
+    """
+    domain, slash, rest = text.partition("/")
+    is_own = domain == LOCAL_DOMAIN or any(_names(domain, own) for own in trust_domains)
+    if not slash or domain == "*" or not trust_domains or not is_own:
+        return PeerIdentity(mini_syntax(text, SPIFFE))
+    domains = [domain] if domain.startswith("*") else []
+    domains += [own for own in trust_domains if not (domain.startswith("*") and _names(domain, own))]
+    found = tuple(PeerIdentity(mini_syntax(f"{one}/{rest}", SPIFFE)) for one in domains)
+    return found[0] if len(found) == 1 else AnyOf(found)
+
+
+def _names(pattern: str, domain: str) -> bool:
+    return domain.endswith(pattern[1:]) if pattern.startswith("*") else domain == pattern
 
 
 def namespace(text: str) -> Condition:
@@ -150,7 +167,6 @@ PLAIN: Mapping[str, Callable[[str], Condition]] = {
     "source.ip": DirectAddress,
     "remote.ip": RemoteAddress,
     "source.namespace": namespace,
-    "source.principal": principal,
     "source.trustDomain": trust_domain,
     "request.auth.principal": request_principal,
     "destination.ip": DestinationAddress,
@@ -160,8 +176,12 @@ PLAIN: Mapping[str, Callable[[str], Condition]] = {
 """Keys of ``when`` whose values are read one by one."""
 
 
-def condition(key: str, values: tuple[str, ...], policy_namespace: str) -> Condition:
+def condition(
+    key: str, values: tuple[str, ...], policy_namespace: str, trust_domains: tuple[str, ...] = ()
+) -> Condition:
     """One of the values of a key of ``when``. Raises KeyError for a key that there is not."""
+    if key == "source.principal":
+        return AnyOf(tuple(principal(value, trust_domains) for value in values))
     if key in PLAIN:
         return AnyOf(tuple(PLAIN[key](value) for value in values))
     if key == "source.serviceAccount":

@@ -124,12 +124,62 @@ class AccessRule(msgspec.Struct, frozen=True, cache_hash=True):
     origin: Origin
 
 
+class ExternalAuthorizer(msgspec.Struct, frozen=True, cache_hash=True):
+    """A server outside the proxy that is asked whether a request may go on: how it is reached, and what it is told.
+
+    ``protocol`` is ``grpc`` or ``http``; over HTTP only requests can be asked about. ``timeout`` is seconds.
+    ``status_on_error``: the answer to clients where it cannot be asked, unless ``fail_open``. ``body_limit``: as many
+    bytes of the body are shown to it (0: none). The rest is for HTTP alone.
+    """
+
+    name: str
+    protocol: str
+    cluster: str
+    authority: str
+    timeout: float = 600.0
+    fail_open: bool = False
+    routes_anew: bool = False
+    status_on_error: int = 403
+    body_limit: int = 0
+    partial_body: bool = False
+    body_as_bytes: bool = False
+    path_prefix: str = ""
+    shown_headers: tuple[StringMatcher, ...] = ()
+    added_headers: tuple[tuple[str, str], ...] = ()
+    headers_on_allow: tuple[StringMatcher, ...] = ()
+    answer_headers_on_deny: tuple[StringMatcher, ...] = ()
+    answer_headers_on_allow: tuple[StringMatcher, ...] = ()
+
+
+class ExternalCheck(msgspec.Struct, frozen=True, cache_hash=True):
+    """Requests that match one of the rules go on only if the authorizer says so."""
+
+    authorizer: ExternalAuthorizer
+    rules: tuple[AccessRule, ...]
+
+
 class AccessPolicy(msgspec.Struct, frozen=True, cache_hash=True):
-    """What one chain enforces: a matching ``deny`` denies; then, unless ``allow`` is None, one of it must match."""
+    """What one chain enforces, in this order.
+
+    ``external``: whoever is asked has to agree. A matching ``deny`` denies. Then, unless ``allow`` is None, one of it
+    must match. The others decide nothing and are logged: ``audit``, and, as they would deny and allow, the rules on
+    trial.
+    """
 
     deny: tuple[AccessRule, ...] = ()
     allow: tuple[AccessRule, ...] | None = None
+    external: tuple[ExternalCheck, ...] = ()
+    audit: tuple[AccessRule, ...] = ()
+    trial_deny: tuple[AccessRule, ...] = ()
+    trial_allow: tuple[AccessRule, ...] | None = None
 
     @property
     def is_open(self) -> bool:
-        return not self.deny and self.allow is None
+        """Whether nothing is ever refused."""
+        return not (self.deny or self.external) and self.allow is None
+
+    @property
+    def rules(self) -> tuple[AccessRule, ...]:
+        """All rules, whatever they are for."""
+        asked = tuple(rule for check in self.external for rule in check.rules)
+        return (*asked, *self.deny, *(self.allow or ()), *self.audit, *self.trial_deny, *(self.trial_allow or ()))

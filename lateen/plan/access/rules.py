@@ -1,6 +1,7 @@
 """AuthorizationPolicies of one workload, turned into the access rules of its chains.
 
-Comes in: the policies that hold. Goes out: an ``AccessPolicy``. What each text means: ``conditions``.
+Comes in: the policies that hold. Goes out: an ``AccessPolicy``, and findings on policies whose authorizer is not there.
+What each text means: ``conditions``; who is asked: ``external``.
 """
 
 from __future__ import annotations
@@ -8,43 +9,130 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 
+import msgspec
+
+from lateen.findings import Finding
 from lateen.mesh.model import Labels, MeshSnapshot
-from lateen.mesh.security_policy import authorization_policies
+from lateen.mesh.security_policy import authorization_policies, is_on_trial
 from lateen.plan.access import conditions as read
-from lateen.plan.access.model import AccessPolicy, AccessRule, All, AnyOf, Condition, DirectAddress, Not, RemoteAddress
+from lateen.plan.access.external import find_authorizer
+from lateen.plan.access.model import (
+    AccessPolicy,
+    AccessRule,
+    All,
+    AnyOf,
+    Condition,
+    DirectAddress,
+    ExternalAuthorizer,
+    ExternalCheck,
+    Not,
+    RemoteAddress,
+)
 from lateen.resources.resource import Resource
 from lateen.resources.security import AuthorizationPolicySpec, Operation, Rule, Source
 from lateen.resources.security import Condition as When
 from lateen.values.names import Origin
 
 
-def access_policy(snapshot: MeshSnapshot, namespace: str, labels: Labels) -> AccessPolicy:
-    """What a workload enforces: every DENY rule, and, where any ALLOW policy selects it, the ALLOW rules."""
-    deny: list[AccessRule] = []
-    allow: list[AccessRule] | None = None
+class Access(msgspec.Struct, frozen=True):
+    """What a workload enforces, and what is wrong with the policies that say so."""
+
+    policy: AccessPolicy
+    findings: tuple[Finding, ...] = ()
+
+
+def access_policy(snapshot: MeshSnapshot, namespace: str, labels: Labels) -> Access:
+    """What a workload enforces: every rule of each action; ALLOW rules where any ALLOW policy selects it.
+
+    What should ask an authorizer that cannot be found denies.
+    """
+    found = _Rules()
+    findings: list[Finding] = []
     for resource in authorization_policies(snapshot, namespace, labels):
         spec: AuthorizationPolicySpec = resource.spec
-        rules = [_rule(resource, index, rule) for index, rule in enumerate(spec.rules)]
-        if (spec.action or "ALLOW") == "DENY":
-            deny.extend(rules)
+        action = spec.action or "ALLOW"
+        if action == "CUSTOM":
+            findings.extend(found.ask(snapshot, resource))
         else:
-            allow = [*(allow or []), *rules]
-    return AccessPolicy(tuple(deny), tuple(allow) if allow is not None else None)
+            found.take(action, _rules(snapshot, resource), on_trial=is_on_trial(resource))
+    return Access(found.policy(), tuple(findings))
 
 
-def _rule(resource: Resource, index: int, rule: Rule) -> AccessRule:
-    name = f"ns[{resource.key.namespace}]-policy[{resource.key.name}]-rule[{index}]"
-    return _access_rule(name, rule, resource.origin_at(f"spec.rules[{index}]"))
+class _Rules:
+    """Rules by what they are for, in the order of their policies."""
+
+    def __init__(self) -> None:
+        self._by_action: dict[tuple[str, bool], list[AccessRule]] = {}
+        self._asked: dict[ExternalAuthorizer, list[AccessRule]] = {}
+
+    def take(self, action: str, rules: list[AccessRule], *, on_trial: bool = False) -> None:
+        self._by_action.setdefault((action, on_trial), []).extend(rules)
+
+    def ask(self, snapshot: MeshSnapshot, resource: Resource) -> list[Finding]:
+        name = resource.spec.provider.name if resource.spec.provider is not None else ""
+        rules = _rules(snapshot, resource, f"istio-ext-authz-{name}-")
+        authorizer, findings = find_authorizer(snapshot, name, resource)
+        if authorizer is None:
+            self.take("DENY", rules)
+        else:
+            self._asked.setdefault(authorizer, []).extend(rules)
+        return findings
+
+    def policy(self) -> AccessPolicy:
+        return AccessPolicy(
+            deny=self._of("DENY") or (),
+            allow=self._of("ALLOW"),
+            external=tuple(ExternalCheck(authorizer, tuple(rules)) for authorizer, rules in self._asked.items()),
+            audit=self._of("AUDIT") or (),
+            trial_deny=self._of("DENY", on_trial=True) or (),
+            trial_allow=self._of("ALLOW", on_trial=True),
+        )
+
+    def _of(self, action: str, *, on_trial: bool = False) -> tuple[AccessRule, ...] | None:
+        found = self._by_action.get((action, on_trial))
+        return tuple(found) if found is not None else None
+
+
+def _rules(snapshot: MeshSnapshot, resource: Resource, before: str = "") -> list[AccessRule]:
+    """The rules of one policy; ``before`` stands in front of their names."""
+    name = f"{before}ns[{resource.key.namespace}]-policy[{resource.key.name}]"
+    return [
+        _access_rule(
+            f"{name}-rule[{index}]", rule, resource.origin_at(f"spec.rules[{index}]"), snapshot.settings.trust_domains
+        )
+        for index, rule in enumerate(resource.spec.rules)
+    ]
+
+
+class _Reader(msgspec.Struct, frozen=True):
+    """Where a policy stands, which says what short names in it mean."""
+
+    namespace: str
+    domains: tuple[str, ...]
+
+    def principal(self, text: str) -> Condition:
+        return read.principal(text, self.domains)
+
+    def account(self, text: str) -> Condition:
+        return read.service_account(text, self.namespace)
+
+    def when(self, when: When) -> Condition:
+        terms: list[Condition] = []
+        if when.values:
+            terms.append(read.condition(when.key, when.values, self.namespace, self.domains))
+        if when.not_values:
+            terms.append(Not(read.condition(when.key, when.not_values, self.namespace, self.domains)))
+        return All(tuple(terms))
 
 
 @lru_cache(maxsize=8192)
-def _access_rule(name: str, rule: Rule, origin: Origin) -> AccessRule:
+def _access_rule(name: str, rule: Rule, origin: Origin, domains: tuple[str, ...]) -> AccessRule:
     """Made once for all workloads that a policy selects, and again only as it is edited."""
-    namespace = origin.namespace
-    sources = tuple(_source(entry.source, namespace) for entry in rule.from_ or () if entry.source is not None)
+    reader = _Reader(origin.namespace, domains)
+    sources = tuple(_source(entry.source, reader) for entry in rule.from_ or () if entry.source is not None)
     operations = tuple(_operation(entry.operation) for entry in rule.to or () if entry.operation is not None)
-    asked = [_when(when, namespace) for when in rule.when if read.is_asked_for(when.key)]
-    asking = [_when(when, namespace) for when in rule.when if not read.is_asked_for(when.key)]
+    asked = [reader.when(when) for when in rule.when if read.is_asked_for(when.key)]
+    asking = [reader.when(when) for when in rule.when if not read.is_asked_for(when.key)]
     return AccessRule(
         name=name,
         principal=_all([AnyOf(sources)] if sources else [], asking),
@@ -58,24 +146,12 @@ def _all(first: list[Condition], more: list[Condition]) -> Condition:
     return terms[0] if len(terms) == 1 else All(terms)
 
 
-def _when(when: When, namespace: str) -> Condition:
+def _source(source: Source, reader: _Reader) -> Condition:
     terms: list[Condition] = []
-    if when.values:
-        terms.append(read.condition(when.key, when.values, namespace))
-    if when.not_values:
-        terms.append(Not(read.condition(when.key, when.not_values, namespace)))
-    return All(tuple(terms))
-
-
-def _source(source: Source, namespace: str) -> Condition:
-    def account(text: str) -> Condition:
-        return read.service_account(text, namespace)
-
-    terms: list[Condition] = []
-    _both(terms, source.principals, source.not_principals, read.principal)
+    _both(terms, source.principals, source.not_principals, reader.principal)
     _both(terms, source.request_principals, source.not_request_principals, read.request_principal)
     _both(terms, source.namespaces, source.not_namespaces, read.namespace)
-    _both(terms, source.service_accounts, source.not_service_accounts, account)
+    _both(terms, source.service_accounts, source.not_service_accounts, reader.account)
     _both(terms, source.trust_domains, source.not_trust_domains, read.trust_domain)
     _both(terms, source.ip_blocks, source.not_ip_blocks, DirectAddress)
     _both(terms, source.remote_ip_blocks, source.not_remote_ip_blocks, RemoteAddress)

@@ -78,15 +78,6 @@ def test_kinds_that_are_not_done_are_refused_as_a_whole() -> None:
     assert _refused(text) == [("unsupported-kind", "kind")]
 
 
-def test_a_dry_run_does_not_take_effect() -> None:
-    policy = (
-        "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\n"
-        'metadata: {name: a, annotations: {istio.io/dry-run: "true"}}\nspec: {rules: [{}]}\n'
-    )
-    assert [code for code, _ in _refused(policy)] == ["unsupported-field"]
-    assert _refused(policy.replace('"true"', '"false"')) == []
-
-
 def test_judging_files_warns_of_it_only_when_asked() -> None:
     data = (GATEWAY + "    port: {number: 80, protocol: HTTP, name: x}\n    defaultEndpoint: 127.0.0.1:1\n").encode()
     assert judge(data, "file.yaml")[0].findings == ()
