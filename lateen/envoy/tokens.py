@@ -1,9 +1,9 @@
 """The filter that looks at tokens (JWT).
 
 Comes in: ``TokenProvider`` values. Goes out: the filter. The claims of a good token are kept as dynamic metadata of the
-filter, under ``payload``, where routes match them. A request without any token passes; CORS preflights have none.
-Envoy takes no keys from route tables, so these stand in the listener: a change holds for connections made after it, and
-for open ones once they have drained.
+filter, under ``payload``, where routes match them. A request without any token passes unless one is required; CORS
+preflights have none. Envoy takes no keys from route tables, so these stand in the listener: a change holds for
+connections made after it, and for open ones once they have drained.
 """
 
 from __future__ import annotations
@@ -26,17 +26,24 @@ def token_filter(providers: tuple[TokenProvider, ...], *, routes_anew: bool) -> 
         message.providers[provider.name].CopyFrom(_provider(provider, routes_anew))
     rule = message.rules.add()
     rule.match.prefix = "/"
-    rule.requires.CopyFrom(_requirement(tuple(provider.name for provider in providers)))
+    rule.requires.CopyFrom(_requirement(providers))
     return message
 
 
-def _requirement(names: tuple[str, ...]) -> Any:
-    """Some provider takes the token, or each of them takes it or finds none."""
-    optional = [_any(_Requirement(provider_name=name), _Requirement(allow_missing=empty_pb2.Empty())) for name in names]
-    if len(names) == 1:
-        return optional[0]
-    each = _Requirement(requires_all=config_pb2.JwtRequirementAndList(requirements=optional))
-    return _any(*(_Requirement(provider_name=name) for name in names), each)
+def _requirement(providers: tuple[TokenProvider, ...]) -> Any:
+    """Some provider takes the token, or each of them takes it or finds none.
+
+    With a provider that is required: it takes its token, and each other one does or finds none.
+    """
+    named = [_Requirement(provider_name=provider.name) for provider in providers]
+    each = [
+        one if provider.required else _any(one, _Requirement(allow_missing=empty_pb2.Empty()))
+        for provider, one in zip(providers, named, strict=True)
+    ]
+    if len(each) == 1:
+        return each[0]
+    all_of_them = _Requirement(requires_all=config_pb2.JwtRequirementAndList(requirements=each))
+    return all_of_them if any(provider.required for provider in providers) else _any(*named, all_of_them)
 
 
 def _any(*requirements: Any) -> Any:

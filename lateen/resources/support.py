@@ -36,7 +36,7 @@ UNSUPPORTED: dict[str, frozenset[str]] = {
     "WorkloadEntry": frozenset({"network"}),
     "PeerAuthentication": frozenset(),
     "RequestAuthentication": frozenset(
-        {"targetRef", "targetRefs", *(f"jwtRules[].{field}" for field in ("jwksUri", "timeout", "presence"))}
+        {"targetRef", "targetRefs", *(f"jwtRules[].{field}" for field in ("jwksUri", "timeout"))}
     ),
     "Sidecar": frozenset(),
     "ProxyConfig": frozenset(),

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import base64
 import json
-import time
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import pytest
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from lateen.mesh.model import Workload, WorkloadPort
 from lateen.values.protocol import Protocol
 from tests.envoy.from_yaml import Running, sidecar
 from tests.envoy.harness import Answer, Application, free_port
 from tests.envoy.test_live_inbound import Server, app_address
+from tests.envoy.token_support import Issuer, unsigned
 
 GATEWAY = Workload("gw-0", "default", "gw", (("istio", "ingressgateway"),), "gw", "", is_gateway=True, ready=True)
 MESH = """
@@ -69,35 +67,6 @@ spec:
     outputClaimToHeaders: [{{header: x-user, claim: sub}}]
   - {{issuer: https://b.example, jwks: '{b}', fromHeaders: [{{name: x-token, prefix: "T "}}], fromCookies: [token]}}
 """
-
-
-def _url(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-class Issuer:
-    """Makes tokens."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-
-    @property
-    def jwks(self) -> str:
-        numbers = self._key.public_key().public_numbers()
-        key = {"kty": "RSA", "alg": "RS256", "e": _url(b"\x01\x00\x01"), "n": _url(numbers.n.to_bytes(256, "big"))}
-        return json.dumps({"keys": [key]})
-
-    @property
-    def key(self) -> str:
-        """The public key alone, which stands for a set of one."""
-        return json.dumps(json.loads(self.jwks)["keys"][0])
-
-    def token(self, **claims: Any) -> str:
-        payload = {"iss": self._name, "aud": "shop", "sub": "ann", "exp": int(time.time()) + 600, **claims}
-        parts = [_url(json.dumps(part).encode()) for part in ({"alg": "RS256", "typ": "JWT"}, payload)]
-        text = ".".join(parts)
-        return f"{text}.{_url(self._key.sign(text.encode(), padding.PKCS1v15(), hashes.SHA256()))}"
 
 
 class Edge(NamedTuple):
@@ -164,13 +133,12 @@ def test_bad_tokens_are_refused_and_none_at_all_passes(edge: Edge) -> None:
     assert edge.ask().body == b"anybody"
     stranger = Issuer("https://a.example")
     good = edge.a.token()
-    unsigned = f"{_url(json.dumps({'alg': 'none'}).encode())}.{good.split('.')[1]}."
     bad = [
         edge.a.token(exp=1),
         edge.a.token(aud="other"),
         edge.a.token(iss="https://c.example"),
         stranger.token(groups="testers"),
-        unsigned,
+        unsigned(good),
         "nonsense",
     ]
     assert [edge.ask({"authorization": f"Bearer {token}"}).status for token in bad[:2]] == [401, 403]

@@ -1,12 +1,11 @@
 """RequestAuthentications of one workload, turned into what its chains do with tokens.
 
 Comes in: the policies that hold, and listeners. Goes out: the listeners with providers of tokens. The rules of all
-policies stand together, oldest first. A token that no rule takes is refused; no token at all is no mistake.
+policies stand together, oldest first. A token that no rule takes is refused; no token at all is no
+mistake unless a rule requires one.
 """
 
 from __future__ import annotations
-
-import json
 
 from msgspec.structs import replace
 
@@ -14,6 +13,7 @@ from lateen.mesh.model import Labels, MeshSnapshot
 from lateen.mesh.security_policy import request_authentications
 from lateen.plan.access.tokens import TokenProvider
 from lateen.plan.model import Chain, HttpChain, Listener
+from lateen.resources.key_set import KeySetError, keys_of_nobody, read_key_set
 from lateen.resources.request_authentication import JwtRule
 from lateen.values.names import Origin
 
@@ -32,7 +32,7 @@ def token_providers(snapshot: MeshSnapshot, namespace: str, labels: Labels) -> t
 def _provider(name: str, rule: JwtRule, origin: Origin) -> TokenProvider:
     return TokenProvider(
         name=name,
-        jwks=_key_set(rule.jwks or "{}"),
+        jwks=_key_set(rule),
         origin=origin,
         issuer=rule.issuer or "",
         audiences=rule.audiences,
@@ -43,13 +43,16 @@ def _provider(name: str, rule: JwtRule, origin: Origin) -> TokenProvider:
         payload_header=rule.output_payload_to_header or "",
         claim_headers=tuple((output.header, output.claim) for output in rule.output_claim_to_headers),
         spaced_claims=tuple(dict.fromkeys((*ALWAYS_SPACED, *rule.space_delimited_claims))),
+        required=rule.presence == "REQUIRED",
     )
 
 
-def _key_set(text: str) -> str:
-    """Keys as Envoy reads them: a key that stands alone becomes a set of one."""
-    keys = json.loads(text)
-    return text if "keys" in keys else json.dumps({"keys": [keys]})
+def _key_set(rule: JwtRule) -> str:
+    """The keys of a rule as Envoy reads them. Where none is known, every token is refused."""
+    try:
+        return read_key_set(rule.jwks or "", alone=True).text
+    except KeySetError:
+        return keys_of_nobody(rule.jwks_uri or rule.issuer or "")
 
 
 def with_tokens(listeners: tuple[Listener, ...], providers: tuple[TokenProvider, ...]) -> tuple[Listener, ...]:

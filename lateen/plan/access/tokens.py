@@ -15,7 +15,7 @@ class TokenProvider(msgspec.Struct, frozen=True):
 
     ``headers`` are pairs of name and prefix; where no place is named, Envoy looks into ``Authorization: Bearer`` and
     the query parameter ``access_token``. ``claim_headers`` are pairs of header and claim. ``spaced_claims`` hold
-    several values apart by spaces.
+    several values apart by spaces. ``required``: a request without such a token is refused.
     """
 
     name: str
@@ -30,3 +30,4 @@ class TokenProvider(msgspec.Struct, frozen=True):
     payload_header: str = ""
     claim_headers: tuple[tuple[str, str], ...] = ()
     spaced_claims: tuple[str, ...] = ()
+    required: bool = False

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from urllib.parse import urlsplit
-
 from lateen.resources.checks import Report, check_duration, is_header
 from lateen.resources.checks.selection import check_match_labels, check_targets
+from lateen.resources.key_set import KeySetError, read_key_set
 from lateen.resources.request_authentication import JwtRule, RequestAuthenticationSpec
+from lateen.values.web_address import url_problem
 
 MAX_RULES = 4096
-MAX_URI = 2048
 MAX_CLAIMS = 64
-PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "k"})
 
 
 def check_request_authentication(report: Report) -> None:
@@ -23,6 +20,29 @@ def check_request_authentication(report: Report) -> None:
         report.error("spec.jwtRules", f"there are more than {MAX_RULES} rules")
     for index, rule in enumerate(spec.jwt_rules):
         _check_rule(report, f"spec.jwtRules[{index}]", rule)
+    _check_demand(report, spec)
+
+
+def _check_demand(report: Report, spec: RequestAuthenticationSpec) -> None:
+    """Say what a policy does not do that is easily expected of it."""
+    if not spec.jwt_rules:
+        report.note("spec", "there are no jwtRules, so nothing is looked at and every request passes", "add a rule")
+    elif not any(rule.presence == "REQUIRED" for rule in spec.jwt_rules):
+        message = "requests without a token pass: only tokens that are there are verified"
+        remedy = 'ask for one by presence: REQUIRED, or by an AuthorizationPolicy with requestPrincipals: ["*"]'
+        report.note("spec.jwtRules", message, remedy, "no-token-required")
+    required = [(index, rule) for index, rule in enumerate(spec.jwt_rules) if rule.presence == "REQUIRED"]
+    for number, (index, rule) in enumerate(required):
+        if any(_places(rule) & _places(other) for _, other in required[:number]):
+            message = "this token is required at the place of another that is required, so every request is refused"
+            report.warn(f"spec.jwtRules[{index}].presence", message, "give each rule a fromHeaders of its own")
+
+
+def _places(rule: JwtRule) -> set[tuple[str, str]]:
+    """Where a rule looks for its token."""
+    found = {("header", header.name.lower()) for header in rule.from_headers}
+    found |= {("parameter", name) for name in rule.from_params} | {("cookie", name) for name in rule.from_cookies}
+    return found or {("header", "authorization"), ("parameter", "access_token")}
 
 
 def _check_rule(report: Report, field: str, rule: JwtRule) -> None:
@@ -68,25 +88,18 @@ def _check_outputs(report: Report, field: str, rule: JwtRule) -> None:
 
 
 def _check_uri(report: Report, field: str, uri: str) -> None:
-    try:
-        parts = urlsplit(uri)
-        _ = parts.port
-    except ValueError as problem:
-        report.error(field, f"{uri!r} is no URL: {problem}")
-        return
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        report.error(field, f"{uri!r} is no URL of http or https", "such as https://issuer.example.com/keys")
-    if len(uri) > MAX_URI:
-        report.error(field, f"the URL is longer than {MAX_URI} characters")
+    problem = url_problem(uri)
+    if problem:
+        report.error(field, f"{uri[:100]!r} {problem}", "such as https://issuer.example.com/keys")
 
 
 def _check_keys(report: Report, field: str, text: str) -> None:
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        value = None
-    keys = value.get("keys", [value]) if isinstance(value, dict) else None
-    if not isinstance(keys, list) or not all(isinstance(key, dict) and key.get("kty") for key in keys):
-        report.error(field, "jwks is no set of JSON web keys", 'such as {"keys": [...]}')
-    elif any(PRIVATE_MEMBERS & key.keys() for key in keys):
+        keys = read_key_set(text, alone=True)
+    except KeySetError as problem:
+        report.error(field, f"jwks is no usable set of public keys: {problem}", 'such as {"keys": [...]}')
+        return
+    for dropped in keys.dropped:
+        report.warn(field, f"not every key in jwks is used; {dropped}", "leave it out, or mend it", "unused-key")
+    if keys.is_private:
         report.warn(field, "jwks has private keys: whoever reads it can make tokens", "publish public keys alone")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -173,7 +174,9 @@ def test_authorization_policies() -> None:
         ("PeerAuthentication", {"portLevelMtls": {"80": {"mode": "STRICT"}}}, "spec.portLevelMtls"),
         ("PeerAuthentication", {"selector": {"matchLabels": {"a": "b"}}, "portLevelMtls": {}}, "spec.portLevelMtls"),
         ("RequestAuthentication", {"jwtRules": [{"issuer": "i", "jwks": "x"}]}, "spec.jwtRules[0].jwks"),
+        ("RequestAuthentication", {"jwtRules": [{"issuer": "i", "jwks": '{"keys": []}'}]}, "spec.jwtRules[0].jwks"),
         ("RequestAuthentication", {"jwtRules": [{"jwksUri": "ftp://a/b"}]}, "spec.jwtRules[0].jwksUri"),
+        ("RequestAuthentication", {"jwtRules": [{"jwksUri": "https://me:pw@a/b"}]}, "spec.jwtRules[0].jwksUri"),
         ("Sidecar", {"egress": [{"hosts": ["a"]}]}, "spec.egress[0].hosts[0]"),
         (
             "Sidecar",
@@ -200,7 +203,8 @@ def test_other_kinds_that_are_refused(kind: str, spec: Any, field: str) -> None:
 
 
 def test_a_private_key_among_public_ones_is_told() -> None:
-    rule = {"issuer": "i", "jwks": '{"keys": [{"kty": "RSA", "n": "a", "e": "b", "d": "c"}]}'}
+    private = {"kty": "OKP", "crv": "Ed25519", "x": "A" * 43, "d": "A" * 43}
+    rule = {"issuer": "i", "jwks": json.dumps({"keys": [private]})}
     assert _fields("RequestAuthentication", {"jwtRules": [rule]}, "warning") == ["spec.jwtRules[0].jwks"]
 
 
