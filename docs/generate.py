@@ -38,7 +38,6 @@ Refused values:
 - VirtualService: redirects with a status other than 301, 302, 303, 307 and 308, which Envoy does not have;
   `fault.abort.http2Error` and `fault.delay.exponentialDelay`, as Envoy's faults are statuses and fixed
   delays. Claims of tokens are matched at gateways alone, as in Istio.
-- RequestAuthentication: rules without `jwks`, as keys are not fetched yet.
 
 ProxyConfig: `concurrency` holds from the next start of a proxy on; who says nothing gets one worker for a sidecar and
 two for a gateway. `environmentVariables` and `image` have no effect here, each with a warning. Workloads of

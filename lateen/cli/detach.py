@@ -34,6 +34,7 @@ def start_detached(project: Project, run: RunDir, asked: UpOptions, timeout: flo
     argv = [sys.executable, "-m", "lateen", "up", project.file, "--name", project.name, "--run-dir", str(run.path)]
     options = ["--capture", asked.capture, "--metrics", asked.metrics, "--notify-fd", str(writer)]
     options += ["--mesh-config", asked.mesh_config] if asked.mesh_config else []
+    options += [word for network in asked.jwks_allow for word in ("--allow-jwks-address", network)]
     with run.supervisor_log.open("ab") as log:
         process = subprocess.Popen(
             [*argv, *options],

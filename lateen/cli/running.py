@@ -40,7 +40,7 @@ async def supervise(
     on_mesh: Callable[[Mesh], Any] | None = None,
 ) -> int:
     """Run the mesh until it is told to stop. ``on_mesh`` gets the mesh and may return a coroutine to run beside it."""
-    book = RunBook(run, new_record(project, options.mesh_config))
+    book = RunBook(run, new_record(project, options.mesh_config, options.jwks_allow))
     events.listen(_log_to(run.supervisor_log))
     for finding in findings:
         events.emit("finding", finding.render())
@@ -61,8 +61,8 @@ async def supervise(
     return await _live(mesh, options, on_mesh)
 
 
-def new_record(project: Project, mesh_config: str = "") -> RunRecord:
-    """What ``run.json`` says of a mesh that starts now, in this process."""
+def new_record(project: Project, mesh_config: str = "", jwks_allow: Sequence[str] = ()) -> RunRecord:
+    """What ``run.json`` says of a mesh that starts now, in this process. ``jwks_allow`` is added to the file's."""
     options = project.options
     own = reference(os.getpid())
     if own is None:
@@ -79,6 +79,8 @@ def new_record(project: Project, mesh_config: str = "") -> RunRecord:
         outbound_policy=options.outbound_policy,
         resources=resource_paths(project),
         mesh_config=mesh_config,
+        jwks_allow=(*options.jwks_allow, *jwks_allow),
+        jwks_refresh=options.jwks_refresh,
         gateways=tuple((one.name, f"{one.bind}:{port.target}") for one in project.gateways for port in one.ports),
         processes={},
     )

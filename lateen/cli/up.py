@@ -19,6 +19,7 @@ from lateen.local.project import CaptureMode, Project
 from lateen.local.project_file import read_project
 from lateen.local.project_names import PROJECT_FILES
 from lateen.local.rundir import RunDir, find_runs
+from lateen.values.web_address import parse_networks
 
 
 def _mesh_name(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
@@ -33,6 +34,14 @@ def _listen_address(context: click.Context, option: click.Parameter, value: str)
     port = value.rpartition(":")[2]
     if value and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
         raise click.BadParameter(f"{value!r} is not HOST:PORT", context, option)
+    return value
+
+
+def _networks(context: click.Context, option: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        parse_networks(value)
+    except ValueError as problem:
+        raise click.BadParameter(str(problem), context, option) from problem
     return value
 
 
@@ -59,6 +68,14 @@ def _listen_address(context: click.Context, option: click.Parameter, value: str)
     type=click.Path(exists=True, dir_okay=False, resolve_path=True),
     help=f"{MESH_CONFIG_HELP} It is watched.",
 )
+@click.option(
+    "--allow-jwks-address",
+    "jwks_allow",
+    metavar="CIDR",
+    multiple=True,
+    callback=_networks,
+    help="A network that keys of tokens may be fetched from beside the public internet, such as 127.0.0.0/8.",
+)
 @click.option("--notify-fd", type=int, hidden=True)
 def up(
     path: Path,
@@ -69,6 +86,7 @@ def up(
     timeout: float,
     metrics: str,
     mesh_config: str | None,
+    jwks_allow: tuple[str, ...],
     notify_fd: int | None,
 ) -> None:
     """Start the mesh that PATH describes: a folder with a lateen.yaml, or such a file. Ctrl-C stops it."""
@@ -77,7 +95,7 @@ def up(
     if notify_fd is None:
         prepare(project, run)
         _look_at(metrics)
-    options = UpOptions(capture or project.options.capture.value, metrics, mesh_config or "")
+    options = UpOptions(capture or project.options.capture.value, metrics, mesh_config or "", jwks_allow)
     if detach:
         from lateen.cli.detach import start_detached
 

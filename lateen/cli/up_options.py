@@ -6,8 +6,12 @@ import msgspec
 
 
 class UpOptions(msgspec.Struct, frozen=True):
-    """``metrics`` is ``host:port`` or empty, ``mesh_config`` the absolute path of a file or empty."""
+    """``metrics`` is ``host:port`` or empty, ``mesh_config`` the absolute path of a file or empty.
+
+    ``jwks_allow`` are networks that keys of tokens may be fetched from, beside those that the project names.
+    """
 
     capture: str
     metrics: str = ""
     mesh_config: str = ""
+    jwks_allow: tuple[str, ...] = ()

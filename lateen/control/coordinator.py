@@ -22,6 +22,7 @@ from lateen.mesh import credentials
 from lateen.mesh.build import build_snapshot, with_workloads
 from lateen.mesh.credentials import CredentialError
 from lateen.mesh.model import MeshSnapshot, Workload
+from lateen.mesh.token_keys import NO_KEYS, TokenKeys
 from lateen.plan.planner import Planner, proxy_of
 from lateen.plan.proxy import Proxy
 from lateen.plan.tls import SecretRef
@@ -90,16 +91,22 @@ class Coordinator:
         """What a proxy was given last."""
         return self._published.get(proxy_id)
 
-    def update(self, resources: tuple[Resource, ...], workloads: Iterable[Workload]) -> None:
+    def update(
+        self, resources: tuple[Resource, ...], workloads: Iterable[Workload], token_keys: TokenKeys = NO_KEYS
+    ) -> None:
         """Bring every proxy up to what holds now."""
-        if not self.update_readiness(resources, workloads):
-            self.adopt(self.draft(resources, workloads))
+        if not self.update_readiness(resources, workloads, token_keys):
+            self.adopt(self.draft(resources, workloads, token_keys=token_keys))
 
-    def update_readiness(self, resources: tuple[Resource, ...], workloads: Iterable[Workload]) -> bool:
+    def update_readiness(
+        self, resources: tuple[Resource, ...], workloads: Iterable[Workload], token_keys: TokenKeys = NO_KEYS
+    ) -> bool:
         """Where nothing but readiness has changed, bring endpoints up to it. Whether that was so."""
         running = {workload.id: workload for workload in workloads}
         planner = self._planner
-        if planner is None or resources != self._resources or not _only_readiness(planner.snapshot, running):
+        if planner is None or resources != self._resources or token_keys != planner.snapshot.token_keys:
+            return False
+        if not _only_readiness(planner.snapshot, running):
             return False
         self._update_endpoints(planner, running)
         return True
@@ -109,11 +116,12 @@ class Coordinator:
         resources: tuple[Resource, ...],
         workloads: Iterable[Workload],
         refused: Mapping[ResourceKey, Refusal] | None = None,
+        token_keys: TokenKeys = NO_KEYS,
     ) -> Draft:
         """What every proxy would get. ``refused`` resources stay in their last version where they are as they were."""
         wanted, kept = without_refused(self.effective, resources, refused or {})
         effective, waiting = settle(self.effective, wanted, self._settings.domain)
-        planner = Planner(build_snapshot(self._settings, effective, workloads))
+        planner = Planner(build_snapshot(self._settings, effective, workloads, token_keys))
         findings = [*kept, *waiting, *planner.snapshot.findings]
         made: dict[str, EnvoyResources] = {}
         patches: dict[Origin, bool] = {}

@@ -17,7 +17,7 @@ from lateen.control.coordinator import Coordinator
 from lateen.control.store import ResourceStore
 from lateen.envoy.resources import EnvoyResources
 from lateen.envoy.static import static_bootstrap, to_json
-from lateen.findings import Finding
+from lateen.findings import Finding, Severity
 from lateen.identity.certificate import (
     build_request,
     build_root,
@@ -29,6 +29,7 @@ from lateen.identity.certificate import (
 )
 from lateen.mesh.members import all_members, member_port
 from lateen.mesh.model import Labels, Workload, WorkloadPort
+from lateen.mesh.token_keys import KeyUse, key_uses
 from lateen.plan.model import ProxyPlan
 from lateen.plan.planner import Planner, proxy_of
 from lateen.settings import Settings
@@ -112,8 +113,14 @@ def configure(
     if snapshot is None:
         raise AssertionError("an update always leaves a snapshot")
     planned = Planner(snapshot).plan(proxy_of(workload))
-    findings = (*store.findings(), *coordinator.findings)
+    unread = [_not_fetched(use) for use in key_uses(coordinator.effective)]
+    findings = (*store.findings(), *coordinator.findings, *unread)
     return OfflineResult(planned.plan, published.get(PROXY_ID, EnvoyResources({})), findings, snapshot.settings)
+
+
+def _not_fetched(use: KeyUse) -> Finding:
+    message = "keys are not fetched here, so a key that nobody has stands in their place"
+    return Finding("keys-not-fetched", Severity.INFO, message, use.origin)
 
 
 def own_ports(coordinator: Coordinator, workload: Workload) -> tuple[WorkloadPort, ...]:

@@ -22,6 +22,7 @@ from lateen.control.api import serve_control
 from lateen.control.approval import Approval
 from lateen.control.coordinator import Coordinator, ProxyOptions
 from lateen.control.debounce import Debounce
+from lateen.control.key_book import KeyBook
 from lateen.control.last_good import LastGood, write_whole
 from lateen.control.rollout import Rollout
 from lateen.control.store import ResourceStore
@@ -36,11 +37,14 @@ from lateen.identity.keystore import KeystoreError
 from lateen.local.project_names import is_project as is_project_file
 from lateen.mesh.model import Workload
 from lateen.mesh.proxy_config import ConcurrencyRule, concurrency_rules
+from lateen.mesh.token_keys import key_uses
 from lateen.plan.name_table import NameTable, name_table
 from lateen.settings import Settings
 from lateen.sources.files import FileEvent, FileSource
 from lateen.sources.registry import apply_registry
+from lateen.sources.web import WebFetcher
 from lateen.values.names import BUILT_IN
+from lateen.values.web_address import parse_networks
 from lateen.xds.cache import ResourceCache
 from lateen.xds.server import AdsServer
 from lateen.xds.session import RETRY_S
@@ -68,6 +72,8 @@ class RunOptions(msgspec.Struct, frozen=True):
     namespace: str = "default"
     resources: tuple[str, ...] = ()
     mesh_config: str = ""
+    jwks_allow: tuple[str, ...] = ()
+    jwks_refresh: float = 1200.0
 
 
 class ControlPlane:
@@ -101,6 +107,8 @@ class ControlPlane:
         self._workloads: dict[str, Workload] = {}
         self._debounce = Debounce(self._changed)
         self._approval = Approval(Trial())
+        fetcher = WebFetcher(parse_networks(self.options.jwks_allow), system_roots())
+        self._keys = KeyBook(run / "jwks", fetcher, self.options.jwks_refresh, self._debounce.trigger)
         self._one_at_a_time = asyncio.Lock()
         self._rebuilding: set[asyncio.Task[None]] = set()
         self._is_queued = False
@@ -115,7 +123,8 @@ class ControlPlane:
     def findings(self) -> tuple[Finding, ...]:
         """Everything that is wrong now: in files, in what they mean together, and in what an Envoy refuses."""
         refused = dict.fromkeys(_refusal(rejection) for _, rejection in self.status.rejections())
-        return (*self._store.findings(), *self._services.findings(), *self.coordinator.findings, *refused)
+        keys = self._keys.findings(key_uses(self.coordinator.effective))
+        return (*self._store.findings(), *self._services.findings(), *self.coordinator.findings, *keys, *refused)
 
     def _publish(self, proxy_id: str, resources: EnvoyResources | None) -> None:
         workload = self._workloads.get(proxy_id)
@@ -157,6 +166,7 @@ class ControlPlane:
             ]
             await stop.wait()
             await asyncio.gather(*followers, return_exceptions=True)
+        await self._keys.stop()
         rolling.cancel()
         await asyncio.gather(rolling, return_exceptions=True)
         await self.ads.stop()
@@ -229,11 +239,12 @@ class ControlPlane:
             self._is_queued = False
             started = time.perf_counter()
             resources = (*self._services.resources(), *self._store.resources())
-            running = tuple(self._workloads.values())
-            if not self.coordinator.update_readiness(resources, running):
+            await self._keys.follow(key_uses((*resources, *self.coordinator.effective)))
+            running, keys = tuple(self._workloads.values()), self._keys.keys
+            if not self.coordinator.update_readiness(resources, running, keys):
                 self.coordinator.adopt(
                     await self._approval.approved(
-                        lambda refused: self.coordinator.draft(resources, running, refused),
+                        lambda refused: self.coordinator.draft(resources, running, refused, keys),
                         self.coordinator.effective,
                         resources,
                     )

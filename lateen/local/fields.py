@@ -117,6 +117,19 @@ class GatewayFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     service_account: ServiceAccount | None = None
 
 
+class JwksFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How keys of tokens are fetched, where a RequestAuthentication names a jwksUri or an issuer alone."""
+
+    allow: Annotated[
+        list[str],
+        Meta(
+            description="Networks that may be called beside the public internet, such as 127.0.0.0/8 or 10.1.2.3: "
+            "loopback, private and other special addresses are not."
+        ),
+    ] = []
+    refresh: Annotated[Duration, Meta(description="After how long keys are read again; at least 1s.")] = "20m"
+
+
 class MeshFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Options of the whole mesh."""
 
@@ -136,6 +149,7 @@ class MeshFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     outbound_policy: Annotated[
         Literal["ALLOW_ANY", "REGISTRY_ONLY"], Meta(description="What may be called outside of the mesh.")
     ] = "ALLOW_ANY"
+    jwks: JwksFields = JwksFields()
 
 
 class ProjectFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

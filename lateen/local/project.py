@@ -104,13 +104,19 @@ class CaptureMode(enum.Enum):
 
 
 class MeshOptions(msgspec.Struct, frozen=True):
-    """Options of the whole mesh. ``resources`` None: the files beside ``lateen.yaml`` and the folder ``mesh`` there."""
+    """Options of the whole mesh. ``resources`` None: the files beside ``lateen.yaml`` and the folder ``mesh`` there.
+
+    ``jwks_allow`` are networks that keys of tokens may be fetched from beside the public internet, ``jwks_refresh`` the
+    seconds after which they are read again.
+    """
 
     capture: CaptureMode = CaptureMode.AUTO
     resources: tuple[str, ...] | None = None
     root_namespace: str = "istio-system"
     trust_domain: str = "cluster.local"
     outbound_policy: str = "ALLOW_ANY"
+    jwks_allow: tuple[str, ...] = ()
+    jwks_refresh: float = 1200.0
 
 
 class PortPlace(msgspec.Struct, frozen=True):

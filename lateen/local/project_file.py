@@ -40,9 +40,11 @@ from lateen.local.shape import FieldPath, LineOf, check_shape, field_lines, fiel
 from lateen.resources.yaml_reader import YAML_1_1, YamlProblem, read_yaml
 from lateen.values.names import Origin
 from lateen.values.protocol import Protocol, parse_protocol, protocol_of_port
+from lateen.values.web_address import parse_networks
 
 KIND = "Project"
 ANY_ADDRESS = "0.0.0.0"  # noqa: S104
+LEAST_REFRESH_S = 1.0
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -102,6 +104,7 @@ class _Builder:
             workloads += self._workloads(name, service)
         workloads += [self._gateway(name, gateway) for name, gateway in fields.gateways.items()]
         self._check_names(workloads)
+        self._check_jwks()
         self._check_gateway_ports(workloads)
         if not workloads:
             self._error((), "empty-project", "nothing would run: there is no service and no gateway", "add services")
@@ -118,6 +121,8 @@ class _Builder:
                 root_namespace=fields.mesh.root_namespace,
                 trust_domain=self._trust_domain(),
                 outbound_policy=fields.mesh.outbound_policy,
+                jwks_allow=tuple(fields.mesh.jwks.allow),
+                jwks_refresh=seconds(fields.mesh.jwks.refresh),
             ),
             places=tuple(self._places()),
             written_name=fields.name or _name_of(self._folder),
@@ -295,6 +300,16 @@ class _Builder:
             if len(workload.name) > 40:
                 message = f"{workload.name} is longer than the 40 characters that a socket's path has room for"
                 self._error(path, "name-too-long", message, "shorten the name or the version")
+
+    def _check_jwks(self) -> None:
+        jwks, path = self._fields.mesh.jwks, ("mesh", "jwks")
+        for index, text in enumerate(jwks.allow):
+            try:
+                parse_networks([text])
+            except ValueError as problem:
+                self._error((*path, "allow", index), "invalid-value", str(problem), "such as 127.0.0.0/8")
+        if seconds(jwks.refresh) < LEAST_REFRESH_S:
+            self._error((*path, "refresh"), "out-of-range", f"{jwks.refresh} is too short", "at least 1s")
 
     def _check_gateway_ports(self, workloads: list[Workload]) -> None:
         seen: dict[int, Workload] = {}

@@ -39,6 +39,8 @@ class RunRecord(msgspec.Struct, frozen=True):
     outbound_policy: str = "ALLOW_ANY"
     resources: tuple[str, ...] = ()
     mesh_config: str = ""
+    jwks_allow: tuple[str, ...] = ()
+    jwks_refresh: float = 1200.0
     gateways: tuple[tuple[str, str], ...] = ()
     processes: dict[str, ProcessRef] = {}
 

@@ -13,13 +13,17 @@ from lateen.mesh.members import MembersOfServices
 from lateen.mesh.mesh_config import with_mesh_config
 from lateen.mesh.model import Contender, Member, MeshSnapshot, Workload
 from lateen.mesh.services import define_services
+from lateen.mesh.token_demand import tokens_not_asked_for
+from lateen.mesh.token_keys import NO_KEYS, TokenKeys
 from lateen.mesh.unused_routes import unused_routes
 from lateen.resources.mesh_config import MeshConfigSpec
 from lateen.resources.resource import Resource
 from lateen.settings import Settings
 
 
-def build_snapshot(settings: Settings, resources: Iterable[Resource], workloads: Iterable[Workload]) -> MeshSnapshot:
+def build_snapshot(
+    settings: Settings, resources: Iterable[Resource], workloads: Iterable[Workload], token_keys: TokenKeys = NO_KEYS
+) -> MeshSnapshot:
     """Index everything. The order in which the inputs arrive does not matter."""
     by_kind: dict[str, list[Resource]] = {}
     for resource in sorted(resources, key=_precedence):
@@ -56,6 +60,12 @@ def build_snapshot(settings: Settings, resources: Iterable[Resource], workloads:
             *ingress.findings,
             *unusable,
             *unused_routes(virtual_services, services, settings.domain),
+            *tokens_not_asked_for(
+                by_kind.get("RequestAuthentication", ()),
+                by_kind.get("AuthorizationPolicy", ()),
+                virtual_services,
+                settings.root_namespace,
+            ),
         ),
         mesh_config=mesh_config.spec if mesh_config is not None else MeshConfigSpec(),
         sidecars=tuple(by_kind.get("Sidecar", ())),
@@ -64,6 +74,7 @@ def build_snapshot(settings: Settings, resources: Iterable[Resource], workloads:
         proxy_configs=tuple(by_kind.get("ProxyConfig", ())),
         aliases=defined.aliases,
         contested={host: found for host, found in contenders.items() if len(found) > 1},
+        token_keys=token_keys,
     )
 
 

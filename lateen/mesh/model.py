@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import msgspec
 
 from lateen.findings import Finding
+from lateen.mesh.token_keys import NO_KEYS, TokenKeys
 from lateen.resources.mesh_config import MeshConfigSpec
 from lateen.resources.resource import Resource
 from lateen.settings import Settings
@@ -151,7 +152,8 @@ class MeshSnapshot(msgspec.Struct, frozen=True):
     ``aliases`` holds the host that each name of a Service of type ExternalName stands for.
     ``services`` by hostname, ``members`` (endpoints) by hostname, ``workloads`` by id, ``envoy_filters`` and
     ``destination_rules`` by namespace. Resource tuples stand in order of precedence: oldest first, then by name, then
-    by namespace. ``settings`` has the MeshConfig's values in it; ``mesh_config`` holds its blocks.
+    by namespace. ``settings`` has the MeshConfig's values in it; ``mesh_config`` holds its blocks. ``token_keys`` are
+    those that have been fetched for rules on tokens.
     """
 
     settings: Settings
@@ -172,6 +174,7 @@ class MeshSnapshot(msgspec.Struct, frozen=True):
     proxy_configs: tuple[Resource, ...] = ()
     aliases: Mapping[str, str] = {}
     contested: Mapping[str, tuple[Contender, ...]] = {}
+    token_keys: TokenKeys = NO_KEYS
 
     def concrete(self, host: str) -> str:
         """The host that a name stands for, which mostly is itself."""

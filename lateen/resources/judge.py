@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from lateen.findings import Finding, Severity
+from lateen.resources.checks.request_authentication import token_demand
 from lateen.resources.decode import decode, identify
 from lateen.resources.documents import parse_documents
 from lateen.resources.resource import Resource
@@ -42,7 +43,7 @@ def judge(
     for document in documents:
         resource, findings = decode(document, default_namespace, kind)
         if resource is not None:
-            findings = (*findings, *validate_resource(resource))
+            findings = (*findings, *validate_resource(resource), *token_demand(resource))
             if with_support:
                 findings = (*findings, *(_softened(finding) for finding in check_support(resource)), *beyond(resource))
         key = resource.key if resource is not None else identify(document, default_namespace)

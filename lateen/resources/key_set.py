@@ -68,6 +68,22 @@ def read_key_set(text: str | bytes, *, alone: bool = False) -> KeySet:
     return KeySet(msgspec.json.encode({"keys": kept}).decode(), tuple(dropped), is_private)
 
 
+def read_discovery(text: str | bytes, issuer: str) -> str:
+    """The ``jwks_uri`` of an issuer's description of itself (OpenID Connect Discovery). Raises KeySetError.
+
+    The description has to name the very issuer that was asked, or anybody's could be put in its place.
+    """
+    try:
+        value = msgspec.json.decode(text)
+    except (ValueError, RecursionError):
+        raise KeySetError("the issuer's description is not JSON") from None
+    if not isinstance(value, dict) or not isinstance(value.get("jwks_uri"), str):
+        raise KeySetError("the issuer's description has no jwks_uri")
+    if value.get("issuer") != issuer:
+        raise KeySetError(f"the issuer's description is that of another issuer, {str(value.get('issuer'))[:100]!r}")
+    return str(value["jwks_uri"])
+
+
 def keys_of_nobody(name: str) -> str:
     """A set for a provider whose keys are not known, so that it refuses every token.
 

@@ -6,6 +6,9 @@ from typing import Literal
 
 from lateen.resources.base import Duration, PolicyTargetReference, Spec, WorkloadSelector
 
+LONGEST_TIMEOUT_S = 60.0
+"""How long fetching the keys of a rule may take at most, whatever its timeout says."""
+
 
 class JwtHeader(Spec, frozen=True):
     name: str = ""

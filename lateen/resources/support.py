@@ -12,6 +12,7 @@ from lateen.resources.fields import set_fields
 from lateen.resources.mesh_support import DEFAULT_CONFIG, PROXY_CONFIG, REFUSED, WITHOUT_EFFECT
 from lateen.resources.patch_support import PATCH_FIELDS, unusable_patches
 from lateen.resources.registry import BARE
+from lateen.resources.request_authentication import LONGEST_TIMEOUT_S
 from lateen.resources.resource import Resource
 from lateen.values.network import is_resource_name
 from lateen.values.protocol import Protocol, parse_protocol
@@ -35,9 +36,7 @@ UNSUPPORTED: dict[str, frozenset[str]] = {
     "ServiceEntry": frozenset({"endpoints[].network"}),
     "WorkloadEntry": frozenset({"network"}),
     "PeerAuthentication": frozenset(),
-    "RequestAuthentication": frozenset(
-        {"targetRef", "targetRefs", *(f"jwtRules[].{field}" for field in ("jwksUri", "timeout"))}
-    ),
+    "RequestAuthentication": frozenset({"targetRef", "targetRefs"}),
     "Sidecar": frozenset(),
     "ProxyConfig": frozenset(),
     "EnvoyFilter": PATCH_FIELDS,
@@ -135,11 +134,17 @@ def _virtual_service(resource: Resource) -> list[Finding]:
 
 
 def _request_authentication(resource: Resource) -> list[Finding]:
-    return [
-        _refusal(resource, f"spec.jwtRules[{index}]", "keys that have to be fetched", "give the keys in jwks")
-        for index, rule in enumerate(resource.spec.jwt_rules)
-        if not rule.jwks and not rule.jwks_uri
-    ]
+    """Warnings on times that are not taken as they are written."""
+    found = []
+    for index, rule in enumerate(resource.spec.jwt_rules):
+        if rule.timeout is None or (rule.timeout <= LONGEST_TIMEOUT_S and not rule.jwks):
+            continue
+        message = f"keys are fetched within {LONGEST_TIMEOUT_S:g} s at most"
+        if rule.jwks:
+            message = "timeout is for fetching keys, and these stand in jwks"
+        origin = resource.origin_at(f"spec.jwtRules[{index}].timeout")
+        found.append(warning("without-effect", message, origin, "leave it out"))
+    return found
 
 
 def _proxy_config(resource: Resource) -> list[Finding]:

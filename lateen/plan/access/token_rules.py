@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from lateen.mesh.model import Labels, MeshSnapshot
 from lateen.mesh.security_policy import request_authentications
+from lateen.mesh.token_keys import TokenKeys, key_source
 from lateen.plan.access.tokens import TokenProvider
 from lateen.plan.model import Chain, HttpChain, Listener
 from lateen.resources.key_set import KeySetError, keys_of_nobody, read_key_set
@@ -25,14 +26,15 @@ def token_providers(snapshot: MeshSnapshot, namespace: str, labels: Labels) -> t
     found: list[TokenProvider] = []
     for resource in request_authentications(snapshot, namespace, labels):
         for index, rule in enumerate(resource.spec.jwt_rules):
-            found.append(_provider(f"origins-{len(found)}", rule, resource.origin_at(f"spec.jwtRules[{index}]")))
+            origin = resource.origin_at(f"spec.jwtRules[{index}]")
+            found.append(_provider(f"origins-{len(found)}", rule, snapshot.token_keys, origin))
     return tuple(found)
 
 
-def _provider(name: str, rule: JwtRule, origin: Origin) -> TokenProvider:
+def _provider(name: str, rule: JwtRule, fetched: TokenKeys, origin: Origin) -> TokenProvider:
     return TokenProvider(
         name=name,
-        jwks=_key_set(rule),
+        jwks=_key_set(rule, fetched),
         origin=origin,
         issuer=rule.issuer or "",
         audiences=rule.audiences,
@@ -47,12 +49,15 @@ def _provider(name: str, rule: JwtRule, origin: Origin) -> TokenProvider:
     )
 
 
-def _key_set(rule: JwtRule) -> str:
+def _key_set(rule: JwtRule, fetched: TokenKeys) -> str:
     """The keys of a rule as Envoy reads them. Where none is known, every token is refused."""
+    source = key_source(rule)
+    if source is not None:
+        return fetched.get(source) or keys_of_nobody(source.uri)
     try:
         return read_key_set(rule.jwks or "", alone=True).text
     except KeySetError:
-        return keys_of_nobody(rule.jwks_uri or rule.issuer or "")
+        return keys_of_nobody(rule.issuer or "")
 
 
 def with_tokens(listeners: tuple[Listener, ...], providers: tuple[TokenProvider, ...]) -> tuple[Listener, ...]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from lateen.findings import Finding, Severity
 from lateen.resources.checks import Report, check_duration, is_header
 from lateen.resources.checks.selection import check_match_labels, check_targets
 from lateen.resources.key_set import KeySetError, read_key_set
 from lateen.resources.request_authentication import JwtRule, RequestAuthenticationSpec
+from lateen.resources.resource import Resource
 from lateen.values.web_address import url_problem
 
 MAX_RULES = 4096
+ASK_FOR_TOKENS = 'ask for one by presence: REQUIRED, or by an AuthorizationPolicy with requestPrincipals: ["*"]'
 MAX_CLAIMS = 64
 
 
@@ -27,15 +30,22 @@ def _check_demand(report: Report, spec: RequestAuthenticationSpec) -> None:
     """Say what a policy does not do that is easily expected of it."""
     if not spec.jwt_rules:
         report.note("spec", "there are no jwtRules, so nothing is looked at and every request passes", "add a rule")
-    elif not any(rule.presence == "REQUIRED" for rule in spec.jwt_rules):
-        message = "requests without a token pass: only tokens that are there are verified"
-        remedy = 'ask for one by presence: REQUIRED, or by an AuthorizationPolicy with requestPrincipals: ["*"]'
-        report.note("spec.jwtRules", message, remedy, "no-token-required")
     required = [(index, rule) for index, rule in enumerate(spec.jwt_rules) if rule.presence == "REQUIRED"]
     for number, (index, rule) in enumerate(required):
         if any(_places(rule) & _places(other) for _, other in required[:number]):
             message = "this token is required at the place of another that is required, so every request is refused"
             report.warn(f"spec.jwtRules[{index}].presence", message, "give each rule a fromHeaders of its own")
+
+
+def token_demand(resource: Resource) -> tuple[Finding, ...]:
+    """A note where a policy by itself asks for no token: another one may, which whoever reads one file cannot see."""
+    spec = resource.spec
+    if not isinstance(spec, RequestAuthenticationSpec) or not spec.jwt_rules:
+        return ()
+    if any(rule.presence == "REQUIRED" for rule in spec.jwt_rules):
+        return ()
+    message = "by itself this lets requests without a token pass: only tokens that are there are verified"
+    return (Finding("no-token-required", Severity.INFO, message, resource.origin_at("spec.jwtRules"), ASK_FOR_TOKENS),)
 
 
 def _places(rule: JwtRule) -> set[tuple[str, str]]:
@@ -52,6 +62,9 @@ def _check_rule(report: Report, field: str, rule: JwtRule) -> None:
         report.error(field, "a rule needs an issuer or a jwksUri", code="missing-field")
     if rule.jwks and rule.jwks_uri:
         report.error(field, "jwks and jwksUri exclude each other", "keep one of them")
+    if rule.issuer and not rule.jwks and not rule.jwks_uri and url_problem(rule.issuer):
+        message = f"there are no keys: {rule.issuer[:100]!r} is no URL where the issuer could be asked for them"
+        report.warn(f"{field}.issuer", message, "give jwks or jwksUri", "keys-not-fetched")
     if rule.jwks_uri is not None:
         _check_uri(report, f"{field}.jwksUri", rule.jwks_uri)
     if rule.jwks:

@@ -202,3 +202,16 @@ def test_an_edit_of_the_name_is_told_as_long_as_it_does_not_hold() -> None:
         assert [finding.origin.field for finding in fixed_options(running, edited)] == ["name"]
         running = keep_options(running, edited)
         assert running.name == "other"
+
+
+def test_where_keys_of_tokens_may_be_fetched() -> None:
+    shop = "services: {web: {command: run}}\nmesh:\n  jwks:\n"
+    options = read(f"{shop}    allow: [127.0.0.0/8, 10.1.2.3]\n    refresh: 1m\n").options
+    assert (options.jwks_allow, options.jwks_refresh) == (("127.0.0.0/8", "10.1.2.3"), 60.0)
+    assert read("services: {web: {command: run}}").options.jwks_refresh == 1200.0
+    text = f"{shop}    allow:\n    - 127.0.0.1/8\n    - localhost\n    refresh: 500ms\n"
+    assert problems(text) == [
+        ("invalid-value", 5, "mesh.jwks.allow[0]"),
+        ("invalid-value", 6, "mesh.jwks.allow[1]"),
+        ("out-of-range", 7, "mesh.jwks.refresh"),
+    ]
