@@ -9,6 +9,7 @@ PERMISSIVE and a gateway listens on all addresses.
 from __future__ import annotations
 
 import base64
+import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -19,7 +20,7 @@ from lateen.control.offline import PROXY_ID, own_ports
 from lateen.control.stand_in import stand_in_credentials
 from lateen.control.store import ResourceStore
 from lateen.envoy.resources import EnvoyResources
-from lateen.explain.call import DEFAULT_ADDRESS, Call, Mode, Protocol, Tls, Verdict
+from lateen.explain.call import DEFAULT_ADDRESS, DEFAULT_SOURCE, Call, Mode, Protocol, Tls, Verdict
 from lateen.explain.simulate import Configuration, simulate
 from lateen.findings import Finding, error
 from lateen.mesh.model import Workload
@@ -32,7 +33,7 @@ from lateen.resources.virtual_service import Destination
 from lateen.resources.yaml_reader import JSON_SCALARS, YamlProblem, read_yaml
 from lateen.settings import Settings
 from lateen.sources.files import FileEvent
-from lateen.values.names import Origin, ResourceKey
+from lateen.values.names import Origin, ResourceKey, SpiffeId
 
 SETTINGS = Settings(default_mtls="PERMISSIVE")
 ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - a walk binds nothing
@@ -41,7 +42,7 @@ FIELDS = ("error", "listener", "filterChain", "routeConfig", "virtualHost", "rou
 CALL_FIELDS = frozenset(
     {
         "mode", "address", "port", "protocol", "tls", "alpn", "sni", "host", "path", "method", "headers",
-        "mtlsSecretConfigName", "note",
+        "mtlsSecretConfigName", "note", "principal", "source", "claims",
     }
 )  # fmt: skip
 
@@ -111,12 +112,14 @@ def run_case(data: bytes, path: str, mesh_config: FileEvent | None = None) -> Ca
     made, coordinator = _configure(workload, resources)
     findings.extend(coordinator.findings)
     configuration = Configuration(made)
+    domain = (coordinator.snapshot.settings if coordinator.snapshot is not None else SETTINGS).trust_domain
     results = []
     for index, entry in enumerate(reading.listed(value, "calls")):
         name, call, expected = reading.call(entry, f"calls[{index}]", lines)
+        if call.tls is Tls.MTLS and not call.identity:
+            call = msgspec.structs.replace(call, identity=str(SpiffeId(domain, workload.namespace, "default")))
         verdict = simulate(configuration, call)
         results.append(CallResult(name, call, expected, verdict, differences(expected, verdict)))
-    domain = (coordinator.snapshot.settings if coordinator.snapshot is not None else SETTINGS).trust_domain
     name = str(value.get("name") or path)
     return CaseResult(path, name, tuple(results), tuple(findings), made, workload.namespace, domain)
 
@@ -341,4 +344,7 @@ def _call(given: Mapping[str, Any]) -> Call:
         alpn=given.get("alpn"),
         sni=given.get("sni"),
         certificate=str(given.get("mtlsSecretConfigName") or ""),
+        identity=f"spiffe://{given['principal']}" if given.get("principal") else "",
+        source=str(ipaddress.ip_address(given.get("source") or DEFAULT_SOURCE)),
+        claims=dict(given["claims"]) if given.get("claims") is not None else None,
     )

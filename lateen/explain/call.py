@@ -6,10 +6,13 @@ Comes in: nothing. These are the values that ``simulate`` and its callers share.
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
 DEFAULT_ADDRESS = "1.3.3.7"
+DEFAULT_SOURCE = "127.0.0.1"
 STANDARD_PORTS = (80, 443)
 
 
@@ -49,7 +52,8 @@ class Call(msgspec.Struct, frozen=True):
     """One connection with one request on it. ``host`` is the authority; ``address`` and ``port`` where it goes.
 
     ``alpn`` and ``sni`` None: what a client of this kind says by itself. ``certificate`` is the secret that the client
-    wants the server to show, empty for any. Header names are in lower case.
+    wants the server to show, empty for any. Header names are in lower case. ``identity`` is the URI of the client's
+    certificate (of ``mtls`` calls), ``source`` its address, ``claims`` those of a token that is signed as it should be.
     """
 
     port: int
@@ -64,6 +68,9 @@ class Call(msgspec.Struct, frozen=True):
     alpn: str | None = None
     sni: str | None = None
     certificate: str = ""
+    identity: str = ""
+    source: str = DEFAULT_SOURCE
+    claims: Mapping[str, Any] | None = None
 
     @property
     def authority(self) -> str:
@@ -102,6 +109,7 @@ class Error(enum.Enum):
     PROTOCOL_ERROR = "protocol_error"
     TLS_ERROR = "tls_error"
     MTLS_ERROR = "mtls_error"
+    ACCESS_DENIED = "access_denied"
 
 
 class Verdict(msgspec.Struct, frozen=True):

@@ -20,6 +20,8 @@ from envoy.extensions.transport_sockets.tls.v3 import tls_pb2
 from lateen.envoy.resources import LISTENER, ROUTE, EnvoyResources
 from lateen.explain.call import Call, Error, Mode, Tls, Verdict
 from lateen.explain.chains import Connection, matching_chains
+from lateen.explain.facts import Facts, facts_of_connection, facts_of_request
+from lateen.explain.guards import Guard, guard, http_guards, network_guards
 from lateen.explain.request import arriving
 from lateen.explain.routes import first_route, virtual_host
 from lateen.values.names import Origin
@@ -159,6 +161,9 @@ class _Walk:
             if found.typed_config.Is(tcp_proxy_pb2.TcpProxy.DESCRIPTOR):
                 proxy = tcp_proxy_pb2.TcpProxy()
                 found.typed_config.Unpack(proxy)
+                refused = self._refused(network_guards(chain.filters), facts_of_connection(self._call))
+                if refused:
+                    return self._end(Error.ACCESS_DENIED)
                 if by_name and self._call.server_name:
                     return self._forward([(self._call.server_name, 1)], "the server name names the cluster")
                 return self._forward(_weighted(proxy), "it passes bytes on")
@@ -192,7 +197,21 @@ class _Walk:
             self._note(f"none of its {len(host.routes)} routes matches {self._call.method} {self._call.path}")
             return self._end(Error.NO_ROUTE)
         self._note(f"route {route.name or '(without a name)'} matches", route=route.name)
+        if self._refused(http_guards(manager, table), facts_of_request(self._call, request, manager)):
+            return self._end(Error.ACCESS_DENIED)
         return self._action(route)
+
+    def _refused(self, guards: Iterable[Guard], facts: Facts) -> bool:
+        """Whether what guards the chain ends the call here. Authorizers outside are taken to agree."""
+        for name, rules in guards:
+            said = guard(rules, facts)
+            if not said.passes:
+                by = f"by {said.policy}" if said.policy else "as no rule of it matches"
+                self._note(f"filter {name} refuses it {by}")
+                return True
+            if said.policy:
+                self._note(f"filter {name} matches {said.policy}")
+        return False
 
     def _action(self, route: Any) -> Verdict:
         kind = route.WhichOneof("action")

@@ -149,13 +149,48 @@ calls:
   call: {mode: gateway, port: 81, protocol: http}
   expect: {error: no_listener}
 """
-DENYING = SIDECAR.replace(
-    "config: |",
-    """config: |
+GUARDED = (
+    SIDECAR.replace(
+        "config: |",
+        """config: |
   apiVersion: security.istio.io/v1
   kind: AuthorizationPolicy
-  metadata: {name: nobody}
-  spec: {selector: {matchLabels: {app: client}}, action: ALLOW}
+  metadata: {name: friends}
+  spec:
+    selector: {matchLabels: {app: client}}
+    rules: [{from: [{source: {principals: ["*/sa/default", "*/ns/far/sa/friend"]}}]}]
+  ---""",
+    )
+    + """
+- name: a friend
+  call:
+    {mode: inbound, address: 10.0.0.1, port: 8080, protocol: http, tls: mtls,
+     principal: cluster.local/ns/far/sa/friend}
+  expect: {cluster: inbound|8080||}
+- name: a stranger
+  call:
+    {mode: inbound, address: 10.0.0.1, port: 8080, protocol: http, tls: mtls, principal: cluster.local/ns/far/sa/foe}
+  expect: {error: access_denied}
+"""
+)
+PATCHED = SIDECAR.replace(
+    "config: |",
+    """config: |
+  apiVersion: networking.istio.io/v1alpha3
+  kind: EnvoyFilter
+  metadata: {name: closed}
+  spec:
+    configPatches:
+    - applyTo: HTTP_FILTER
+      match: {context: SIDECAR_INBOUND}
+      patch:
+        operation: INSERT_FIRST
+        value:
+          name: lua
+          typed_config:
+            "@type": type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua
+            default_source_code:
+              inline_string: function envoy_on_request(handle) handle:respond({[":status"] = "403"}, "") end
   ---""",
 )
 REFUSED = SIDECAR.replace(
@@ -185,7 +220,7 @@ def run(tmp_path, text, *options):
     return CliRunner().invoke(cli, ["test", "--live", *options, str(path)])
 
 
-@pytest.mark.parametrize(("text", "number"), [(SIDECAR, 11), (GATEWAY, 7)])
+@pytest.mark.parametrize(("text", "number"), [(SIDECAR, 11), (GATEWAY, 7), (GUARDED, 13)])
 def test_walk_and_envoy_agree_on_each_kind_of_call(tmp_path, text, number):
     result = run(tmp_path, text, "-v")
     assert result.exit_code == 0, result.output
@@ -194,7 +229,7 @@ def test_walk_and_envoy_agree_on_each_kind_of_call(tmp_path, text, number):
 
 
 def test_what_only_envoy_enforces_is_a_disagreement(tmp_path):
-    result = run(tmp_path, DENYING)
+    result = run(tmp_path, PATCHED)
     assert result.exit_code == 1
     assert "11 calls: 10 passed, 1 failed" in result.output
     assert "Envoy disagrees: cluster: the walk says inbound|8080||, Envoy an answer of its own, 403" in result.output

@@ -19,7 +19,7 @@ import msgspec
 from lateen.control.playing import http2
 from lateen.control.playing.credentials import PlayedCredentials
 from lateen.control.playing.recorder import cluster_of
-from lateen.explain.call import Call, Protocol, Tls
+from lateen.explain.call import DEFAULT_SOURCE, Call, Protocol, Tls
 
 PATIENCE_S = 10.0
 SOURCE = {4: "127.0.0.1", 6: "::1"}
@@ -43,24 +43,36 @@ class Exchange(msgspec.Struct, frozen=True):
 
 
 class TlsClient:
-    """TLS of clients that take any server; ``mtls`` shows the stand-in certificate."""
+    """TLS of clients that take any server; ``mtls`` shows a stand-in certificate for the call's identity."""
 
     def __init__(self, credentials: PlayedCredentials) -> None:
-        self._contexts = {Tls.TLS: _context(), Tls.MTLS: _context()}
-        with tempfile.TemporaryDirectory(prefix="lt-") as folder:
-            path = Path(folder, "client")
-            path.touch(mode=0o600)
-            path.write_bytes(b"".join(credentials.client))
-            self._contexts[Tls.MTLS].load_cert_chain(path)
+        self._credentials = credentials
+        self._plain = _context()
+        self._mutual: dict[str, ssl.SSLContext] = {}
 
     def connection(self, call: Call, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:
         """A connection that has not begun. Raises Unplayable where the server name cannot be sent."""
-        context = self._contexts[call.tls]
+        context = self._plain if call.tls is Tls.TLS else self._of(call.identity)
         context.set_alpn_protocols([call.spoken_alpn] if call.spoken_alpn else [])
         try:
             return context.wrap_bio(incoming, outgoing, server_hostname=call.server_name or None)
         except (ValueError, UnicodeError) as problem:
             raise Unplayable(f"the server name {call.server_name!r} cannot be sent: {problem}") from problem
+
+    def _of(self, identity: str) -> ssl.SSLContext:
+        if identity not in self._mutual:
+            try:
+                shown = self._credentials.client(identity)
+            except ValueError as problem:
+                raise Unplayable(f"no certificate can be made for {identity}: {problem}") from problem
+            context = _context()
+            with tempfile.TemporaryDirectory(prefix="lt-") as folder:
+                path = Path(folder, "client")
+                path.touch(mode=0o600)
+                path.write_bytes(b"".join(shown))
+                context.load_cert_chain(path)
+            self._mutual[identity] = context
+        return self._mutual[identity]
 
 
 def _context() -> ssl.SSLContext:
@@ -92,6 +104,8 @@ async def exchange(path: str, call: Call, port: int, client: TlsClient) -> Excha
 
 def header(call: Call, port: int) -> bytes:
     """The PROXY protocol header: who calls, and where the call is meant to go. Raises Unplayable."""
+    if call.source != DEFAULT_SOURCE or call.claims is not None:
+        raise Unplayable("a call from another address, or with a token, is only walked")
     try:
         version = ipaddress.ip_address(call.address).version
     except ValueError as problem:

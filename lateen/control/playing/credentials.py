@@ -25,7 +25,7 @@ LIFE = datetime.timedelta(days=1)
 
 
 class PlayedCredentials:
-    """An authority that lives as long as a play. ``client`` is the certificate and key that clients show."""
+    """An authority that lives as long as a play."""
 
     def __init__(self, trust_domain: str, namespace: str) -> None:
         self._now = datetime.datetime.now(datetime.UTC)
@@ -34,19 +34,22 @@ class PlayedCredentials:
         self._root = build_root(self._root_key, trust_domain, self._now)
         self._names: dict[bytes, str] = {}
         self.roots = certificate_pem(self._root)
-        self.client = self._issue("")
 
     def server(self, name: str) -> tuple[bytes, bytes]:
         """Certificate and key (PEM) for a secret of this name."""
-        return self._issue(name)
+        return self._issue(name, self._identity)
+
+    def client(self, identity: str) -> tuple[bytes, bytes]:
+        """Certificate and key (PEM) of a client; an empty identity is the proxy's own. Raises ValueError."""
+        return self._issue("", SpiffeId.parse(identity) if identity else self._identity)
 
     def name_of(self, shown: bytes) -> str:
         """The secret whose certificate (DER) a server showed; empty for one that is not of this authority."""
         return self._names.get(shown, "")
 
-    def _issue(self, name: str) -> tuple[bytes, bytes]:
+    def _issue(self, name: str, identity: SpiffeId) -> tuple[bytes, bytes]:
         key = new_key()
-        public = read_request(build_request(key, self._identity))
-        made: x509.Certificate = build_workload(public, self._identity, self._root, self._root_key, self._now, LIFE)
+        public = read_request(build_request(key, identity))
+        made: x509.Certificate = build_workload(public, identity, self._root, self._root_key, self._now, LIFE)
         self._names[made.public_bytes(Encoding.DER)] = name
         return certificate_pem(made), bytes(key_pem(key))

@@ -19,6 +19,7 @@ Line = Mapping[str, object]
 
 NOT_FOUND = frozenset({Error.NO_ROUTE, Error.NO_VIRTUAL_HOST})
 TLS_PROBLEMS = frozenset({Error.TLS_ERROR, Error.MTLS_ERROR})
+RBAC_DENIED = "rbac_access_denied"
 PARTS = (
     ("listener", "listener"),
     ("filter chain", "filter_chain"),
@@ -112,12 +113,16 @@ def _error(
             return Error.MTLS_ERROR
         if call.certificate and credentials.name_of(got.shown) != call.certificate:
             return Error.MTLS_ERROR
+    if _text(connection, "ended").startswith(RBAC_DENIED):
+        return Error.ACCESS_DENIED
     if request is None:
         return None
     if "DownstreamProtocolError" in _text(request, "flags"):
         return Error.PROTOCOL_ERROR
     if _text(request, "details") == "route_not_found":
         return Error.NO_ROUTE
+    if _text(request, "details").startswith(RBAC_DENIED):
+        return Error.ACCESS_DENIED
     moved = _text(request, "status") == "301" and _text(request, "location").startswith("https:")
     return Error.TLS_REDIRECT if moved and not _text(request, "host") else None
 
