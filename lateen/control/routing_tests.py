@@ -20,8 +20,9 @@ from lateen.control.offline import PROXY_ID, own_ports
 from lateen.control.stand_in import stand_in_credentials
 from lateen.control.store import ResourceStore
 from lateen.envoy.resources import EnvoyResources
-from lateen.explain.call import DEFAULT_ADDRESS, DEFAULT_SOURCE, Call, Mode, Protocol, Tls, Verdict
+from lateen.explain.call import DEFAULT_ADDRESS, DEFAULT_SOURCE, Call, Mode, Protocol, Tls
 from lateen.explain.simulate import Configuration, simulate
+from lateen.explain.verdict import Verdict
 from lateen.findings import Finding, error
 from lateen.mesh.model import Workload
 from lateen.mesh.visibility import full_host

@@ -24,7 +24,6 @@ from lateen.plan.access.model import (
     DestinationAddress,
     DestinationPort,
     DirectAddress,
-    ExternalCheck,
     Header,
     Metadata,
     Not,
@@ -48,6 +47,13 @@ class Near(msgspec.Struct, frozen=True):
     reasons: tuple[str, ...]
 
 
+class Asked(msgspec.Struct, frozen=True):
+    """An authorizer that has to be asked, because this rule says so."""
+
+    authorizer: str
+    rule: AccessRule
+
+
 class Judgement(msgspec.Struct, frozen=True):
     """Whether a request may go on. ``by`` is the rule that decided; None: no rule did.
 
@@ -58,7 +64,7 @@ class Judgement(msgspec.Struct, frozen=True):
 
     allowed: bool
     by: AccessRule | None = None
-    asks: tuple[ExternalCheck, ...] = ()
+    asks: tuple[Asked, ...] = ()
     near: tuple[Near, ...] = ()
     audited: AccessRule | None = None
     trial_deny: AccessRule | None = None
@@ -67,7 +73,8 @@ class Judgement(msgspec.Struct, frozen=True):
 
 def judge(policy: AccessPolicy, facts: Facts) -> Judgement:
     """What the policy says of a request, or of a connection of plain bytes (for which it is ``for_bytes``)."""
-    asks = tuple(check for check in policy.external if _first(check.rules, facts) is not None)
+    asking = ((check.authorizer.name, _first(check.rules, facts)) for check in policy.external)
+    asks = tuple(Asked(name, rule) for name, rule in asking if rule is not None)
     denying = _first(policy.deny, facts)
     allowing = _first(policy.allow or (), facts)
     refused = denying is None and policy.allow is not None and allowing is None
@@ -122,8 +129,7 @@ def holds(condition: Condition, facts: Facts) -> bool:
         case Metadata():
             return _found_holds(condition, facts)
         case Header(name, match):
-            value = facts.header(name)
-            return value is not None and (match.kind is MatchKind.PRESENT or text_holds(match, value))
+            return any(match.kind is MatchKind.PRESENT or text_holds(match, value) for value in facts.header(name))
         case UrlPath(match):
             return facts.request is not None and text_holds(match, facts.request.path)
         case PathTemplate(template):
@@ -227,8 +233,8 @@ def _seen(condition: Condition, facts: Facts) -> str:
         case Metadata():
             return _seen_claim(condition, facts)
         case Header(name):
-            value = facts.header(name)
-            return f"there is no header {name}" if value is None else f"{_header_name(name)} is {value!r}"
+            values = " and ".join(map(repr, facts.header(name)))
+            return f"{_header_name(name)} is {values}" if values else f"there is no header {name}"
         case UrlPath() | PathTemplate():
             return f"the path is {facts.request.path!r}" if facts.request is not None else "it is not HTTP"
 

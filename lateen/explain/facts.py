@@ -11,11 +11,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
-from envoy.extensions.filters.http.jwt_authn.v3 import config_pb2 as jwt_authn_pb2
 
 from lateen.explain.call import Call, Tls
 from lateen.explain.request import Request
-from lateen.plan.access.model import PAYLOAD, TOKEN_FILTER
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -35,10 +33,9 @@ class Facts(msgspec.Struct, frozen=True):
     request: Request | None = None
     found: Mapping[str, Any] = {}
 
-    def header(self, name: str) -> str | None:
-        """The value of a request header, several joined by commas as Envoy does; None where it is absent."""
-        values = [value for known, value in (self.request.headers if self.request else ()) if known == name]
-        return ",".join(values) if values else None
+    def header(self, name: str) -> list[str]:
+        """The values of a request header. Envoy's rules hold if they hold for one of them."""
+        return self.request.values(name) if self.request is not None else []
 
     def metadata(self, name: str, path: Iterable[str]) -> Any:
         """What a filter found out, by its way in; None where there is nothing."""
@@ -46,14 +43,6 @@ class Facts(msgspec.Struct, frozen=True):
         for key in path:
             value = value.get(key) if isinstance(value, Mapping) else None
         return value
-
-
-def spaced_into_lists(claims: Mapping[str, Any], spaced: Iterable[str]) -> dict[str, Any]:
-    """Claims as Envoy keeps them: those that hold several values apart by spaces become lists of them."""
-    return {
-        name: value.split() if name in spaced and isinstance(value, str) and " " in value else value
-        for name, value in claims.items()
-    }
 
 
 def facts_of_connection(call: Call) -> Facts:
@@ -69,12 +58,8 @@ def facts_of_connection(call: Call) -> Facts:
 
 
 def facts_of_request(call: Call, request: Request, manager: Any) -> Facts:
-    """What is known of a request once the connection manager and the token filter have looked at it."""
-    known = facts_of_connection(call)
-    found: dict[str, Any] = {}
-    if call.claims is not None:
-        found[TOKEN_FILTER] = {PAYLOAD: spaced_into_lists(call.claims, _spaced(manager, call.claims))}
-    return msgspec.structs.replace(known, request=request, found=found, remote=_remote(call, manager))
+    """What is known of a request once the connection manager has looked at it; its token has not been seen yet."""
+    return msgspec.structs.replace(facts_of_connection(call), request=request, remote=_remote(call, manager))
 
 
 def _remote(call: Call, manager: Any) -> str:
@@ -89,15 +74,3 @@ def _remote(call: Call, manager: Any) -> str:
         return str(ipaddress.ip_address(hops[-place]))
     except ValueError:
         return call.source
-
-
-def _spaced(manager: Any, claims: Mapping[str, Any]) -> tuple[str, ...]:
-    """The claims that the provider which takes the token holds apart by spaces."""
-    for found in manager.http_filters:
-        if found.name != TOKEN_FILTER:
-            continue
-        config = jwt_authn_pb2.JwtAuthentication.FromString(found.typed_config.value)
-        for provider in config.providers.values():
-            if provider.issuer in ("", claims.get("iss")):
-                return tuple(provider.normalize_payload_in_metadata.space_delimited_claims)
-    return ()

@@ -105,8 +105,9 @@ def _holds(message: Any, facts: Facts) -> bool:
 
 
 def _header(found: Any, facts: Facts) -> bool:
-    value = facts.header(found.name)
-    return header_matches(found, {} if value is None else {found.name: value})
+    """Rules look at each value of a header by itself, where routes look at all of them joined."""
+    values = facts.header(found.name)
+    return any(header_matches(found, {found.name: value}) for value in values) if values else header_matches(found, {})
 
 
 def _metadata(matcher: Any, facts: Facts) -> bool:

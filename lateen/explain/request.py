@@ -2,7 +2,7 @@
 
 Comes in: the settings of an HTTP connection manager, and a call. Goes out: the request as routes see it, or the status
 of the answer that it gives instead. Hosts lose a dot at their end; paths are normalised as browsers do it, where the
-manager is told to; a path with a fragment is refused.
+manager is told to; a path with a fragment, a zero byte or (in HTTP/1) bytes beyond ASCII is refused.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 
-from lateen.explain.call import Call, Tls
+from lateen.explain.call import Call, Protocol, Tls
 
 _Manager = http_connection_manager_pb2.HttpConnectionManager
 _ESCAPED_SLASH = re.compile("%2f|%5c", re.IGNORECASE)
@@ -24,17 +24,32 @@ BAD_REQUEST, TEMPORARY_REDIRECT = 400, 307
 
 
 class Request(msgspec.Struct, frozen=True):
-    """A request as routes see it: header fields by name in lower case, the pseudo-headers among them."""
+    """A request as routes see it: header fields by name in lower case, the pseudo-headers among them.
+
+    A field may stand there several times.
+    """
 
     authority: str
     path: str
     query: str
     headers: tuple[tuple[str, str], ...]
 
+    def values(self, name: str) -> list[str]:
+        """All values of a header field."""
+        return [value for known, value in self.headers if known == name]
+
+    @property
+    def joined(self) -> dict[str, str]:
+        """The value of each header field; several are joined by commas, as routes see them."""
+        found: dict[str, str] = {}
+        for name, value in self.headers:
+            found[name] = f"{found[name]},{value}" if name in found else value
+        return found
+
 
 def arriving(manager: Any, call: Call, *, over_tls: bool) -> Request | int:
     """The request of a call, or the status with which it is refused. ``over_tls``: the chain ends TLS."""
-    if "#" in call.path:
+    if "#" in call.path or (call.protocol is Protocol.HTTP and not call.path.isascii()):
         return BAD_REQUEST
     path, _, query = call.path.partition("?")
     unescaped = _unescaped(manager.path_with_escaped_slashes_action, path)
@@ -42,15 +57,16 @@ def arriving(manager: Any, call: Call, *, over_tls: bool) -> Request | int:
         return unescaped
     path = unescaped
     if manager.normalize_path.value:
+        if "%00" in path:
+            return BAD_REQUEST
         path = normalised(path)
     if manager.merge_slashes:
         path = re.sub("//+", "/", path)
     authority = _without_dot(call.authority) if manager.strip_trailing_host_dot else call.authority
     target = f"{path}?{query}" if "?" in call.path else path
-    headers = {":authority": authority, ":method": call.method, ":path": target}
-    headers[":scheme"] = "https" if over_tls and call.tls is not Tls.PLAINTEXT else "http"
-    headers.update(call.headers)
-    return Request(authority, path, query, tuple(headers.items()))
+    scheme = "https" if over_tls and call.tls is not Tls.PLAINTEXT else "http"
+    own = ((":authority", authority), (":method", call.method), (":path", target), (":scheme", scheme))
+    return Request(authority, path, query, (*own, *call.headers))
 
 
 def _without_dot(authority: str) -> str:
@@ -74,7 +90,11 @@ def _unescaped(action: int, path: str) -> str | int:
 
 
 def normalised(path: str) -> str:
-    """A path without ``.`` and ``..``, with ``/`` for a backslash, and with just that escaped which has to be."""
+    """A path without ``.`` and ``..``, with ``/`` for a backslash, and with just that escaped which has to be.
+
+    Dots with parameters (``..;x``) are dots, unless the dots are escaped.
+    """
+    path = "/".join(dots if (dots := part.partition(";")[0]) in (".", "..") else part for part in path.split("/"))
     plain = _ESCAPE.sub(lambda found: sign if (sign := chr(int(found[1], 16))) in _ALWAYS_PLAIN else found[0], path)
     kept: list[str] = []
     parts = plain.replace("\\", "/").split("/")[1:]

@@ -51,7 +51,7 @@ def matches(match: Any, request: Request) -> bool:
 
     A call has no token here, so that no claim of it is there.
     """
-    headers = dict(request.headers)
+    headers = request.joined
     return (
         _path_matches(match, request.path)
         and all(header_matches(found, headers) for found in match.headers)

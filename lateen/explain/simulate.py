@@ -18,12 +18,14 @@ from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 from envoy.extensions.transport_sockets.tls.v3 import tls_pb2
 
 from lateen.envoy.resources import LISTENER, ROUTE, EnvoyResources
-from lateen.explain.call import Call, Error, Mode, Tls, Verdict
+from lateen.explain.call import Call, Mode, Tls
 from lateen.explain.chains import Connection, matching_chains
 from lateen.explain.facts import Facts, facts_of_connection, facts_of_request
 from lateen.explain.guards import Guard, guard, http_guards, network_guards
 from lateen.explain.request import arriving
 from lateen.explain.routes import first_route, virtual_host
+from lateen.explain.tokens import found_by_tokens, token_filter_of
+from lateen.explain.verdict import Error, Verdict
 from lateen.values.names import Origin
 
 OUTBOUND, INBOUND = "virtualOutbound", "virtualInbound"
@@ -161,8 +163,9 @@ class _Walk:
             if found.typed_config.Is(tcp_proxy_pb2.TcpProxy.DESCRIPTOR):
                 proxy = tcp_proxy_pb2.TcpProxy()
                 found.typed_config.Unpack(proxy)
-                refused = self._refused(network_guards(chain.filters), facts_of_connection(self._call))
-                if refused:
+                facts = facts_of_connection(self._call)
+                self._found = msgspec.structs.replace(self._found, facts=facts)
+                if self._refused(network_guards(chain.filters), facts):
                     return self._end(Error.ACCESS_DENIED)
                 if by_name and self._call.server_name:
                     return self._forward([(self._call.server_name, 1)], "the server name names the cluster")
@@ -197,9 +200,26 @@ class _Walk:
             self._note(f"none of its {len(host.routes)} routes matches {self._call.method} {self._call.path}")
             return self._end(Error.NO_ROUTE)
         self._note(f"route {route.name or '(without a name)'} matches", route=route.name)
-        if self._refused(http_guards(manager, table), facts_of_request(self._call, request, manager)):
+        facts = self._with_token(manager, facts_of_request(self._call, request, manager))
+        if facts is None:
+            return self._end(Error.TOKEN_REFUSED)
+        self._found = msgspec.structs.replace(self._found, facts=facts)
+        if self._refused(http_guards(manager, table), facts):
             return self._end(Error.ACCESS_DENIED)
         return self._action(route)
+
+    def _with_token(self, manager: Any, facts: Facts) -> Facts | None:
+        """What is known with the call's token; None where that is refused."""
+        claims, looking = self._call.claims, token_filter_of(manager)
+        if claims is None or looking is None:
+            return facts
+        found = found_by_tokens(looking, claims)
+        if isinstance(found, int):
+            self._note(f"no rule takes a token of {claims.get('iss')!r} for {claims.get('aud')!r}: it answers {found}")
+            self._found = msgspec.structs.replace(self._found, status=found)
+            return None
+        self._note(f"the token of {claims.get('iss')} is taken")
+        return msgspec.structs.replace(facts, found=found)
 
     def _refused(self, guards: Iterable[Guard], facts: Facts) -> bool:
         """Whether what guards the chain ends the call here. Authorizers outside are taken to agree."""

@@ -58,6 +58,7 @@ class Running(Envoy):
     """A running Envoy, what it was made from, and ways to call through it."""
 
     plan: ProxyPlan
+    resources: EnvoyResources
     snapshot: MeshSnapshot
     findings: tuple[Finding, ...]
     prefix: int
@@ -137,7 +138,8 @@ def sidecar(
         write_file(folder, plan, resources, pem)
         with run_file(folder) as envoy:
             running = Running(folder, envoy.process)
-            running.plan, running.snapshot, running.findings, running.prefix = plan, snapshot, findings, prefix
+            running.plan, running.resources, running.snapshot = plan, resources, snapshot
+            running.findings, running.prefix = findings, prefix
             yield running
 
 

@@ -14,7 +14,7 @@ import msgspec
 from lateen.control.playing.observed import disagreements
 from lateen.control.playing.play import NotPlayed, Outcome, play
 from lateen.control.routing_tests import CallResult, CaseResult
-from lateen.explain.call import Error
+from lateen.explain.verdict import Error
 
 SEVERAL_CHAINS = "multiple filter chains"
 

@@ -13,7 +13,8 @@ from lateen.control.playing.client import Exchange
 from lateen.control.playing.credentials import PlayedCredentials
 from lateen.control.playing.recorder import cluster_of
 from lateen.envoy.played import Played
-from lateen.explain.call import Call, Error, Tls, Verdict
+from lateen.explain.call import Call, Tls
+from lateen.explain.verdict import Error, Verdict
 
 Line = Mapping[str, object]
 

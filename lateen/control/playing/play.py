@@ -19,8 +19,9 @@ from lateen.control.playing.process import Refused, running, short_folder
 from lateen.control.playing.recorder import record
 from lateen.envoy.played import CONNECTION, REQUEST, Door, Played, played
 from lateen.envoy.resources import EnvoyResources
-from lateen.explain.call import Call, Error, Mode
+from lateen.explain.call import Call, Mode
 from lateen.explain.simulate import INBOUND, OUTBOUND
+from lateen.explain.verdict import Error
 
 AT_A_TIME = 32
 FIRST_PORT = 1024

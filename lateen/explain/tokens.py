@@ -1,0 +1,55 @@
+"""What the filter that looks at tokens makes of the claims of one.
+
+Comes in: the filter as Envoy is configured, and claims of a token that stands where its provider looks, is signed by
+the issuer that it names, and is valid now. Goes out: what the filter leaves for those after it, or that it refuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from envoy.extensions.filters.http.jwt_authn.v3 import config_pb2
+
+from lateen.plan.access.model import PAYLOAD, TOKEN_FILTER
+
+UNKNOWN, FOR_OTHERS = 401, 403
+"""How a token is refused whose issuer nobody knows, and one that is meant for another audience."""
+
+
+def token_filter_of(manager: Any) -> Any | None:
+    """The filter of a connection manager; None where it looks at no tokens."""
+    for found in manager.http_filters:
+        if found.name == TOKEN_FILTER:
+            return config_pb2.JwtAuthentication.FromString(found.typed_config.value)
+    return None
+
+
+def found_by_tokens(config: Any, claims: Mapping[str, Any]) -> dict[str, Any] | int:
+    """What the filter finds out, or the status with which it refuses a token that no provider takes."""
+    of_issuer = [found for found in config.providers.values() if found.issuer in ("", claims.get("iss"))]
+    for provider in of_issuer:
+        if _is_for(provider, claims):
+            spaced = provider.normalize_payload_in_metadata.space_delimited_claims
+            return {TOKEN_FILTER: {PAYLOAD: _spaced_into_lists(claims, spaced)}}
+    return FOR_OTHERS if of_issuer else UNKNOWN
+
+
+def _is_for(provider: Any, claims: Mapping[str, Any]) -> bool:
+    said = claims.get("aud")
+    audiences = [said] if isinstance(said, str) else said if isinstance(said, list) else []
+    wanted = {_audience(text) for text in provider.audiences}
+    return not wanted or any(_audience(text) in wanted for text in audiences if isinstance(text, str))
+
+
+def _audience(text: str) -> str:
+    """Envoy compares audiences without a scheme and a slash at the end."""
+    return text.removeprefix("https://").removeprefix("http://").removesuffix("/")
+
+
+def _spaced_into_lists(claims: Mapping[str, Any], spaced: Iterable[str]) -> dict[str, Any]:
+    """Claims that hold several values apart by spaces become lists of them."""
+    names = frozenset(spaced)
+    return {
+        name: value.split(" ") if name in names and isinstance(value, str) else value for name, value in claims.items()
+    }
