@@ -50,6 +50,8 @@ Where Lateen differs from Istio on purpose:
 - The mesh is STRICT unless a PeerAuthentication says otherwise.
 - Slashes in paths are merged before routes and rules see them. Many servers read `//admin` as `/admin`, and a rule
   on the one has to hold for the other.
+- Tokens in different places each have to be good. Istio takes a request with one good token, whatever the others are.
+- Symmetric keys (`oct`) verify no tokens, and issuers that are described as another are not believed.
 - Panic routing is off: when all members of a pool are out, requests fail instead of going to members that are out.
 """
 

@@ -133,7 +133,7 @@ class KeyBook:
                 self._fail(source, entry, str(problem))
             except Exception as problem:  # a failure of ours costs this source alone
                 failures += 1
-                LOG.exception("keys of %s", source.uri)
+                LOG.exception("keys of %r", source.uri)
                 self._fail(source, entry, f"Lateen failed: {type(problem).__name__}")
             else:
                 failures = 0
@@ -150,12 +150,12 @@ class KeyBook:
 
     def _fail(self, source: KeySource, entry: _Entry, problem: str) -> None:
         if problem != entry.problem:
-            LOG.warning("keys of %s: %s", source.uri, problem)
+            LOG.warning("keys of %r: %s", source.uri, problem)
         entry.problem = problem
 
     def _take(self, source: KeySource, entry: _Entry, found: KeySet) -> None:
         if entry.problem:
-            LOG.info("keys of %s are read again", source.uri)
+            LOG.info("keys of %r are read again", source.uri)
         differs = found.text != entry.keys
         entry.keys, entry.dropped, entry.problem, entry.fetched = found.text, found.dropped, "", time.time()
         kept = _Kept(source.uri, source.issuer, found.text, entry.fetched)
@@ -168,10 +168,11 @@ class KeyBook:
         entry = self._entries.pop(source)
         if entry.task is not None:
             entry.task.cancel()
-        self._place(source).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._place(source).unlink(missing_ok=True)
 
     def _place(self, source: KeySource) -> Path:
-        name = blake2b(f"{source.issuer}\n{source.uri}".encode(), digest_size=16).hexdigest()
+        name = blake2b(f"{source.issuer}\n{source.uri}".encode(errors="replace"), digest_size=16).hexdigest()
         return self._folder / f"{name}.json"
 
     def _read(self, source: KeySource) -> _Kept | None:

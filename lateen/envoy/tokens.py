@@ -31,19 +31,53 @@ def token_filter(providers: tuple[TokenProvider, ...], *, routes_anew: bool) -> 
 
 
 def _requirement(providers: tuple[TokenProvider, ...]) -> Any:
+    """What holds for each place of tokens, all of it: a good token in one place is no excuse for a bad one in another.
+
+    Of several good tokens the one of the first provider is looked at last, so that it is the one which counts.
+    """
+    return _all([_in_one_place(group) for group in reversed(_groups(providers))])
+
+
+def _in_one_place(providers: list[TokenProvider]) -> Any:
     """Some provider takes the token, or each of them takes it or finds none.
 
     With a provider that is required: it takes its token, and each other one does or finds none.
     """
     named = [_Requirement(provider_name=provider.name) for provider in providers]
-    each = [
-        one if provider.required else _any(one, _Requirement(allow_missing=empty_pb2.Empty()))
-        for provider, one in zip(providers, named, strict=True)
-    ]
-    if len(each) == 1:
-        return each[0]
-    all_of_them = _Requirement(requires_all=config_pb2.JwtRequirementAndList(requirements=each))
-    return all_of_them if any(provider.required for provider in providers) else _any(*named, all_of_them)
+    each = _all(
+        [
+            one if provider.required else _any(one, _Requirement(allow_missing=empty_pb2.Empty()))
+            for provider, one in zip(providers, named, strict=True)
+        ]
+    )
+    return each if len(named) == 1 or any(provider.required for provider in providers) else _any(*named, each)
+
+
+def _groups(providers: tuple[TokenProvider, ...]) -> list[list[TokenProvider]]:
+    """Providers that look in a common place, or are joined by others that do, in the order of their first ones."""
+    groups: list[list[TokenProvider]] = []
+    for provider in providers:
+        joined = [group for group in groups if any(_places(one) & _places(provider) for one in group)]
+        if not joined:
+            groups.append([provider])
+            continue
+        first, *others = joined
+        first += [one for group in others for one in group]
+        first.append(provider)
+        groups = [group for group in groups if group is first or all(group is not other for other in others)]
+    return groups
+
+
+def _places(provider: TokenProvider) -> set[tuple[str, str]]:
+    found = {("header", name.lower()) for name, _ in provider.headers}
+    found |= {("parameter", name) for name in provider.params} | {("cookie", name) for name in provider.cookies}
+    return found or {("header", "authorization"), ("parameter", "access_token")}
+
+
+def _all(requirements: list[Any]) -> Any:
+    if len(requirements) == 1:
+        return requirements[0]
+    return _Requirement(requires_all=config_pb2.JwtRequirementAndList(requirements=requirements))
 
 
 def _any(*requirements: Any) -> Any:

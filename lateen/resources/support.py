@@ -57,6 +57,10 @@ WITHOUT_MEANING = {
     )
 }
 """Kinds that cannot have an effect here: why, and what to write instead."""
+REMEDIES = dict.fromkeys(
+    ("targetRef", "targetRefs"), "there is no Gateway API and no waypoint here: name the workloads by selector"
+)
+"""What to write in place of a field, where it is not enough to leave it out."""
 KUBERNETES = frozenset({"Service", "Secret", "Pod", "Node", "Endpoints", "EndpointSlice", "Ingress", "IngressClass"})
 REVISION = "istio.io/rev"
 REDIRECTS = (301, 302, 303, 307, 308)
@@ -72,7 +76,7 @@ def check_support(resource: Resource) -> tuple[Finding, ...]:
     refused = UNSUPPORTED.get(kind, frozenset())
     prefix = "" if kind in BARE else "spec"
     found = [
-        _refusal(resource, path, path.removeprefix("spec."))
+        _refusal(resource, path, path.removeprefix("spec."), REMEDIES.get(shape, "leave it out"))
         for path, shape, _ in set_fields(resource.spec, prefix)
         if shape in refused
     ]

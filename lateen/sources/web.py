@@ -21,6 +21,8 @@ from lateen.values.web_address import Network, address_problem, url_problem
 
 MAX_BODY_BYTES = 1 << 20
 MAX_REDIRECTS = 3
+CONNECT_S = 2.0
+"""How long one address of several may keep the others waiting."""
 REDIRECTS = (301, 302, 303, 307, 308)
 HEADERS = (("Accept", "application/json"), ("Accept-Encoding", "identity"), ("User-Agent", "lateen"))
 
@@ -48,9 +50,11 @@ class _Judged(httpcore.AsyncNetworkBackend):
         addresses = await _resolve(host, port)
         refused = {address: address_problem(address, self._allowed) for address in addresses}
         failure: Exception | None = None
-        for address in (address for address, problem in refused.items() if not problem):
+        usable = [address for address, problem in refused.items() if not problem]
+        limit = CONNECT_S if len(usable) > 1 else timeout
+        for address in usable:
             try:
-                return await self._inner.connect_tcp(address, port, timeout, local_address, socket_options)
+                return await self._inner.connect_tcp(address, port, limit, local_address, socket_options)
             except (OSError, httpcore.NetworkError, httpcore.TimeoutException) as problem:
                 failure = problem
         if failure is not None:

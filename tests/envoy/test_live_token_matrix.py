@@ -257,6 +257,20 @@ def test_a_required_token_is_asked_for_by_the_rule_itself() -> None:
         assert answers == {name: 200 if name in passing else 401 for name in both}, presence
 
 
+@pytest.mark.parametrize("presence", ["OPTIONAL", "REQUIRED"])
+def test_of_tokens_in_two_places_each_has_to_be_good_and_the_first_rule_s_counts(presence: str) -> None:
+    first = {"issuer": "rsa", "jwks": RSA.jwks, "presence": presence}
+    second = {"issuer": "ec", "jwks": EC.jwks, "fromHeaders": [{"name": "x-own"}], "presence": presence}
+    good = {**bearer(RSA.token()), "x-own": EC.token()}
+    for rules, principal in (((first, second), "rsa/ann"), ((second, first), "ec/ann")):
+        with door(*rules, more=DEMAND.replace("*", principal)) as found:
+            answer = found.ask(headers=good)
+            assert answer.status == 200
+            assert {"authorization", "x-own"} & answer.seen["headers"].keys() == set()
+            for wrong in (bearer(STRANGER.token()), {"x-own": RSA.token()}, {"x-own": EC.token(exp=1)}):
+                assert found.ask(headers={**good, **wrong}).status == 401
+
+
 def test_rules_ask_for_no_token_and_a_policy_on_principals_does() -> None:
     rule = {"issuer": "rsa", "jwks": RSA.jwks}
     with door(rule) as found:

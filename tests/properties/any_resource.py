@@ -84,6 +84,10 @@ ALWAYS: dict[str, frozenset[str]] = {
     "PortTrafficPolicy": frozenset({"port"}),
     "HttpMirrorPolicy": frozenset({"destination"}),
     "RegexRewrite": frozenset({"match", "rewrite"}),
+    "RequestAuthenticationSpec": frozenset({"jwtRules"}),
+    "JwtRule": frozenset({"issuer"}),
+    "JwtHeader": frozenset({"name"}),
+    "ClaimToHeader": frozenset({"header", "claim"}),
 }
 """By struct, what is always given."""
 NEVER: dict[str, frozenset[str]] = {
@@ -93,12 +97,28 @@ NEVER: dict[str, frozenset[str]] = {
     "WorkloadEntrySpec": frozenset({"network"}),
     "LoadBalancerSettings": frozenset({"zoneAwareLbSetting"}),
     "IngressListener": frozenset({"captureMode"}),
+    "RequestAuthenticationSpec": frozenset({"targetRef", "targetRefs"}),
 }
+ED25519 = '{"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}'
+HEADERS = ("x-user", "X_User", "authorization", "host", ":path", "x y", "x\n", "\u00fc", "x:")
+ODD = ("t", "a.b", "a b", "\u00fc", "a\nb", "\x00", "=", "")
 OWN_TEXTS: dict[tuple[str, str], tuple[str, ...]] = {
     ("Server", "hosts"): ("*", "api.example", "*.example", "default/b.example", "./c.example"),
     ("EgressListener", "hosts"): ("*/*", "./*", "default/a.default.svc.cluster.local", "~/*"),
     ("VirtualServiceSpec", "hosts"): ("a", "b.default.svc.cluster.local", "api.example", "*.example", "10.9.9.9"),
     ("VirtualServiceSpec", "gateways"): ("mesh", "g"),
+    ("JwtRule", "issuer"): ("i", "https://i.example", "*", "i\nj", "\u00fc", "\x00"),
+    ("JwtRule", "jwks"): (ED25519, f'{{"keys": [{ED25519}, {{"kty": "oct", "k": "AAAA"}}]}}', "{}"),
+    ("JwtRule", "jwksUri"): ("https://i.example/keys", "http://127.0.0.1:1/", "file:///x"),
+    ("JwtRule", "audiences"): ODD,
+    ("JwtRule", "fromParams"): ODD,
+    ("JwtRule", "fromCookies"): ODD,
+    ("JwtRule", "spaceDelimitedClaims"): ODD,
+    ("JwtRule", "outputPayloadToHeader"): HEADERS,
+    ("JwtHeader", "name"): HEADERS,
+    ("JwtHeader", "prefix"): ("Bearer ", *ODD),
+    ("ClaimToHeader", "header"): HEADERS,
+    ("ClaimToHeader", "claim"): ODD,
 }
 DEEPEST = 7
 DURATIONS = ("1s", "0.5s", "10s", "1h", "3ms")

@@ -18,7 +18,15 @@ from tests.envoy.harness import validate
 from tests.properties.any_resource import documents
 from tests.properties.length import examples
 
-KINDS = ("VirtualService", "DestinationRule", "Gateway", "ServiceEntry", "WorkloadEntry", "Sidecar")
+KINDS = (
+    "VirtualService",
+    "DestinationRule",
+    "Gateway",
+    "ServiceEntry",
+    "WorkloadEntry",
+    "Sidecar",
+    "RequestAuthentication",
+)
 SERVICE = """
 apiVersion: v1
 kind: Service

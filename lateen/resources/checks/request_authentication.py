@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lateen.findings import Finding, Severity
-from lateen.resources.checks import Report, check_duration, is_header
+from lateen.resources.checks import Report, check_duration, is_header, is_header_token
 from lateen.resources.checks.selection import check_match_labels, check_targets
 from lateen.resources.key_set import KeySetError, read_key_set
 from lateen.resources.request_authentication import JwtRule, RequestAuthenticationSpec
@@ -73,7 +73,6 @@ def _check_rule(report: Report, field: str, rule: JwtRule) -> None:
         ("audiences", rule.audiences),
         ("fromParams", rule.from_params),
         ("fromCookies", rule.from_cookies),
-        ("fromHeaders", tuple(header.name for header in rule.from_headers)),
         ("spaceDelimitedClaims", rule.space_delimited_claims),
     ):
         for index, text in enumerate(texts):
@@ -81,10 +80,23 @@ def _check_rule(report: Report, field: str, rule: JwtRule) -> None:
                 report.error(f"{field}.{name}[{index}]", "the name is empty", "leave it out")
     if len(rule.space_delimited_claims) > MAX_CLAIMS:
         report.error(f"{field}.spaceDelimitedClaims", f"there are more than {MAX_CLAIMS} claims")
-    if rule.output_payload_to_header == "":
-        report.error(f"{field}.outputPayloadToHeader", "the header name is empty", "leave it out")
+    for index, header in enumerate(rule.from_headers):
+        _check_header(report, f"{field}.fromHeaders[{index}].name", header.name)
+        if not (header.prefix or "").isprintable():
+            report.error(f"{field}.fromHeaders[{index}].prefix", "the prefix has characters that no header can have")
+    if rule.output_payload_to_header is not None:
+        _check_header(report, f"{field}.outputPayloadToHeader", rule.output_payload_to_header, is_output=True)
     _check_outputs(report, field, rule)
     check_duration(report, f"{field}.timeout", rule.timeout)
+
+
+def _check_header(report: Report, field: str, name: str, *, is_output: bool = False) -> None:
+    if not name:
+        report.error(field, "the header name is empty", "leave it out")
+    elif not is_header_token(name):
+        report.error(field, f"{name!r} is not a header name")
+    elif is_output and name.lower() == "host":
+        report.error(field, "the host of a request cannot be made of a token", "name a header of its own")
 
 
 def _check_outputs(report: Report, field: str, rule: JwtRule) -> None:
@@ -97,6 +109,8 @@ def _check_outputs(report: Report, field: str, rule: JwtRule) -> None:
             report.error(f"{place}.header", f"{output.header!r} is not a header name")
         elif output.header.lower() in seen:
             report.error(f"{place}.header", f"header {output.header} stands twice", "give each claim its own")
+        elif output.header.lower() == "host":
+            _check_header(report, f"{place}.header", output.header, is_output=True)
         seen.add(output.header.lower())
 
 

@@ -176,6 +176,17 @@ def test_authorization_policies() -> None:
         ("RequestAuthentication", {"jwtRules": [{"issuer": "i", "jwks": "x"}]}, "spec.jwtRules[0].jwks"),
         ("RequestAuthentication", {"jwtRules": [{"issuer": "i", "jwks": '{"keys": []}'}]}, "spec.jwtRules[0].jwks"),
         ("RequestAuthentication", {"jwtRules": [{"jwksUri": "ftp://a/b"}]}, "spec.jwtRules[0].jwksUri"),
+        *(
+            ("RequestAuthentication", {"jwtRules": [{"issuer": "i", **rule}]}, f"spec.jwtRules[0].{field}")
+            for rule, field in (
+                ({"fromHeaders": [{"name": "x\n"}]}, "fromHeaders[0].name"),
+                ({"fromHeaders": [{"name": ":path"}]}, "fromHeaders[0].name"),
+                ({"fromHeaders": [{"name": "x", "prefix": "a\nb"}]}, "fromHeaders[0].prefix"),
+                ({"outputPayloadToHeader": "x y"}, "outputPayloadToHeader"),
+                ({"outputPayloadToHeader": "Host"}, "outputPayloadToHeader"),
+                ({"outputClaimToHeaders": [{"header": "host", "claim": "a"}]}, "outputClaimToHeaders[0].header"),
+            )
+        ),
         ("RequestAuthentication", {"jwtRules": [{"jwksUri": "https://me:pw@a/b"}]}, "spec.jwtRules[0].jwksUri"),
         ("Sidecar", {"egress": [{"hosts": ["a"]}]}, "spec.egress[0].hosts[0]"),
         (
