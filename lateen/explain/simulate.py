@@ -211,13 +211,18 @@ class _Walk:
     def _with_token(self, manager: Any, facts: Facts) -> Facts | None:
         """What is known with the call's token; None where that is refused."""
         claims, looking = self._call.claims, token_filter_of(manager)
-        if claims is None or looking is None:
+        if looking is None:
             return facts
         found = found_by_tokens(looking, claims)
         if isinstance(found, int):
-            self._note(f"no rule takes a token of {claims.get('iss')!r} for {claims.get('aud')!r}: it answers {found}")
+            why = "a token is required"
+            if claims is not None:
+                why = f"no rule takes a token of {claims.get('iss')!r} for {claims.get('aud')!r}"
+            self._note(f"{why}: it answers {found}")
             self._found = msgspec.structs.replace(self._found, status=found)
             return None
+        if claims is None:
+            return facts
         self._note(f"the token of {claims.get('iss')} is taken")
         return msgspec.structs.replace(facts, found=found)
 

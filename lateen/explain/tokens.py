@@ -25,14 +25,35 @@ def token_filter_of(manager: Any) -> Any | None:
     return None
 
 
-def found_by_tokens(config: Any, claims: Mapping[str, Any]) -> dict[str, Any] | int:
-    """What the filter finds out, or the status with which it refuses a token that no provider takes."""
-    of_issuer = [found for found in config.providers.values() if found.issuer in ("", claims.get("iss"))]
-    for provider in of_issuer:
-        if _is_for(provider, claims):
-            spaced = provider.normalize_payload_in_metadata.space_delimited_claims
-            return {TOKEN_FILTER: {PAYLOAD: _spaced_into_lists(claims, spaced)}}
-    return FOR_OTHERS if of_issuer else UNKNOWN
+def found_by_tokens(config: Any, claims: Mapping[str, Any] | None) -> dict[str, Any] | int:
+    """What the filter finds out, or the status with which it refuses a token that no provider takes.
+
+    ``claims`` None: there is no token. A provider that requires one has to take it.
+    """
+    required = _required(config)
+    if claims is None:
+        return UNKNOWN if required else {}
+    of_issuer = {name: found for name, found in config.providers.items() if found.issuer in ("", claims.get("iss"))}
+    taking = [name for name, found in of_issuer.items() if _is_for(found, claims)]
+    if not taking:
+        return FOR_OTHERS if of_issuer else UNKNOWN
+    taken = next((name for name in taking if name in required), taking[0])
+    if required - {taken}:
+        return UNKNOWN
+    spaced = config.providers[taken].normalize_payload_in_metadata.space_delimited_claims
+    return {TOKEN_FILTER: {PAYLOAD: _spaced_into_lists(claims, spaced)}}
+
+
+def _required(config: Any) -> set[str]:
+    """The providers without whose token no request passes."""
+    found: set[str] = set()
+    left = [rule.requires for rule in config.rules]
+    while left:
+        requirement = left.pop()
+        if requirement.provider_name:
+            found.add(requirement.provider_name)
+        left += requirement.requires_all.requirements
+    return found
 
 
 def _is_for(provider: Any, claims: Mapping[str, Any]) -> bool:

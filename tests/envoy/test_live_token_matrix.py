@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from lateen.explain.call import Call, Mode, Protocol
+from lateen.explain.simulate import Configuration, simulate
 from tests.envoy.from_yaml import Running, sidecar
 from tests.envoy.harness import Answer, Application, free_port
 from tests.envoy.test_live_tokens import GATEWAY
@@ -257,6 +259,21 @@ def test_a_required_token_is_asked_for_by_the_rule_itself() -> None:
         assert answers == {name: 200 if name in passing else 401 for name in both}, presence
 
 
+@pytest.mark.parametrize("required", [(), ("rsa",), ("ec",), ("rsa", "ec")])
+def test_a_walk_over_the_configuration_agrees_on_tokens_that_are_required(required: tuple[str, ...]) -> None:
+    rules = [
+        {"issuer": one.name, "jwks": one.jwks, "presence": "REQUIRED" if one.name in required else "OPTIONAL"}
+        for one in (RSA, EC)
+    ]
+    with door(*({**rule, "fromHeaders": [{"name": f"x-{rule['issuer']}"}]} for rule in rules)) as found:
+        configuration = Configuration(found.proxy.resources)
+        for issuer in (None, RSA, EC):
+            claims = None if issuer is None else {"iss": issuer.name, "sub": "ann"}
+            headers = {} if issuer is None else {f"x-{issuer.name}": issuer.token()}
+            call = Call(found.port, Mode.GATEWAY, "127.0.0.1", Protocol.HTTP, host="shop.example", claims=claims)
+            assert (simulate(configuration, call).status or 200) == found.ask(headers=headers).status
+
+
 @pytest.mark.parametrize("presence", ["OPTIONAL", "REQUIRED"])
 def test_of_tokens_in_two_places_each_has_to_be_good_and_the_first_rule_s_counts(presence: str) -> None:
     first = {"issuer": "rsa", "jwks": RSA.jwks, "presence": presence}
@@ -269,6 +286,20 @@ def test_of_tokens_in_two_places_each_has_to_be_good_and_the_first_rule_s_counts
             assert {"authorization", "x-own"} & answer.seen["headers"].keys() == set()
             for wrong in (bearer(STRANGER.token()), {"x-own": RSA.token()}, {"x-own": EC.token(exp=1)}):
                 assert found.ask(headers={**good, **wrong}).status == 401
+
+
+def test_no_pair_of_tokens_gets_a_bad_one_through() -> None:
+    shared = [{"issuer": one.name, "jwks": one.jwks} for one in (RSA, EC)]
+    own = {"issuer": "ed", "jwks": ED.jwks, "fromHeaders": [{"name": "x-own"}], "fromCookies": ["c"]}
+    third = {"issuer": "rsa", "jwks": RSA.jwks, "fromHeaders": [{"name": "x-third"}]}
+    good = [{}, bearer(RSA.token()), bearer(EC.token()), {"x-own": ED.token()}, {"cookie": f"c={ED.token()}"}]
+    good.append({"x-third": RSA.token()})
+    bad = [bearer(RSA.token(exp=1)), {"x-own": EC.token()}, {"cookie": "c=nonsense"}, {"x-third": STRANGER.token()}]
+    with door(*shared, own, third) as found:
+        for first in good:
+            for second in (*good, *bad):
+                expected = 401 if second in bad else 200
+                assert found.ask(headers={**first, **second}).status == expected, (first, second)
 
 
 def test_rules_ask_for_no_token_and_a_policy_on_principals_does() -> None:
