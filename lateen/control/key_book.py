@@ -52,7 +52,7 @@ class _Entry:
         self.keys = kept.keys if kept is not None else ""
         self.fetched = kept.fetched if kept is not None else 0.0
         self.problem = ""
-        self.dropped: tuple[str, ...] = ()
+        self.left_out = ""
         self.tried = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
 
@@ -107,18 +107,15 @@ class KeyBook:
             entry = self._entries.get(use.source)
             if entry is None:
                 continue
-            for dropped in entry.dropped:
-                message = f"not every key at {use.source.uri} is used; {dropped}"
-                found.append(warning("unused-key", message, use.origin))
+            if entry.left_out:
+                found.append(warning("unused-key", f"of what was fetched, {entry.left_out}", use.origin))
             if entry.problem and entry.keys:
                 since = datetime.datetime.fromtimestamp(entry.fetched, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
                 message = f"the keys cannot be read again: {entry.problem}; those of {since} go on"
                 found.append(warning("keys-not-refreshed", message, use.origin))
             elif entry.problem:
                 message = f"there are no keys: {entry.problem}; until there are, all tokens for this rule are refused"
-                found.append(
-                    error("keys-not-fetched", message, use.origin, "mend the source, or give the keys in jwks")
-                )
+                found.append(error("keys-not-fetched", message, use.origin, "mend that, or give the keys in jwks"))
         return tuple(found)
 
     async def _keep(self, source: KeySource, entry: _Entry) -> None:
@@ -157,7 +154,7 @@ class KeyBook:
         if entry.problem:
             LOG.info("keys of %r are read again", source.uri)
         differs = found.text != entry.keys
-        entry.keys, entry.dropped, entry.problem, entry.fetched = found.text, found.dropped, "", time.time()
+        entry.keys, entry.left_out, entry.problem, entry.fetched = found.text, found.left_out, "", time.time()
         kept = _Kept(source.uri, source.issuer, found.text, entry.fetched)
         with contextlib.suppress(OSError):  # a full disk takes no keys away from running proxies
             write_whole(self._place(source), msgspec.json.encode(kept))

@@ -17,6 +17,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 
 MAX_KEYS = 256
+MAX_NAME = 1024
 RSA_BITS = (2048, 8192)
 MAX_EXPONENT = 1 << 32
 ED25519_BYTES = 32
@@ -45,6 +46,14 @@ class KeySet(msgspec.Struct, frozen=True):
     text: str
     dropped: tuple[str, ...] = ()
     is_private: bool = False
+
+    @property
+    def left_out(self) -> str:
+        """One sentence on the keys that are not used; empty if there are none."""
+        if not self.dropped:
+            return ""
+        more = f", and {len(self.dropped) - 1} more" if len(self.dropped) > 1 else ""
+        return f"not every key is used: {self.dropped[0]}{more}"
 
 
 def read_key_set(text: str | bytes, *, alone: bool = False) -> KeySet:
@@ -128,6 +137,8 @@ def _public(key: object) -> dict[str, str]:
         raise _Unusable(f"keys of type {str(kind)[:32]!r} are not known, only RSA, EC and OKP")
     members = read(key)
     name = key.get("kid")
+    if isinstance(name, str) and len(name) > MAX_NAME:
+        raise _Unusable(f"its kid is longer than {MAX_NAME} characters")
     return {"kty": str(kind), **({"kid": name} if isinstance(name, str) and name else {}), **members}
 
 

@@ -24,7 +24,11 @@ MAX_REDIRECTS = 3
 CONNECT_S = 2.0
 """How long one address of several may keep the others waiting."""
 REDIRECTS = (301, 302, 303, 307, 308)
-HEADERS = (("Accept", "application/json"), ("Accept-Encoding", "identity"), ("User-Agent", "lateen"))
+HEADERS = (
+    ("Accept", "application/json, application/jwk-set+json, */*;q=0.1"),
+    ("Accept-Encoding", "identity"),
+    ("User-Agent", "lateen"),
+)
 
 
 class FetchError(Exception):
@@ -81,7 +85,10 @@ async def _resolve(host: str, port: int) -> list[str]:
     except (OSError, UnicodeError) as problem:
         reason = problem.strerror if isinstance(problem, OSError) else "it is no name"
         raise FetchError(f"the name {host} cannot be resolved: {reason}") from problem
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    if not addresses:
+        raise FetchError(f"the name {host} has no address")
+    return addresses
 
 
 class WebFetcher:

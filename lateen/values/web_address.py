@@ -41,7 +41,15 @@ def url_problem(text: str) -> str:
 
 def parse_networks(texts: Sequence[str]) -> tuple[Network, ...]:
     """Networks from ``127.0.0.0/8`` or a plain address. Raises ValueError on what is none."""
-    return tuple(ipaddress.ip_network(text) for text in texts)
+    return tuple(_network(text) for text in texts)
+
+
+def _network(text: str) -> Network:
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError as problem:
+        why = ", as bits are set behind its length" if "host bits" in str(problem) else ""
+        raise ValueError(f"{text!r} is not a network{why}") from None
 
 
 def address_problem(text: str, allowed: Sequence[Network] = ()) -> str:

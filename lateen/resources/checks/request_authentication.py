@@ -126,7 +126,7 @@ def _check_keys(report: Report, field: str, text: str) -> None:
     except KeySetError as problem:
         report.error(field, f"jwks is no usable set of public keys: {problem}", 'such as {"keys": [...]}')
         return
-    for dropped in keys.dropped:
-        report.warn(field, f"not every key in jwks is used; {dropped}", "leave it out, or mend it", "unused-key")
+    if keys.left_out:
+        report.warn(field, keys.left_out, "leave it out, or mend it", "unused-key")
     if keys.is_private:
         report.warn(field, "jwks has private keys: whoever reads it can make tokens", "publish public keys alone")

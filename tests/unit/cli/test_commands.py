@@ -147,7 +147,10 @@ def test_a_mesh_whose_supervisor_was_killed_is_named(tmp_path: Path) -> None:
 
 def test_up_tells_what_is_wrong_with_its_options(tmp_path: Path) -> None:
     (tmp_path / "lateen.yaml").write_text("services: {a: {ports: {http: 9080}, command: x}}\n")
-    for option, value in (("--name", "../b c"), ("--metrics", "x"), ("--metrics", "127.0.0.1:99999")):
+    for option, value in (
+        *(("--name", "../b c"), ("--metrics", "x"), ("--metrics", "127.0.0.1:99999")),
+        *(("--allow-jwks-address", "localhost"), ("--allow-jwks-address", "127.0.0.1/8")),
+    ):
         code, output = run("up", str(tmp_path), option, value, base=tmp_path)
         assert code == 2
         assert f"'{value}' is not" in output

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lateen.cli.running import new_record
 from lateen.local.preflight import NOT_ALLOWED, port_finding, taken_ports
 from lateen.local.project import ProbeKind, Project
 from lateen.local.project_file import read_project
@@ -209,6 +210,8 @@ def test_where_keys_of_tokens_may_be_fetched() -> None:
     options = read(f"{shop}    allow: [127.0.0.0/8, 10.1.2.3]\n    refresh: 1m\n").options
     assert (options.jwks_allow, options.jwks_refresh) == (("127.0.0.0/8", "10.1.2.3"), 60.0)
     assert read("services: {web: {command: run}}").options.jwks_refresh == 1200.0
+    record = new_record(read(f"{shop}    allow: [10.0.0.0/8]\n"), jwks_allow=["127.0.0.0/8"])
+    assert record.jwks_allow == ("10.0.0.0/8", "127.0.0.0/8")
     text = f"{shop}    allow:\n    - 127.0.0.1/8\n    - localhost\n    refresh: 500ms\n"
     assert problems(text) == [
         ("invalid-value", 5, "mesh.jwks.allow[0]"),

@@ -51,6 +51,7 @@ def test_private_parts_are_left_out_and_told() -> None:
         _with(RSA, alg="HS256"),
         _with(RSA, alg=256),
         _with(RSA, n=None),
+        _with(RSA, kid="a" * 1025),
         _with(RSA, n=7),
         _with(RSA, n=base64.b64encode(bytes(range(255, 0, -1))).decode()),
         _with(RSA, n=RSA["n"][:100]),
@@ -109,7 +110,13 @@ def test_one_key_may_stand_alone_where_a_user_writes_it() -> None:
     assert json.loads(read_key_set(json.dumps(RSA), alone=True).text) == {"keys": [RSA]}
 
 
-def test_the_keys_of_nobody_differ_by_provider_and_are_none_of_the_small_order() -> None:
+def test_many_keys_that_are_left_out_make_one_sentence() -> None:
+    found = read_key_set(json.dumps({"keys": [{"kty": "oct"}, RSA, {}, 7]}))
+    assert found.left_out.startswith("not every key is used: keys[0]: a symmetric key")
+    assert found.left_out.endswith(", and 2 more")
+
+
+def test_the_keys_of_nobody_differ_by_provider() -> None:
     one, other = keys_of_nobody("https://a.example/keys"), keys_of_nobody("https://b.example/keys")
     assert one != other
     assert read_key_set(one).dropped == ()

@@ -34,7 +34,7 @@ def test_a_document_is_fetched_without_anything_that_was_not_asked_for(monkeypat
         for _, headers in site.asked:
             assert headers == {
                 "host": f"127.0.0.1:{site.port}",
-                "accept": "application/json",
+                "accept": "application/json, application/jwk-set+json, */*;q=0.1",
                 "accept-encoding": "identity",
                 "user-agent": "lateen",
             }
