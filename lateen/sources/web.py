@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -62,7 +63,7 @@ class _Judged(httpcore.AsyncNetworkBackend):
             except (OSError, httpcore.NetworkError, httpcore.TimeoutException) as problem:
                 failure = problem
         if failure is not None:
-            raise FetchError(f"{host} cannot be reached: {failure}") from failure
+            raise FetchError(f"{host} cannot be reached: {_cause(failure)}") from failure
         address, reason = next(iter(refused.items()))
         raise FetchError(f"{host} is {address}, {reason}, which is not called unless mesh.jwks.allow has it")
 
@@ -78,13 +79,25 @@ class _Judged(httpcore.AsyncNetworkBackend):
         await self._inner.sleep(seconds)
 
 
+def _cause(problem: BaseException) -> str:
+    """What the system said at the bottom of a failure."""
+    said = str(problem) or type(problem).__name__
+    below: BaseException | None = problem
+    while below is not None:
+        if isinstance(below, OSError) and below.errno is not None and below.errno > 0:
+            said = os.strerror(below.errno)
+        below = below.__cause__ or below.__context__
+    return said
+
+
 async def _resolve(host: str, port: int) -> list[str]:
     """The addresses of a host, each once."""
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as problem:
         reason = problem.strerror if isinstance(problem, OSError) else "it is no name"
-        raise FetchError(f"the name {host} cannot be resolved: {reason}") from problem
+        hint = " (services of the mesh are not called by name)" if ".svc." in host or "." not in host else ""
+        raise FetchError(f"the name {host} cannot be resolved: {reason}{hint}") from problem
     addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
     if not addresses:
         raise FetchError(f"the name {host} has no address")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 from lateen.sources.web import MAX_BODY_BYTES, FetchError, WebFetcher
 from lateen.values.web_address import parse_networks
 from tests.envoy import key_site
-from tests.envoy.harness import Authority
+from tests.envoy.harness import Authority, free_port
 from tests.envoy.key_site import KeySite, answer, packed, redirect
 
 LOOPBACK = parse_networks(["127.0.0.0/8"])
@@ -114,9 +116,13 @@ def test_it_is_the_address_that_was_judged_that_is_called(monkeypatch: pytest.Mo
         assert (asked, site.asked) == (["rebound.example"], [])
 
 
-def test_a_name_that_nobody_knows_is_told() -> None:
+def test_a_place_that_is_not_there_is_told() -> None:
     with pytest.raises(FetchError, match="cannot be resolved"):
         _fetch("http://" + "a" * 64 + ".example/")
+    with pytest.raises(FetchError, match=r"cannot be resolved.*services of the mesh are not called by name"):
+        _fetch("http://" + "a" * 64 + ".default.svc.cluster.local/")
+    with pytest.raises(FetchError, match=f"127.0.0.1 cannot be reached: {os.strerror(errno.ECONNREFUSED)}"):
+        _fetch(f"http://127.0.0.1:{free_port()}/")
 
 
 def test_servers_are_verified_by_the_roots_of_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
