@@ -14,7 +14,7 @@ import pytest
 from lateen.explain.call import Call, Mode, Protocol
 from lateen.explain.simulate import Configuration, simulate
 from tests.envoy.from_yaml import Running, sidecar
-from tests.envoy.harness import Answer, Application, free_port
+from tests.envoy.harness import Answer, Application, free_port, raw
 from tests.envoy.test_live_tokens import GATEWAY
 from tests.envoy.token_support import Issuer, unsigned
 
@@ -300,6 +300,22 @@ def test_no_pair_of_tokens_gets_a_bad_one_through() -> None:
             for second in (*good, *bad):
                 expected = 401 if second in bad else 200
                 assert found.ask(headers={**first, **second}).status == expected, (first, second)
+
+
+def test_a_header_that_stands_twice_hides_no_token(places: Door) -> None:
+    good, bad = ED.token(), ED.token(exp=1)
+    values = {
+        (good, good): 200,
+        (good, bad): 401,
+        (bad, good): 401,
+        (good, ""): 401,
+        ("", bad): 401,
+        (f"{good},{bad}",): 401,
+    }
+    for given, expected in values.items():
+        lines = "".join(f"x-kept: {value}\r\n" for value in given)
+        text = f"GET / HTTP/1.1\r\nhost: shop.example\r\n{lines}connection: close\r\n\r\n"
+        assert raw(places.port, text.encode()).split()[1] == str(expected).encode(), given
 
 
 def test_rules_ask_for_no_token_and_a_policy_on_principals_does() -> None:
