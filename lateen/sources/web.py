@@ -146,7 +146,7 @@ class WebFetcher:
                 pool.stream("GET", url, headers=headers) as response,
             ):
                 target = _header(response, b"location").decode("latin-1")
-                return response.status, target, await _body(response) if response.status == 200 else b""
+                return response.status, target, await _body(url, response) if response.status == 200 else b""
         except (ssl.SSLError, httpcore.NetworkError, httpcore.ProtocolError, OSError) as problem:
             raise FetchError(f"{url} cannot be read: {problem or type(problem).__name__}") from problem
 
@@ -165,14 +165,14 @@ def _header(response: httpcore.Response, name: bytes) -> bytes:
     return next((bytes(value) for key, value in response.headers if key.lower() == name), b"")
 
 
-async def _body(response: httpcore.Response) -> bytes:
+async def _body(url: str, response: httpcore.Response) -> bytes:
     encoding = _header(response, b"content-encoding").lower()
     if encoding not in (b"", b"identity"):
-        raise FetchError("its answer is compressed, which was not asked for")
+        raise FetchError(f"the answer of {url} is compressed, which was not asked for")
     body = bytearray()
     chunks: AsyncIterator[bytes] = response.aiter_stream()
     async for chunk in chunks:
         body += chunk
         if len(body) > MAX_BODY_BYTES:
-            raise FetchError(f"its answer is larger than {MAX_BODY_BYTES >> 20} MiB")
+            raise FetchError(f"the answer of {url} is larger than {MAX_BODY_BYTES >> 20} MiB")
     return bytes(body)
