@@ -21,6 +21,7 @@ from lateen.envoy.mesh_headers import SourceFields
 from lateen.envoy.profile import EnvoyProfile
 from lateen.envoy.rbac import network_filters, notes_of
 from lateen.envoy.telemetry import ChainFacts, tcp_loggers
+from lateen.envoy.tokens import token_in_query
 from lateen.plan.model import Chain, ChainMatch, HttpChain, TcpChain
 from lateen.plan.routes import RouteTable
 
@@ -69,6 +70,7 @@ def _filters(chain: Chain, context: ChainContext) -> list[Any]:
     mutual = chain.tls is not None and chain.tls.roots is not None and chain.tls.require_client
     facts = ChainFacts(mutual, notes_of(chain.action.access))
     if isinstance(chain.action, HttpChain):
+        facts = msgspec.structs.replace(facts, token_in_query=token_in_query(chain.action.tokens))
         embedded = dict(context.embedded).get(chain.name)
         return [http_manager(chain.action, HttpContext(context.source, facts, context.profile, embedded))]
     action = chain.action

@@ -54,11 +54,12 @@ class ChainFacts(msgspec.Struct, frozen=True):
     """What a chain reports depends on, beside its ``Telemetry``.
 
     ``mutual_tls``: every caller has a certificate. ``notes``: what its access rules leave for the log, as pairs of the
-    log's field and the key of the metadata.
+    log's field and the key of the metadata. ``token_in_query``: the query may have a token, which no log should hold.
     """
 
     mutual_tls: bool = False
     notes: tuple[tuple[str, str], ...] = ()
+    token_in_query: bool = False
 
 
 @lru_cache(maxsize=1024)
@@ -75,7 +76,8 @@ def http_loggers(telemetry: Telemetry | None, facts: ChainFacts) -> tuple[Any, .
         for own, wanted in ((plain, False), (grpc, True))
     ]
     if telemetry.access_log:
-        loggers.append(_log(telemetry, {**HTTP_FIELDS, **_notes("envoy.filters.http.rbac", facts)}))
+        path = {"path": PATH_WITHOUT_QUERY} if facts.token_in_query else {}
+        loggers.append(_log(telemetry, {**HTTP_FIELDS, **path, **_notes("envoy.filters.http.rbac", facts)}))
     return tuple(loggers)
 
 
@@ -226,6 +228,7 @@ _CONNECTION_FIELDS = {
     "upstream_peer": "%UPSTREAM_PEER_URI_SAN%",
 }
 TCP_FIELDS: Mapping[str, str] = _CONNECTION_FIELDS
+PATH_WITHOUT_QUERY = "%PATH(NQ:ORIG_OR_PATH)%"
 HTTP_FIELDS: Mapping[str, str] = {
     **_CONNECTION_FIELDS,
     "method": "%REQ(:METHOD)%",

@@ -30,6 +30,11 @@ def token_filter(providers: tuple[TokenProvider, ...], *, routes_anew: bool) -> 
     return message
 
 
+def token_in_query(providers: tuple[TokenProvider, ...]) -> bool:
+    """Whether a token may stand in the query of a request."""
+    return any(kind == "parameter" for provider in providers for kind, _ in _places(provider))
+
+
 def _requirement(providers: tuple[TokenProvider, ...]) -> Any:
     """What holds for each place of tokens, all of it: a good token in one place is no excuse for a bad one in another.
 

@@ -14,7 +14,7 @@ import pytest
 from lateen.explain.call import Call, Mode, Protocol
 from lateen.explain.simulate import Configuration, simulate
 from tests.envoy.from_yaml import Running, sidecar
-from tests.envoy.harness import Answer, Application, free_port, raw
+from tests.envoy.harness import Answer, Application, eventually, free_port, raw
 from tests.envoy.test_live_tokens import GATEWAY
 from tests.envoy.token_support import Issuer, unsigned
 
@@ -52,6 +52,12 @@ spec: {{jwtRules: {rules}}}
 ---
 {more}
 """
+WITH_CLAIM = """
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: claim}
+spec: {rules: [{when: [{key: "request.auth.claims[CLAIM]", values: [b]}]}]}
+"""
 DEMAND = """
 apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
@@ -78,12 +84,12 @@ def bearer(token: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def door(*rules: dict[str, Any], more: str = "") -> Iterator[Door]:
-    """A gateway with these rules."""
+def door(*rules: dict[str, Any], more: str = "", logs: bool = False) -> Iterator[Door]:
+    """A gateway with these rules; ``logs``: it writes an access log."""
     port = free_port()
     with Application("shop") as app:
         text = MESH.format(app=app.port, port=port, rules=json.dumps(rules), more=more)
-        with sidecar(text, workload=GATEWAY) as proxy:
+        with sidecar(text, workload=GATEWAY, logs=logs) as proxy:
             yield Door(proxy, port)
 
 
@@ -316,6 +322,40 @@ def test_a_header_that_stands_twice_hides_no_token(places: Door) -> None:
         lines = "".join(f"x-kept: {value}\r\n" for value in given)
         text = f"GET / HTTP/1.1\r\nhost: shop.example\r\n{lines}connection: close\r\n\r\n"
         assert raw(places.port, text.encode()).split()[1] == str(expected).encode(), given
+
+
+@pytest.mark.covers("RequestAuthentication jwtRules[].jwksUri")
+def test_where_keys_are_not_known_no_token_is_good() -> None:
+    unknown = {"issuer": "ed", "jwksUri": "https://ed.example/keys"}
+    with door(unknown) as found:
+        own = Issuer("ed", "EdDSA", "keys-not-known")
+        tokens = [ED.token(), own.token(), unsigned(own.token()), own.token({"kid": None})]
+        assert [found.status(token) for token in tokens] == [401] * len(tokens)
+        assert found.ask().status == 200
+    with door(unknown, {"issuer": "rsa", "jwks": RSA.jwks}) as found:
+        assert [found.status(issuer.token()) for issuer in (RSA, ED)] == [200, 401]
+
+
+def test_the_log_holds_no_token() -> None:
+    tokens = [RSA.token(), RSA.token(aud="other"), RSA.token(exp=1)]
+    for more in ({}, {"forwardOriginalToken": True}, {"fromParams": ["t"]}):
+        with door({"issuer": "rsa", "jwks": RSA.jwks, "audiences": ["shop"], **more}, logs=True) as found:
+            for token in tokens:
+                found.ask(f"/page?access_token={token}&t={token}", bearer(token))
+            eventually(lambda: len(found.proxy.log()) == len(tokens))
+            assert [entry["path"] for entry in found.proxy.log()] == ["/page"] * len(tokens)
+            text = (found.proxy.folder / "access.log").read_text() + (found.proxy.folder / "envoy.log").read_text()
+            assert not any(token.rpartition(".")[2] in text for token in tokens)
+
+
+@pytest.mark.covers("RequestAuthentication jwtRules[].spaceDelimitedClaims")
+def test_claims_of_several_values_are_taken_apart() -> None:
+    for claim, expected in (("roles", 200), ("scope", 200), ("other", 403)):
+        rule = {"issuer": "rsa", "jwks": RSA.jwks, "spaceDelimitedClaims": ["roles"]}
+        with door(rule, more=WITH_CLAIM.replace("CLAIM", claim)) as found:
+            assert found.status(RSA.token(**{claim: "a b c"})) == expected
+            assert found.status(RSA.token(**{claim: ["a", "b"]})) == 200
+            assert found.status(RSA.token(**{claim: "a c"})) == 403
 
 
 def test_rules_ask_for_no_token_and_a_policy_on_principals_does() -> None:
