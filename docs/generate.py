@@ -32,6 +32,9 @@ Refused values:
 - WorkloadGroup: the whole kind, as no workload registers itself here. `network` of endpoints: there is one network.
 - Every kind: text that YAML takes for something else, such as an address that ends in a colon (`2001:db8::`) without
   quotes, which is a mapping. Other readers of YAML may guess; here the finding says to quote it.
+- ServiceRole and `actions` of bindings: constraints on `destination.user`, and wildcards in values of
+  `destination.labels[...]`.
+- Policy and MeshPolicy: origins with different `triggerRules`, and origins of single ports.
 - Every kind: the label `istio.io/rev` with a revision other than `default`.
 - AuthorizationPolicy: actions CUSTOM and AUDIT.
 - Ingress: backends that are not Services, TLS without a Secret.

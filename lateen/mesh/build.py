@@ -9,6 +9,7 @@ import msgspec
 from lateen.mesh.cluster_members import ClusterMembers
 from lateen.mesh.delegates import with_delegates
 from lateen.mesh.ingress import ingress_routes
+from lateen.mesh.legacy import legacy_security
 from lateen.mesh.members import MembersOfServices
 from lateen.mesh.mesh_config import with_mesh_config
 from lateen.mesh.model import Contender, Member, MeshSnapshot, Workload
@@ -43,6 +44,8 @@ def build_snapshot(
     )
     routing = [*by_kind.get("VirtualService", ()), *ingress.virtual_services]
     virtual_services, unusable = with_delegates(sorted(routing, key=_precedence), settings)
+    defined_services = [definition.service for found in defined.by_host.values() for definition in found]
+    legacy, of_legacy = legacy_security(by_kind, defined_services, settings.root_namespace)
     return MeshSnapshot(
         settings=settings,
         services=services,
@@ -66,6 +69,7 @@ def build_snapshot(
                 virtual_services,
                 settings.root_namespace,
             ),
+            *of_legacy,
         ),
         mesh_config=mesh_config.spec if mesh_config is not None else MeshConfigSpec(),
         sidecars=tuple(by_kind.get("Sidecar", ())),
@@ -75,6 +79,7 @@ def build_snapshot(
         aliases=defined.aliases,
         contested={host: found for host, found in contenders.items() if len(found) > 1},
         token_keys=token_keys,
+        legacy=legacy,
     )
 
 

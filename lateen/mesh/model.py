@@ -144,6 +144,19 @@ class Contender(msgspec.Struct, frozen=True):
     members: tuple[Member, ...] = ()
 
 
+class LegacySecurity(msgspec.Struct, frozen=True):
+    """What resources of the first generation of security come to, as resources of the present kinds.
+
+    They hold where no resource of the present kinds does. ``access`` are AuthorizationPolicies of roles, ``demands``
+    those that deny what has no token; ``peers`` and ``tokens`` are PeerAuthentications and RequestAuthentications.
+    """
+
+    access: tuple[Resource, ...] = ()
+    peers: tuple[Resource, ...] = ()
+    tokens: tuple[Resource, ...] = ()
+    demands: tuple[Resource, ...] = ()
+
+
 class MeshSnapshot(msgspec.Struct, frozen=True):
     """The whole mesh.
 
@@ -153,7 +166,7 @@ class MeshSnapshot(msgspec.Struct, frozen=True):
     ``services`` by hostname, ``members`` (endpoints) by hostname, ``workloads`` by id, ``envoy_filters`` and
     ``destination_rules`` by namespace. Resource tuples stand in order of precedence: oldest first, then by name, then
     by namespace. ``settings`` has the MeshConfig's values in it; ``mesh_config`` holds its blocks. ``token_keys`` are
-    those that have been fetched for rules on tokens.
+    those that have been fetched for rules on tokens. ``legacy``: security of the first generation.
     """
 
     settings: Settings
@@ -175,6 +188,7 @@ class MeshSnapshot(msgspec.Struct, frozen=True):
     aliases: Mapping[str, str] = {}
     contested: Mapping[str, tuple[Contender, ...]] = {}
     token_keys: TokenKeys = NO_KEYS
+    legacy: LegacySecurity = LegacySecurity()
 
     def concrete(self, host: str) -> str:
         """The host that a name stands for, which mostly is itself."""

@@ -5,6 +5,9 @@ each level the oldest stands and UNSET asks the next one; what nobody says is th
 winning workload policy alone. A policy with a selector in the root namespace is ignored.
 AuthorizationPolicy and RequestAuthentication: those of the root namespace and of the workload's own that select it,
 together.
+The kinds of the first generation (``legacy``) hold for a workload where none of the present kind does: roles where no
+AuthorizationPolicy selects it, peers where no PeerAuthentication says anything, tokens where no RequestAuthentication
+does. Roles have no effect at gateways.
 """
 
 from __future__ import annotations
@@ -44,10 +47,25 @@ class PeerPolicy(msgspec.Struct, frozen=True):
 def peer_policy(snapshot: MeshSnapshot, namespace: str, labels: Labels) -> PeerPolicy:
     """The PeerAuthentication that holds for a workload."""
     root = snapshot.settings.root_namespace
+    levels = _levels(snapshot.peer_authentications, root, namespace, labels)
+    if levels == (None, None, None):
+        levels = _levels(snapshot.legacy.peers, root, namespace, labels)
+    mode, origin = MtlsMode(snapshot.settings.default_mtls), BUILT_IN
+    for resource_at_level in levels:
+        said = _mode(resource_at_level)
+        if resource_at_level is not None and said is not None:
+            mode, origin = said, resource_at_level.origin_at("spec.mtls.mode")
+    return PeerPolicy(mode, origin, _port_modes(levels[2], mode))
+
+
+def _levels(
+    resources: tuple[Resource, ...], root: str, namespace: str, labels: Labels
+) -> tuple[Resource | None, Resource | None, Resource | None]:
+    """What holds for the mesh, for a namespace and for a workload."""
     own: Resource | None = None
     in_namespace: Resource | None = None
     in_mesh: Resource | None = None
-    for resource in snapshot.peer_authentications:
+    for resource in resources:
         spec: PeerAuthenticationSpec = resource.spec
         has_selector = bool(spec.selector and spec.selector.match_labels)
         where = resource.key.namespace
@@ -58,12 +76,7 @@ def peer_policy(snapshot: MeshSnapshot, namespace: str, labels: Labels) -> PeerP
             in_mesh = in_mesh or resource
         elif where == namespace and not has_selector:
             in_namespace = in_namespace or resource
-    mode, origin = MtlsMode(snapshot.settings.default_mtls), BUILT_IN
-    for resource_at_level in (in_mesh, in_namespace, own):
-        said = _mode(resource_at_level)
-        if resource_at_level is not None and said is not None:
-            mode, origin = said, resource_at_level.origin_at("spec.mtls.mode")
-    return PeerPolicy(mode, origin, _port_modes(own, mode))
+    return in_mesh, in_namespace, own
 
 
 def _mode(resource: Resource | None) -> MtlsMode | None:
@@ -87,14 +100,31 @@ def is_on_trial(policy: Resource) -> bool:
     return policy.annotations.get(DRY_RUN, "false") not in FALSE
 
 
-def authorization_policies(snapshot: MeshSnapshot, namespace: str, labels: Labels) -> tuple[Resource, ...]:
+def authorization_policies(
+    snapshot: MeshSnapshot, namespace: str, labels: Labels, *, at_gateway: bool = False
+) -> tuple[Resource, ...]:
     """Every AuthorizationPolicy that holds for a workload, oldest first."""
-    return _together(snapshot, snapshot.authorization_policies, namespace, labels)
+    found = _together(snapshot, snapshot.authorization_policies, namespace, labels)
+    if not found and not at_gateway:
+        found = _own(snapshot.legacy.access, namespace, labels)
+    if snapshot.legacy.demands and not _together(snapshot, snapshot.request_authentications, namespace, labels):
+        found = (*found, *_own(snapshot.legacy.demands, namespace, labels))
+    return found
 
 
 def request_authentications(snapshot: MeshSnapshot, namespace: str, labels: Labels) -> tuple[Resource, ...]:
     """Every RequestAuthentication that holds for a workload, oldest first."""
-    return _together(snapshot, snapshot.request_authentications, namespace, labels)
+    found = _together(snapshot, snapshot.request_authentications, namespace, labels)
+    return found or _own(snapshot.legacy.tokens, namespace, labels)
+
+
+def _own(resources: tuple[Resource, ...], namespace: str, labels: Labels) -> tuple[Resource, ...]:
+    """Those of a namespace that select a workload."""
+    return tuple(
+        resource
+        for resource in resources
+        if resource.key.namespace == namespace and selects(resource.spec.selector.match_labels, labels)
+    )
 
 
 def _together(

@@ -181,7 +181,7 @@ class Planner:
         view = self._view(proxy)
         telemetry = Telemetry("source", _own_tags(proxy), access_log)
         snapshot = self._seen_by(proxy)
-        access = access_policy(snapshot, proxy.namespace, proxy.labels)
+        access = access_policy(snapshot, proxy.namespace, proxy.labels, at_gateway=True)
         parts = plan_gateway(snapshot, proxy, view, address, access.policy, telemetry)
         known = (*view.destinations.clusters, *parts.clusters.values())
         asked = external_destinations(snapshot, access.policy, known, proxy.namespace, proxy.labels)

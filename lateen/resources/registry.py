@@ -11,6 +11,8 @@ from lateen.resources.gateway import GatewaySpec
 from lateen.resources.ingress import IngressClassSpec, IngressSpec
 from lateen.resources.kubernetes import KubernetesServiceSpec, SecretSpec
 from lateen.resources.kubernetes_endpoints import EndpointsContent, EndpointSliceContent, NodeContent, PodContent
+from lateen.resources.legacy_access import RbacConfigSpec, ServiceRoleBindingSpec, ServiceRoleSpec
+from lateen.resources.legacy_authentication import AuthenticationPolicySpec
 from lateen.resources.mesh_config import MeshConfigSpec
 from lateen.resources.mesh_networks import MeshNetworksSpec
 from lateen.resources.proxy_config import ProxyConfigSpec
@@ -25,6 +27,8 @@ from lateen.resources.workload_group import WorkloadGroupSpec
 
 NETWORKING = "networking.istio.io"
 SECURITY = "security.istio.io"
+RBAC = "rbac.istio.io"
+AUTHENTICATION = "authentication.istio.io"
 TELEMETRY = "telemetry.istio.io"
 EXTENSIONS = "extensions.istio.io"
 MESH = "mesh.istio.io"
@@ -58,6 +62,12 @@ KINDS: tuple[Kind, ...] = (
     Kind("PeerAuthentication", SECURITY, _SECURITY_VERSIONS, PeerAuthenticationSpec),
     Kind("AuthorizationPolicy", SECURITY, _SECURITY_VERSIONS, AuthorizationPolicySpec),
     Kind("RequestAuthentication", SECURITY, _SECURITY_VERSIONS, RequestAuthenticationSpec),
+    Kind("ServiceRole", RBAC, ("v1alpha1",), ServiceRoleSpec),
+    Kind("ServiceRoleBinding", RBAC, ("v1alpha1",), ServiceRoleBindingSpec),
+    Kind("RbacConfig", RBAC, ("v1alpha1",), RbacConfigSpec),
+    Kind("ClusterRbacConfig", RBAC, ("v1alpha1",), RbacConfigSpec),
+    Kind("Policy", AUTHENTICATION, ("v1alpha1",), AuthenticationPolicySpec),
+    Kind("MeshPolicy", AUTHENTICATION, ("v1alpha1",), AuthenticationPolicySpec),
     Kind("WorkloadGroup", NETWORKING, _NETWORKING_VERSIONS, WorkloadGroupSpec),
     Kind("Sidecar", NETWORKING, _NETWORKING_VERSIONS, SidecarSpec),
     Kind("EnvoyFilter", NETWORKING, ("v1alpha3",), EnvoyFilterSpec),
@@ -86,7 +96,7 @@ ISTIO_GROUPS = frozenset(
         EXTENSIONS,
         MESH,
         "config.istio.io",
-        "rbac.istio.io",
-        "authentication.istio.io",
+        RBAC,
+        AUTHENTICATION,
     }
 )

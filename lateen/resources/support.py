@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from lateen.findings import Finding, error, warning
 from lateen.resources.fields import set_fields
+from lateen.resources.legacy_support import AUTHENTICATION_FIELDS, unusable_authentication, unusable_rules
 from lateen.resources.mesh_support import DEFAULT_CONFIG, PROXY_CONFIG, REFUSED, WITHOUT_EFFECT
 from lateen.resources.patch_support import PATCH_FIELDS, unusable_patches
 from lateen.resources.registry import BARE
@@ -37,6 +38,12 @@ UNSUPPORTED: dict[str, frozenset[str]] = {
     "WorkloadEntry": frozenset({"network"}),
     "PeerAuthentication": frozenset(),
     "RequestAuthentication": frozenset({"targetRef", "targetRefs"}),
+    "ServiceRole": frozenset(),
+    "ServiceRoleBinding": frozenset(),
+    "RbacConfig": frozenset(),
+    "ClusterRbacConfig": frozenset(),
+    "Policy": AUTHENTICATION_FIELDS,
+    "MeshPolicy": AUTHENTICATION_FIELDS,
     "Sidecar": frozenset(),
     "ProxyConfig": frozenset(),
     "EnvoyFilter": PATCH_FIELDS,
@@ -197,6 +204,14 @@ def _mesh_config(resource: Resource) -> list[Finding]:
     return found
 
 
+def _legacy_access(resource: Resource) -> list[Finding]:
+    return [_refusal(resource, path, what, remedy) for path, what, remedy in unusable_rules(resource.spec)]
+
+
+def _legacy_authentication(resource: Resource) -> list[Finding]:
+    return [_refusal(resource, path, what, remedy) for path, what, remedy in unusable_authentication(resource.spec)]
+
+
 def _destination_rule(resource: Resource) -> list[Finding]:
     if resource.spec.workload_selector is not None:
         return []
@@ -215,7 +230,11 @@ _VALUES: dict[str, Callable[[Resource], list[Finding]]] = {
     "Gateway": _gateway,
     "Ingress": _ingress,
     "MeshConfig": _mesh_config,
+    "MeshPolicy": _legacy_authentication,
+    "Policy": _legacy_authentication,
     "ProxyConfig": _proxy_config,
+    "ServiceRole": _legacy_access,
+    "ServiceRoleBinding": _legacy_access,
     "Sidecar": _sidecar,
     "RequestAuthentication": _request_authentication,
     "VirtualService": _virtual_service,

@@ -15,6 +15,8 @@ from lateen.resources.checks.gateway import check_gateway
 from lateen.resources.checks.ingress import check_ingress, check_ingress_class
 from lateen.resources.checks.kubernetes import check_secret, check_service
 from lateen.resources.checks.kubernetes_endpoints import check_endpoint_slice, check_endpoints, check_pod
+from lateen.resources.checks.legacy_access import check_rbac_config, check_service_role, check_service_role_binding
+from lateen.resources.checks.legacy_authentication import check_authentication_policy
 from lateen.resources.checks.mesh_config import check_mesh_config
 from lateen.resources.checks.mesh_networks import check_mesh_networks
 from lateen.resources.checks.metadata import check_metadata
@@ -37,6 +39,12 @@ CHECKS: dict[str, Callable[[Report], None]] = {
     "PeerAuthentication": check_peer_authentication,
     "AuthorizationPolicy": check_authorization_policy,
     "RequestAuthentication": check_request_authentication,
+    "ServiceRole": check_service_role,
+    "ServiceRoleBinding": check_service_role_binding,
+    "RbacConfig": check_rbac_config,
+    "ClusterRbacConfig": check_rbac_config,
+    "Policy": check_authentication_policy,
+    "MeshPolicy": check_authentication_policy,
     "Sidecar": check_sidecar,
     "EnvoyFilter": check_envoy_filter,
     "Telemetry": check_telemetry,

@@ -41,14 +41,14 @@ class Access(msgspec.Struct, frozen=True):
     findings: tuple[Finding, ...] = ()
 
 
-def access_policy(snapshot: MeshSnapshot, namespace: str, labels: Labels) -> Access:
+def access_policy(snapshot: MeshSnapshot, namespace: str, labels: Labels, *, at_gateway: bool = False) -> Access:
     """What a workload enforces: every rule of each action; ALLOW rules where any ALLOW policy selects it.
 
     What should ask an authorizer that cannot be found denies.
     """
     found = _Rules()
     findings: list[Finding] = []
-    for resource in authorization_policies(snapshot, namespace, labels):
+    for resource in authorization_policies(snapshot, namespace, labels, at_gateway=at_gateway):
         spec: AuthorizationPolicySpec = resource.spec
         action = spec.action or "ALLOW"
         if action == "CUSTOM":

@@ -22,7 +22,7 @@ def check_request_authentication(report: Report) -> None:
     if len(spec.jwt_rules) > MAX_RULES:
         report.error("spec.jwtRules", f"there are more than {MAX_RULES} rules")
     for index, rule in enumerate(spec.jwt_rules):
-        _check_rule(report, f"spec.jwtRules[{index}]", rule)
+        check_jwt_rule(report, f"spec.jwtRules[{index}]", rule)
     _check_demand(report, spec)
 
 
@@ -55,7 +55,8 @@ def _places(rule: JwtRule) -> set[tuple[str, str]]:
     return found or {("header", "authorization"), ("parameter", "access_token")}
 
 
-def _check_rule(report: Report, field: str, rule: JwtRule) -> None:
+def check_jwt_rule(report: Report, field: str, rule: JwtRule) -> None:
+    """One rule for tokens, wherever it stands."""
     if rule.issuer == "":
         report.error(f"{field}.issuer", "the issuer is empty", "leave it out, or name it")
     if not rule.issuer and not rule.jwks_uri:

@@ -1,0 +1,55 @@
+"""Security of the first generation, read as resources of the present kinds: access and authentication together.
+
+Comes in: all resources by their kinds (oldest first), and services. Goes out: what they come to, and findings. A mesh
+and ``lateen convert`` both start here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from lateen.findings import Finding, warning
+from lateen.mesh.legacy_access import CONFIG_KINDS, legacy_access
+from lateen.mesh.legacy_authentication import legacy_authentication
+from lateen.mesh.model import LegacySecurity, Service
+from lateen.mesh.visibility import selects
+from lateen.resources.base import WorkloadSelector
+from lateen.resources.resource import Resource
+from lateen.values.names import Origin
+
+AUTHENTICATION_KINDS = ("MeshPolicy", "Policy")
+KINDS = frozenset({*CONFIG_KINDS, "ServiceRole", "ServiceRoleBinding", *AUTHENTICATION_KINDS})
+NOTHING = LegacySecurity()
+
+
+def legacy_security(
+    by_kind: Mapping[str, Sequence[Resource]], services: Iterable[Service], root_namespace: str
+) -> tuple[LegacySecurity, tuple[Finding, ...]]:
+    """What the old kinds come to; nothing, at no cost, where there are none."""
+    if not KINDS & by_kind.keys():
+        return NOTHING, ()
+    ordered = sorted(services, key=lambda service: (service.hostname, service.namespace))
+    access, findings = legacy_access(by_kind, ordered)
+    authentication = legacy_authentication(by_kind, ordered, root_namespace)
+    found = LegacySecurity(access, authentication.peers, authentication.tokens, authentication.demands)
+    overruled = _overruled(found, by_kind, root_namespace)
+    return found, (*findings, *authentication.findings, *overruled)
+
+
+def _overruled(found: LegacySecurity, by_kind: Mapping[str, Sequence[Resource]], root: str) -> Iterator[Finding]:
+    """A warning for each place that has no effect somewhere, as resources of the present kinds hold there."""
+    told: set[Origin] = set()
+    for made in (*found.access, *found.peers, *found.tokens):
+        selector = _selector(made)
+        for present in by_kind.get(made.key.kind, ()):
+            near = present.key.namespace in (root, made.key.namespace)
+            if near and selects(_selector(present), selector) and made.origin not in told:
+                told.add(made.origin)
+                where = f"the service of {made.key.name}" if selector else f"namespace {made.key.namespace}"
+                message = f"{present.key} holds for {where}, so this has no effect there"
+                yield warning("overruled", message, made.origin, "keep one generation of security resources")
+
+
+def _selector(resource: Resource) -> Mapping[str, str]:
+    selector: WorkloadSelector | None = resource.spec.selector
+    return selector.match_labels if selector is not None else {}

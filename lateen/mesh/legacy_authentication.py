@@ -1,0 +1,251 @@
+"""Policy and MeshPolicy of the first generation, read as the present kinds.
+
+Comes in: the policies, and services. Goes out: PeerAuthentications, RequestAuthentications and AuthorizationPolicies
+that deny what has no token, with the places where they were written; and findings. What a mesh does with the old kinds
+and what ``lateen convert`` writes are the same resources.
+
+For peers, a Policy for a port of a service goes before one for the service, that before the namespace's, that before
+the MeshPolicy; for tokens the same without ports. Rules for tokens are given to each service by itself, as those of
+the present kinds would add up. Of two for one target the oldest holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
+
+import msgspec
+
+from lateen.findings import Finding, error, warning
+from lateen.mesh.model import Service
+from lateen.resources.base import WorkloadSelector
+from lateen.resources.legacy_authentication import (
+    AuthenticationPolicySpec,
+    PathMatch,
+    PolicyTarget,
+    PortReference,
+    TriggerRule,
+)
+from lateen.resources.legacy_tokens import jwt_rule
+from lateen.resources.request_authentication import RequestAuthenticationSpec
+from lateen.resources.resource import Resource
+from lateen.resources.security import (
+    AuthorizationPolicySpec,
+    MutualTls,
+    Operation,
+    PeerAuthenticationSpec,
+    Rule,
+    RuleFrom,
+    RuleTo,
+    Source,
+)
+from lateen.values.names import Origin, ResourceKey
+from lateen.values.protocol import Protocol
+
+DEFAULT = "default"
+
+
+class LegacyAuthentication(msgspec.Struct, frozen=True):
+    """What policies of the first generation come to. ``demands`` deny requests without a token."""
+
+    peers: tuple[Resource, ...] = ()
+    tokens: tuple[Resource, ...] = ()
+    demands: tuple[Resource, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+
+def legacy_authentication(
+    by_kind: Mapping[str, Sequence[Resource]], services: Iterable[Service], root_namespace: str
+) -> LegacyAuthentication:
+    """Read them all. Resources come oldest first."""
+    reading = _Reading(root_namespace, {(one.namespace, one.name): one for one in services if one.selector})
+    for resource in by_kind.get("MeshPolicy", ()):
+        reading.take_mesh(resource)
+    for resource in by_kind.get("Policy", ()):
+        reading.take(resource)
+    return reading.result()
+
+
+class _Own:
+    """What is said of one service: by the Policy for all of it, and by those for ports of its workloads."""
+
+    def __init__(self) -> None:
+        self.policy: Resource | None = None
+        self.ports: dict[int, Resource] = {}
+
+
+class _Reading:
+    """Policies by what they are for."""
+
+    def __init__(self, root: str, services: Mapping[tuple[str, str], Service]) -> None:
+        self._root, self._services = root, services
+        self._mesh: Resource | None = None
+        self._namespaces: dict[str, Resource] = {}
+        self._own: dict[tuple[str, str], _Own] = {}
+        self._findings: list[Finding] = []
+
+    def take_mesh(self, resource: Resource) -> None:
+        if self._mesh is None:
+            self._mesh = resource
+        else:
+            self._second(resource.origin, self._mesh)
+
+    def take(self, resource: Resource) -> None:
+        spec: AuthenticationPolicySpec = resource.spec
+        namespace = resource.key.namespace
+        if namespace == self._root:
+            message = f"a Policy in the mesh's own namespace {namespace} has no effect"
+            self._findings.append(error("root-namespace", message, resource.origin, "write a MeshPolicy"))
+        elif not spec.targets:
+            self._namespaces.setdefault(namespace, resource)
+        else:
+            for index, target in enumerate(spec.targets):
+                self._take_target(resource, target, f"spec.targets[{index}]")
+
+    def _take_target(self, resource: Resource, target: PolicyTarget, field: str) -> None:
+        key = (resource.key.namespace, target.name)
+        service = self._services.get(key)
+        if service is None:
+            message = f"namespace {key[0]} has no service {target.name} with a selector, so this has no effect"
+            origin = resource.origin_at(f"{field}.name")
+            self._findings.append(error("unknown-service", message, origin, "correct the name"))
+            return
+        own = self._own.setdefault(key, _Own())
+        if not target.ports:
+            if own.policy is None:
+                own.policy = resource
+            else:
+                self._second(resource.origin_at(field), own.policy)
+        for index, reference in enumerate(target.ports):
+            origin = resource.origin_at(f"{field}.ports[{index}]")
+            number = self._port(service, reference, origin)
+            if number is None:
+                continue
+            if number in own.ports:
+                self._second(origin, own.ports[number])
+            own.ports.setdefault(number, resource)
+
+    def _port(self, service: Service, reference: PortReference, origin: Origin) -> int | None:
+        """The port of the workloads that a port of a service stands for."""
+        for port in service.ports:
+            if port.number != reference.number and port.name != reference.name:
+                continue
+            if isinstance(port.target, int):
+                return port.target
+            message = f"the target of this port of {service.hostname} is a name, so this has no effect"
+            self._findings.append(error("named-port", message, origin, "give the service a number as targetPort"))
+            return None
+        message = f"{service.hostname} has no such port, so this has no effect"
+        self._findings.append(error("unknown-port", message, origin, "name a port of the service"))
+        return None
+
+    def _second(self, origin: Origin, first: Resource) -> None:
+        message = f"{first.key} is older and for the same, so this has no effect"
+        self._findings.append(warning("without-effect", message, origin, "keep one of them"))
+
+    def result(self) -> LegacyAuthentication:
+        levels = [(one, one.key.namespace) for one in self._namespaces.values()]
+        if self._mesh is not None:
+            levels.append((self._mesh, self._root))
+        peers = [_peers(one, namespace, DEFAULT, one) for one, namespace in levels]
+        tokens, demands = [], []
+        for key, service in sorted(self._services.items()):
+            own = self._own.get(key, _Own())
+            first = own.policy or next(iter(own.ports.values()), None)
+            if first is not None:
+                name = f"{first.key.name}-{service.name}"
+                peers.append(_peers(first, service.namespace, name, own.policy, service, own.ports))
+            holding = own.policy or self._namespaces.get(service.namespace) or self._mesh
+            ports = _http_ports(service)
+            if holding is None or not holding.spec.origins or ports is None:
+                continue
+            tokens.append(_tokens(holding, service))
+            if not holding.spec.origin_is_optional:
+                demands.append(_demand(holding, service, ports))
+        return LegacyAuthentication(tuple(peers), tuple(tokens), tuple(demands), tuple(self._findings))
+
+
+def mode_of(spec: AuthenticationPolicySpec) -> Literal["STRICT", "PERMISSIVE"]:
+    """What a workload's ports accept. Who asks nothing of peers takes those with and without a certificate."""
+    if not spec.peers or spec.peer_is_optional:
+        return "PERMISSIVE"
+    mtls = spec.peers[0].mtls
+    return (mtls.mode if mtls is not None else None) or "STRICT"
+
+
+def _peers(
+    first: Resource,
+    namespace: str,
+    name: str,
+    policy: Resource | None,
+    service: Service | None = None,
+    ports: Mapping[int, Resource] | None = None,
+) -> Resource:
+    """A PeerAuthentication: of ``policy`` (None: what the namespace says), with other modes at single ports."""
+    by_port = {str(port): MutualTls(mode_of(one.spec)) for port, one in sorted((ports or {}).items())}
+    spec = PeerAuthenticationSpec(
+        selector=WorkloadSelector(dict(service.selector)) if service is not None else None,
+        mtls=MutualTls(mode_of(policy.spec)) if policy is not None else None,
+        port_level_mtls=by_port,
+    )
+    origin = first.origin_at("spec.peers")
+    return _made("PeerAuthentication", namespace, name, first, spec, origin)
+
+
+def _tokens(policy: Resource, service: Service) -> Resource:
+    spec: AuthenticationPolicySpec = policy.spec
+    rules = tuple(jwt_rule(origin.jwt) for origin in spec.origins if origin.jwt is not None)
+    content = RequestAuthenticationSpec(selector=WorkloadSelector(dict(service.selector)), jwt_rules=rules)
+    name = f"{policy.key.name}-{service.name}"
+    made = _made("RequestAuthentication", service.namespace, name, policy, content, policy.origin_at("spec.origins"))
+    places = {f"spec.jwtRules[{index}]": policy.origin_at(f"spec.origins[{index}].jwt") for index in range(len(rules))}
+    return msgspec.structs.replace(made, places={**made.places, **places})
+
+
+def _demand(policy: Resource, service: Service, ports: tuple[str, ...]) -> Resource:
+    """Deny what has no token, at the paths where the origins ask for one."""
+    jwt = policy.spec.origins[0].jwt
+    triggers: tuple[TriggerRule, ...] = (jwt.trigger_rules if jwt is not None else ()) or (TriggerRule(),)
+    operations = tuple(
+        RuleTo(
+            Operation(
+                ports=ports,
+                paths=tuple(map(_path, trigger.included_paths)),
+                not_paths=tuple(map(_path, trigger.excluded_paths)),
+            )
+        )
+        for trigger in triggers
+    )
+    spec = AuthorizationPolicySpec(
+        selector=WorkloadSelector(dict(service.selector)),
+        action="DENY",
+        rules=(Rule(from_=(RuleFrom(Source(not_request_principals=("*",))),), to=operations),),
+    )
+    name = f"{policy.key.name}-{service.name}-token"
+    return _made("AuthorizationPolicy", service.namespace, name, policy, spec, policy.origin_at("spec.origins"))
+
+
+def _path(match: PathMatch) -> str:
+    if match.exact is not None:
+        return match.exact
+    return f"{match.prefix}*" if match.prefix is not None else f"*{match.suffix}"
+
+
+def _http_ports(service: Service) -> tuple[str, ...] | None:
+    """The ports of a service's workloads that may speak HTTP; empty: all, as some are unknown; None: there is none."""
+    speaking = [port.target for port in service.ports if port.protocol.is_http or port.protocol is Protocol.UNSPECIFIED]
+    if not speaking:
+        return None
+    if any(isinstance(target, str) for target in speaking):
+        return ()
+    return tuple(dict.fromkeys(map(str, speaking)))
+
+
+def _made(kind: str, namespace: str, name: str, source: Resource, spec: object, origin: Origin) -> Resource:
+    return Resource(
+        key=ResourceKey(kind, namespace, name),
+        origin=source.origin,
+        spec=spec,
+        creation=source.creation,
+        places={"spec": origin},
+    )
