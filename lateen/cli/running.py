@@ -81,6 +81,8 @@ def new_record(project: Project, mesh_config: str = "", jwks_allow: Sequence[str
         mesh_config=mesh_config,
         jwks_allow=(*options.jwks_allow, *jwks_allow),
         jwks_refresh=options.jwks_refresh,
+        ca=options.ca,
+        certificate_life=options.certificate_life,
         gateways=tuple((one.name, f"{one.bind}:{port.target}") for one in project.gateways for port in one.ports),
         processes={},
     )
@@ -116,7 +118,7 @@ def _build(
         run,
         book,
         network=make_network(run.path, os.environ, book.record.run_id, options.capture),
-        identities=make_identities(project.options.trust_domain),
+        identities=make_identities(project.options, run.ca_generation),
         control=control,
         stop_asked=stop_asked,
         registry=registry,

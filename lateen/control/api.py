@@ -1,7 +1,9 @@
 """The control plane's own API on ``control.sock``, for the supervisor and the command line of the same user.
 
 JSON over HTTP: ``/v1/findings``, ``/v1/proxies`` (who has which configuration), ``/v1/gateways`` (what each gateway
-was told to listen on) and ``/v1/config/<proxy>`` (what a proxy was given, keys left out).
+was told to listen on), ``/v1/config/<proxy>`` (what a proxy was given, keys left out) and ``/v1/ca`` (how the authority
+stands; a POST to ``/v1/ca/step`` or ``/v1/ca/back`` does or undoes a step of a rotation). ``/metrics`` is Prometheus
+text.
 """
 
 from __future__ import annotations
@@ -18,10 +20,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from lateen.control.authority_report import metrics_text
 from lateen.envoy.listening import listening_place
 from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET
 from lateen.envoy.static import to_json
 from lateen.findings import Finding
+from lateen.identity.keystore import KeystoreError
+from lateen.identity.roots import WrongStep
 from lateen.local.uds_server import owner_socket, serve
 from lateen.xds.subscription import bind_problem
 
@@ -110,7 +115,26 @@ def application(plane: ControlPlane) -> Starlette:
             return _json({"error": f"there is no proxy {request.path_params['proxy']}; there are: {known}"}, 404)
         return _json(to_json(resources))
 
+    async def authority(_: Request) -> Response:
+        return _json(plane.authority.status())
+
+    async def step(request: Request) -> Response:
+        change = plane.authority.step_back if request.url.path.endswith("/back") else plane.authority.next_step
+        try:
+            change()
+        except (KeystoreError, WrongStep) as problem:
+            return _json({"error": str(problem)}, 409)
+        plane.tell_generation()
+        return _json(plane.authority.status())
+
+    async def metrics(_: Request) -> Response:
+        return Response(metrics_text(plane.authority.status()), media_type="text/plain; version=0.0.4")
+
     routes = [
+        Route("/v1/ca", authority),
+        Route("/v1/ca/step", step, methods=["POST"]),
+        Route("/v1/ca/back", step, methods=["POST"]),
+        Route("/metrics", metrics),
         Route("/v1/findings", findings),
         Route("/v1/proxies", proxies),
         Route("/v1/gateways", gateways),

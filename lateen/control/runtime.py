@@ -20,6 +20,7 @@ import msgspec
 
 from lateen.control.api import serve_control
 from lateen.control.approval import Approval
+from lateen.control.authority_report import expiry_findings
 from lateen.control.coordinator import Coordinator, ProxyOptions
 from lateen.control.debounce import Debounce
 from lateen.control.key_book import KeyBook
@@ -74,6 +75,8 @@ class RunOptions(msgspec.Struct, frozen=True):
     mesh_config: str = ""
     jwks_allow: tuple[str, ...] = ()
     jwks_refresh: float = 1200.0
+    ca: str = ""
+    certificate_life: float = 86400.0
 
 
 class ControlPlane:
@@ -113,6 +116,7 @@ class ControlPlane:
         self._rebuilding: set[asyncio.Task[None]] = set()
         self._is_queued = False
         self._names: NameTable | None = None
+        self._authority: Authority | None = None
         self._concurrency: tuple[ConcurrencyRule, ...] | None = None
 
     @property
@@ -124,7 +128,9 @@ class ControlPlane:
         """Everything that is wrong now: in files, in what they mean together, and in what an Envoy refuses."""
         refused = dict.fromkeys(_refusal(rejection) for _, rejection in self.status.rejections())
         keys = self._keys.findings(key_uses(self.coordinator.effective))
-        return (*self._store.findings(), *self._services.findings(), *self.coordinator.findings, *keys, *refused)
+        expiring = expiry_findings(self.authority.status()) if self._authority is not None else ()
+        own = (*self._store.findings(), *self._services.findings(), *self.coordinator.findings)
+        return (*own, *keys, *refused, *expiring)
 
     def _publish(self, proxy_id: str, resources: EnvoyResources | None) -> None:
         workload = self._workloads.get(proxy_id)
@@ -154,8 +160,8 @@ class ControlPlane:
         registry = FileSource([self.run / "registry"])
         self._apply_registry(registry.changed())
         await self._take_up(files.changed())
-        authority = Authority(self.run / "ca", self.settings.trust_domain, lambda: datetime.datetime.now(datetime.UTC))
-        certificates = CertificateServer(authority, self.tokens.identity)
+        self.open_authority()
+        certificates = CertificateServer(self.authority, self.tokens.identity)
         await certificates.start(self.run / "ca.sock")
         await self.ads.start(self.run / "xds.sock")
         rolling = asyncio.ensure_future(self._roll_out())
@@ -171,6 +177,27 @@ class ControlPlane:
         await asyncio.gather(rolling, return_exceptions=True)
         await self.ads.stop()
         await certificates.stop()
+
+    def open_authority(self) -> None:
+        """Read the authority's files. Raises KeystoreError."""
+        self._authority = Authority(
+            Path(self.options.ca) if self.options.ca else self.run / "ca",
+            self.settings.trust_domain,
+            lambda: datetime.datetime.now(datetime.UTC),
+            datetime.timedelta(seconds=self.options.certificate_life),
+        )
+        self.tell_generation()
+
+    @property
+    def authority(self) -> Authority:
+        """The authority, once ``serve`` has begun."""
+        if self._authority is None:
+            raise RuntimeError("the authority is not open yet")
+        return self._authority
+
+    def tell_generation(self) -> None:
+        """Let node agents know which certificates sign and are trusted now."""
+        write_whole(self.run / "ca-generation", self.authority.generation.encode())
 
     async def _follow(self, source: FileSource, apply: object, stop: asyncio.Event) -> None:
         async for events in source.watch(stop):

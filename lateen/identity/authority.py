@@ -1,6 +1,6 @@
 """The certificate authority: signs what a caller has proved to be, and nothing that it merely asks for.
 
-Comes in: certificate requests, each with the identity that its caller proved. Goes out: chains that end at the root.
+Comes in: certificate requests, each with the identity that its caller proved. Goes out: chains that end at the roots.
 """
 
 from __future__ import annotations
@@ -10,19 +10,47 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from lateen.identity.certificate import RequestRefused, build_workload, certificate_pem, read_request
-from lateen.identity.keystore import load_or_create
+import msgspec
+from cryptography import x509
+
+from lateen.identity.certificate import RequestRefused, build_workload, certificate_pem, fingerprint, read_request
+from lateen.identity.roots import Holding, Phase, load_holding, next_step, step_back
 from lateen.values.names import SpiffeId
 
 DEFAULT_LIFE = datetime.timedelta(hours=24)
 MIN_LIFE = datetime.timedelta(minutes=1)
+EARLY = datetime.timedelta(days=30)
 _SEGMENT = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,253}")
 
 
-class Authority:
-    """A self-signed root in a folder, for one trust domain. ``now`` gives the time, in UTC.
+class HeldCertificate(msgspec.Struct, frozen=True):
+    """A certificate of the authority, as it is told. Times are Unix seconds; ``signs``: it signs workloads now."""
 
-    Raises KeystoreError where the folder holds something that cannot be trusted.
+    subject: str
+    fingerprint: str
+    not_before: float
+    not_after: float
+    signs: bool
+    is_root: bool
+    runs_out: bool
+
+
+class AuthorityStatus(msgspec.Struct, frozen=True):
+    """How the authority stands. ``life`` is that of a workload's certificate, in seconds."""
+
+    phase: str
+    generation: str
+    trust_domain: str
+    life: float
+    signed: int
+    refused: int
+    certificates: tuple[HeldCertificate, ...]
+
+
+class Authority:
+    """An authority in a folder, for one trust domain: with a root of its own, or one that is plugged in.
+
+    ``now`` gives the time, in UTC. Raises KeystoreError where the folder holds something that cannot be trusted.
     """
 
     def __init__(
@@ -32,26 +60,87 @@ class Authority:
         now: Callable[[], datetime.datetime],
         life: datetime.timedelta = DEFAULT_LIFE,
     ) -> None:
+        self._folder = folder
         self._now = now
         self._life = life
         self._trust_domain = trust_domain
-        self._root, self._key = load_or_create(folder, trust_domain, now())
+        self._signed = self._refused = 0
+        self._holding = self._load()
 
     @property
     def root_pem(self) -> bytes:
-        """The root certificate, as every workload trusts it."""
-        return certificate_pem(self._root)
+        """The root certificates, as every workload trusts them."""
+        return b"".join(certificate_pem(root) for root in self._holding.roots)
+
+    @property
+    def phase(self) -> Phase:
+        return self._holding.phase
+
+    @property
+    def generation(self) -> str:
+        """Changes whenever another certificate signs or others are trusted: then workloads have to ask again."""
+        return self._holding.generation
 
     def sign(self, request: bytes, identity: SpiffeId, wanted: datetime.timedelta | None = None) -> list[bytes]:
-        """The chain for a request, leaf first and root last (PEM). A wanted life only ever shortens.
+        """The chain for a request, leaf first and all roots last (PEM). A wanted life only ever shortens.
 
         Raises RequestRefused.
         """
-        self._check_identity(identity)
-        public = read_request(request)
+        try:
+            self._check_identity(identity)
+            public = read_request(request)
+        except RequestRefused:
+            self._refused += 1
+            raise
         life = min(max(wanted, MIN_LIFE), self._life) if wanted else self._life
-        leaf = build_workload(public, identity, self._root, self._key, self._now(), life)
-        return [certificate_pem(leaf), self.root_pem]
+        now, issuer = self._now(), self._holding.issuer
+        left = issuer.expires - now
+        if left <= datetime.timedelta():
+            self._refused += 1
+            raise RequestRefused(f"the authority's own certificate ran out on {issuer.expires:%Y-%m-%d %H:%M} UTC")
+        leaf = build_workload(public, identity, issuer.certificate, issuer.key, now, min(life, left))
+        self._signed += 1
+        return [certificate_pem(leaf), *(certificate_pem(link) for link in issuer.above), self.root_pem]
+
+    def next_step(self) -> Phase:
+        """Do the next step of a rotation of roots. Raises KeystoreError, WrongStep."""
+        phase = next_step(self._folder, self._trust_domain, self._now())
+        self._holding = self._load()
+        return phase
+
+    def step_back(self) -> Phase:
+        """Undo the last step of a rotation. Raises KeystoreError, WrongStep."""
+        phase = step_back(self._folder)
+        self._holding = self._load()
+        return phase
+
+    def status(self) -> AuthorityStatus:
+        """How it stands now."""
+        issuer = self._holding.issuer
+        links = (issuer.certificate, *issuer.above, *self._holding.roots)
+        return AuthorityStatus(
+            phase=self.phase.value,
+            generation=self.generation,
+            trust_domain=self._trust_domain,
+            life=self._life.total_seconds(),
+            signed=self._signed,
+            refused=self._refused,
+            certificates=tuple(self._told(link) for link in dict.fromkeys(links)),
+        )
+
+    def _told(self, link: x509.Certificate) -> HeldCertificate:
+        return HeldCertificate(
+            subject=link.subject.rfc4514_string(),
+            fingerprint=fingerprint(link),
+            not_before=link.not_valid_before_utc.timestamp(),
+            not_after=link.not_valid_after_utc.timestamp(),
+            signs=link == self._holding.issuer.certificate,
+            is_root=link in self._holding.roots,
+            runs_out=runs_out(link, self._now()),
+        )
+
+    def _load(self) -> Holding:
+        return load_holding(self._folder, self._trust_domain, self._now())
 
     def _check_identity(self, identity: SpiffeId) -> None:
         """A part that held a separator would make the URI read as someone else's."""
@@ -60,3 +149,9 @@ class Authority:
         for part in (identity.namespace, identity.service_account):
             if not _SEGMENT.fullmatch(part):
                 raise RequestRefused(f"{part!r} cannot be part of an identity")
+
+
+def runs_out(certificate: x509.Certificate, now: datetime.datetime) -> bool:
+    """Whether it is time to exchange an authority's certificate: a fifth of its life is left, or 30 days."""
+    life = certificate.not_valid_after_utc - certificate.not_valid_before_utc
+    return certificate.not_valid_after_utc - now < min(life / 5, EARLY)

@@ -23,7 +23,7 @@ MAX_REQUEST_BYTES = 16 * 1024
 _CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 _RSA_BITS = range(2048, 4097)
 
-PrivateKey = ec.EllipticCurvePrivateKey
+PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
 
@@ -35,9 +35,22 @@ class RequestRefused(Exception):
         self.reason = reason
 
 
-def new_key() -> PrivateKey:
-    """A fresh EC P-256 key."""
-    return ec.generate_private_key(ec.SECP256R1())
+KEY_KINDS = ("ec-p256", "ec-p384", "rsa-2048", "rsa-3072", "rsa-4096")
+
+
+def new_key(kind: str = "ec-p256") -> PrivateKey:
+    """A fresh key of one of ``KEY_KINDS``. RSA keys cost a tenth of a second and more. Raises ValueError."""
+    if kind not in KEY_KINDS:
+        raise ValueError(f"{kind!r} is no kind of key")
+    family, _, size = kind.partition("-")
+    if family == "rsa":
+        return rsa.generate_private_key(public_exponent=65537, key_size=int(size))
+    return ec.generate_private_key(ec.SECP384R1() if size == "p384" else ec.SECP256R1())
+
+
+def fingerprint(certificate: x509.Certificate) -> str:
+    """What a certificate is told apart by: SHA-256 of it, in hex."""
+    return certificate.fingerprint(hashes.SHA256()).hex()
 
 
 def key_pem(key: PrivateKey) -> SecretBytes:
@@ -52,10 +65,14 @@ def certificate_pem(certificate: x509.Certificate) -> bytes:
 
 def build_root(key: PrivateKey, trust_domain: str, now: datetime.datetime) -> x509.Certificate:
     """A self-signed root that may sign workloads and nothing below that."""
-    name = x509.Name(
-        [x509.NameAttribute(NameOID.ORGANIZATION_NAME, trust_domain), x509.NameAttribute(NameOID.COMMON_NAME, "Lateen")]
-    )
     public = key.public_key()
+    own = x509.SubjectKeyIdentifier.from_public_key(public).digest.hex()[:8]  # tells roots of one mesh apart
+    name = x509.Name(
+        [
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, trust_domain),
+            x509.NameAttribute(NameOID.COMMON_NAME, f"Lateen {own}"),
+        ]
+    )
     return (
         x509.CertificateBuilder()
         .subject_name(name)

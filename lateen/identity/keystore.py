@@ -7,21 +7,20 @@ between the two finds its key again and certifies that one.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from lateen.identity.certificate import PrivateKey, build_root, certificate_pem, key_pem, new_key
 from lateen.values.secret import SecretBytes
 
-KEY_FILE = "ca-key.pem"
-CERTIFICATE_FILE = "ca-cert.pem"
 MAX_FILE_BYTES = 64 * 1024
 
 
@@ -33,27 +32,51 @@ class KeystoreError(Exception):
         self.path, self.reason = path, reason
 
 
-def load_or_create(folder: Path, trust_domain: str, now: datetime.datetime) -> tuple[x509.Certificate, PrivateKey]:
-    """The root certificate and its key. Raises KeystoreError."""
-    key_file, certificate_file = folder / KEY_FILE, folder / CERTIFICATE_FILE
-    try:
+def load_or_create(
+    folder: Path, trust_domain: str, now: datetime.datetime, name: str = "ca"
+) -> tuple[x509.Certificate, PrivateKey]:
+    """The root certificate of this name and its key. Raises KeystoreError."""
+    key_file, certificate_file = folder / key_name(name), folder / certificate_name(name)
+    with problems_of(folder):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _check_private(folder, folder.lstat(), stat.S_ISDIR)
-        key_text, certificate_text = _read_private(key_file), _read_private(certificate_file)
+        check_folder(folder)
+        key_text, certificate_text = read_private(key_file), read_private(certificate_file)
         if key_text is None:
             if certificate_text is not None:
                 raise KeystoreError(key_file, "is missing while its certificate is there; restore it or remove both")
             key = new_key()
             write_private(key_file, key_pem(key))
         else:
-            key = _parse_key(key_file, key_text)
+            key = parse_key(key_file, key_text)
         if certificate_text is None:
             certificate = build_root(key, trust_domain, now)
             write_private(certificate_file, certificate_pem(certificate))
             return certificate, key
+    return parse_authority(certificate_file, certificate_text, key, now), key
+
+
+def key_name(name: str) -> str:
+    """The file of a root's key, within the authority's folder."""
+    return f"{name}-key.pem"
+
+
+def certificate_name(name: str) -> str:
+    """The file of a root's certificate, within the authority's folder."""
+    return f"{name}-cert.pem"
+
+
+@contextlib.contextmanager
+def problems_of(folder: Path) -> Iterator[None]:
+    """What the system says against a file becomes a KeystoreError."""
+    try:
+        yield
     except OSError as problem:
         raise KeystoreError(Path(problem.filename or folder), f"cannot be used: {problem.strerror}") from problem
-    return _parse_certificate(certificate_file, certificate_text, key, now), key
+
+
+def check_folder(folder: Path) -> None:
+    """Raises KeystoreError unless the folder is its owner's alone."""
+    _check_private(folder, folder.lstat(), stat.S_ISDIR)
 
 
 def write_private(path: Path, data: bytes) -> None:
@@ -76,7 +99,7 @@ def write_private(path: Path, data: bytes) -> None:
         os.close(folder)
 
 
-def _read_private(path: Path) -> SecretBytes | None:
+def read_private(path: Path) -> SecretBytes | None:
     """What is in a file that only its owner may open; None if there is none. The opened file itself is judged."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -96,17 +119,17 @@ def _check_private(path: Path, status: os.stat_result, is_kind: Callable[[int], 
         raise KeystoreError(path, f"is open to others (mode {stat.S_IMODE(status.st_mode):o}); take their rights away")
 
 
-def _parse_key(path: Path, text: bytes) -> PrivateKey:
+def parse_key(path: Path, text: bytes) -> PrivateKey:
     try:
         key = load_pem_private_key(text, password=None)
     except (ValueError, TypeError) as problem:
         raise KeystoreError(path, "is not a private key in PEM") from problem
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise KeystoreError(path, "is not an EC key")
+    if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
+        raise KeystoreError(path, "is neither an EC nor an RSA key")
     return key
 
 
-def _parse_certificate(path: Path, text: bytes, key: PrivateKey, now: datetime.datetime) -> x509.Certificate:
+def parse_authority(path: Path, text: bytes, key: PrivateKey, now: datetime.datetime) -> x509.Certificate:
     try:
         certificate = x509.load_pem_x509_certificate(text)
         constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
@@ -115,7 +138,7 @@ def _parse_certificate(path: Path, text: bytes, key: PrivateKey, now: datetime.d
     if not constraints.ca:
         raise KeystoreError(path, "is not the certificate of an authority")
     if key.public_key() != certificate.public_key():
-        raise KeystoreError(path, f"does not belong to {KEY_FILE}")
+        raise KeystoreError(path, "does not belong to the key beside it")
     if now >= certificate.not_valid_after_utc:
         raise KeystoreError(path, f"expired on {certificate.not_valid_after_utc:%Y-%m-%d}")
     if now < certificate.not_valid_before_utc:

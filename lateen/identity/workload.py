@@ -7,6 +7,7 @@ of its own user, the SDS secrets. While the authority cannot be reached the pres
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import random
@@ -17,7 +18,7 @@ import msgspec
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
-from lateen.identity.certificate import PrivateKey, build_request, identity_of, key_pem, new_key
+from lateen.identity.certificate import PrivateKey, build_request, fingerprint, identity_of, key_pem, new_key
 from lateen.identity.csr_client import CertificateUnavailable, request_chain
 from lateen.values.names import SpiffeId
 from lateen.values.secret import SecretBytes
@@ -27,7 +28,8 @@ LONGEST_PAUSE = 15.0
 LONGEST_PAUSE_IN_NEED = 1.0
 """Seconds between attempts: while a certificate holds there is time, without one there is not."""
 SHORTEST_USE = 1.0
-LONGEST_NAP = 20.0
+LOOK_INTERVAL = 1.0
+"""How often (seconds) it is looked whether it is time, or the authority has changed."""
 logger = logging.getLogger(__name__)
 
 
@@ -47,11 +49,13 @@ def judge_chain(chain: Sequence[bytes], key: PrivateKey, identity: SpiffeId, now
     Raises CertificateUnavailable.
     """
     try:
-        certificates = [x509.load_pem_x509_certificate(pem) for pem in chain]
-        if len(certificates) < 2:
+        if len(chain) < 2:
             raise ValueError("it has no root")
+        certificates = [x509.load_pem_x509_certificate(pem) for pem in chain[:-1]]
+        roots = x509.load_pem_x509_certificates(chain[-1])
         for below, above in itertools.pairwise(certificates):
             below.verify_directly_issued_by(above)
+        root = _issuer_among(roots, certificates[-1])
         leaf = certificates[0]
         if leaf.public_key() != key.public_key():
             raise ValueError("it is for another key")
@@ -59,7 +63,7 @@ def judge_chain(chain: Sequence[bytes], key: PrivateKey, identity: SpiffeId, now
             raise ValueError(f"it is for {identity_of(leaf)}")
     except (ValueError, TypeError, InvalidSignature) as problem:
         raise CertificateUnavailable(f"the authority's certificate is of no use: {problem}") from problem
-    not_after = min(certificate.not_valid_after_utc for certificate in certificates).timestamp()
+    not_after = min(link.not_valid_after_utc for link in (*certificates, root)).timestamp()
     if not_after <= now:
         raise CertificateUnavailable("the authority's certificate has already expired; are the clocks right?")
     return Credentials(
@@ -69,6 +73,32 @@ def judge_chain(chain: Sequence[bytes], key: PrivateKey, identity: SpiffeId, now
         not_before=leaf.not_valid_before_utc.timestamp(),
         not_after=not_after,
     )
+
+
+class Description(msgspec.Struct, frozen=True):
+    """What can be told of credentials: nothing that is secret. ``roots`` are fingerprints."""
+
+    serial: str
+    issuer: str
+    roots: tuple[str, ...]
+
+
+def describe(credentials: Credentials) -> Description:
+    """Serial number and issuer of the certificate, and the roots that are trusted with it."""
+    leaf = x509.load_pem_x509_certificates(credentials.chain)[0]
+    roots = x509.load_pem_x509_certificates(credentials.roots)
+    return Description(
+        f"{leaf.serial_number:x}", leaf.issuer.rfc4514_string(), tuple(fingerprint(root) for root in roots)
+    )
+
+
+def _issuer_among(roots: Sequence[x509.Certificate], last: x509.Certificate) -> x509.Certificate:
+    """The root that signed the last certificate of a chain. Raises ValueError."""
+    for root in roots:
+        with contextlib.suppress(ValueError, TypeError, InvalidSignature):
+            last.verify_directly_issued_by(root)
+            return root
+    raise ValueError("none of its roots signed it")
 
 
 def renewal_time(obtained: float, not_after: float, jitter: float) -> float:
@@ -93,6 +123,8 @@ class WorkloadIdentity:
     """Keeps one workload's credentials fresh and tells ``deliver`` of every new pair.
 
     ``now`` gives the time (Unix seconds); ``spread`` numbers from 0 to 1, so that many workloads do not ask at once.
+    ``generation`` is a text that changes when the authority signs with another certificate or trusts others: then the
+    credentials are renewed within a second or two. ``self.generation`` is that of the credentials that are held.
     """
 
     def __init__(
@@ -103,10 +135,14 @@ class WorkloadIdentity:
         deliver: Callable[[Credentials], None],
         now: Callable[[], float],
         spread: Callable[[], float] = random.random,
+        generation: Callable[[], str] = str,
+        key_kind: str = "ec-p256",
     ) -> None:
         self.identity = identity
         self._socket, self._token, self._deliver, self._now, self._spread = socket, token, deliver, now, spread
+        self._generation, self._key_kind = generation, key_kind
         self.credentials: Credentials | None = None
+        self.generation = ""
         self.problem = ""
 
     async def run(self) -> None:
@@ -116,6 +152,7 @@ class WorkloadIdentity:
         """
         failures = 0
         while True:
+            generation = self._generation()
             try:
                 credentials = await self.obtain()
                 self._deliver(credentials)
@@ -124,7 +161,7 @@ class WorkloadIdentity:
                 self._tell(problem)
                 await asyncio.sleep(retry_pause(failures, self._left(), self._spread()))
                 continue
-            failures, self.problem, self.credentials = 0, "", credentials
+            failures, self.problem, self.credentials, self.generation = 0, "", credentials, generation
             await self._sleep_until(renewal_time(self._now(), credentials.not_after, self._spread()))
 
     def _tell(self, problem: Exception) -> None:
@@ -137,7 +174,11 @@ class WorkloadIdentity:
 
     async def obtain(self) -> Credentials:
         """Make a new key and have it certified, once. Raises CertificateUnavailable."""
-        key = new_key()
+        key = (
+            await asyncio.to_thread(new_key, self._key_kind)
+            if self._key_kind.startswith("rsa")
+            else new_key(self._key_kind)
+        )
         chain = await request_chain(self._socket, self._token, build_request(key, self.identity))
         return judge_chain(chain, key, self.identity, self._now())
 
@@ -145,6 +186,12 @@ class WorkloadIdentity:
         return self.credentials.not_after - self._now() if self.credentials is not None else 0.0
 
     async def _sleep_until(self, moment: float) -> None:
-        """In short naps: the loop's clock stands still while a machine is suspended, that of certificates does not."""
-        while (left := moment - self._now()) > 0:  # noqa: ASYNC110 - what is waited for is a time of day
-            await asyncio.sleep(min(left, LONGEST_NAP))
+        """In short naps: the loop's clock stands still while a machine is suspended, that of certificates does not.
+
+        And the authority may change meanwhile.
+        """
+        while (left := moment - self._now()) > 0:
+            if self._generation() != self.generation:
+                await asyncio.sleep(self._spread() * LOOK_INTERVAL)
+                return
+            await asyncio.sleep(min(left, LOOK_INTERVAL))

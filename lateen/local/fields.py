@@ -117,6 +117,23 @@ class GatewayFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     service_account: ServiceAccount | None = None
 
 
+class IdentityFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The certificates of workloads, and the authority that signs them."""
+
+    ca: Annotated[
+        str,
+        Meta(
+            description="The authority's folder, relative to the file. With ca-cert.pem, ca-key.pem, cert-chain.pem "
+            "and root-cert.pem it is plugged in; else it has a root of its own, which outlives the mesh. Without it "
+            "the authority ends with the mesh."
+        ),
+    ] = ""
+    life: Annotated[Duration, Meta(description="How long a workload's certificate holds; at least 1m.")] = "24h"
+    key: Annotated[
+        Literal["ec-p256", "ec-p384", "rsa-2048", "rsa-3072", "rsa-4096"], Meta(description="The workloads' keys.")
+    ] = "ec-p256"
+
+
 class JwksFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How keys of tokens are fetched, where a RequestAuthentication names a jwksUri or an issuer alone."""
 
@@ -150,6 +167,7 @@ class MeshFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Literal["ALLOW_ANY", "REGISTRY_ONLY"], Meta(description="What may be called outside of the mesh.")
     ] = "ALLOW_ANY"
     jwks: JwksFields = JwksFields()
+    identity: IdentityFields = IdentityFields()
 
 
 class ProjectFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

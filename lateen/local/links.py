@@ -87,8 +87,28 @@ class IdentityRequest(msgspec.Struct, frozen=True):
     sds_socket: Path
 
 
+class HeldIdentity(msgspec.Struct, frozen=True):
+    """What an instance holds: its certificate's serial number and issuer, the fingerprints of the roots that it trusts.
+
+    ``not_after`` is Unix seconds. ``generation``: of the authority as it signed. ``in_use``: its Envoy has taken it.
+    """
+
+    instance_id: str
+    identity: str
+    serial: str = ""
+    issuer: str = ""
+    roots: tuple[str, ...] = ()
+    not_after: float = 0.0
+    generation: str = ""
+    in_use: bool = False
+    problem: str = ""
+
+
 class Identities(Protocol):
     """The node agent's certificates."""
+
+    def held(self) -> list[HeldIdentity]:
+        """What each instance holds now."""
 
     async def add(self, request: IdentityRequest) -> None:
         """Return once a certificate is there and SDS answers. Raises OSError or RuntimeError with a sentence."""

@@ -20,7 +20,7 @@ from lateen.local.control_watch import ControlWatch
 from lateen.local.events import EventLog
 from lateen.local.gateway_ports import POLL_S, GatewayPorts, unopened_findings
 from lateen.local.lifecycle import NetworkLost
-from lateen.local.links import Identities, Network
+from lateen.local.links import HeldIdentity, Identities, Network
 from lateen.local.network_guard import NetworkGuard
 from lateen.local.processes import LogCap
 from lateen.local.procfs import reference
@@ -282,6 +282,10 @@ class Mesh:
             runner.kill()
 
     # What others ask
+
+    def held_identities(self) -> list[HeldIdentity]:
+        """The certificate of each instance."""
+        return self._identities.held()
 
     def status(self) -> MeshStatus:
         statuses = [runner.status() for _, runner in sorted(self._runners.items())]

@@ -107,7 +107,8 @@ class MeshOptions(msgspec.Struct, frozen=True):
     """Options of the whole mesh. ``resources`` None: the files beside ``lateen.yaml`` and the folder ``mesh`` there.
 
     ``jwks_allow`` are networks that keys of tokens may be fetched from beside the public internet, ``jwks_refresh`` the
-    seconds after which they are read again.
+    seconds after which they are read again. ``ca`` is the authority's folder, empty for one within the run directory;
+    ``certificate_life`` (seconds) and ``workload_key`` (``certificate.KEY_KINDS``) are for workloads.
     """
 
     capture: CaptureMode = CaptureMode.AUTO
@@ -117,6 +118,9 @@ class MeshOptions(msgspec.Struct, frozen=True):
     outbound_policy: str = "ALLOW_ANY"
     jwks_allow: tuple[str, ...] = ()
     jwks_refresh: float = 1200.0
+    ca: str = ""
+    certificate_life: float = 86400.0
+    workload_key: str = "ec-p256"
 
 
 class PortPlace(msgspec.Struct, frozen=True):

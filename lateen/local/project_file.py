@@ -45,6 +45,7 @@ from lateen.values.web_address import parse_networks
 KIND = "Project"
 ANY_ADDRESS = "0.0.0.0"  # noqa: S104
 LEAST_REFRESH_S = 1.0
+LEAST_LIFE_S = 60.0
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -105,6 +106,7 @@ class _Builder:
         workloads += [self._gateway(name, gateway) for name, gateway in fields.gateways.items()]
         self._check_names(workloads)
         self._check_jwks()
+        self._check_identity()
         self._check_gateway_ports(workloads)
         if not workloads:
             self._error((), "empty-project", "nothing would run: there is no service and no gateway", "add services")
@@ -123,6 +125,9 @@ class _Builder:
                 outbound_policy=fields.mesh.outbound_policy,
                 jwks_allow=tuple(fields.mesh.jwks.allow),
                 jwks_refresh=seconds(fields.mesh.jwks.refresh),
+                ca=str(PurePath(self._folder, fields.mesh.identity.ca)) if fields.mesh.identity.ca else "",
+                certificate_life=seconds(fields.mesh.identity.life),
+                workload_key=fields.mesh.identity.key,
             ),
             places=tuple(self._places()),
             written_name=fields.name or _name_of(self._folder),
@@ -310,6 +315,11 @@ class _Builder:
                 self._error((*path, "allow", index), "invalid-value", str(problem), "such as 127.0.0.0/8")
         if seconds(jwks.refresh) < LEAST_REFRESH_S:
             self._error((*path, "refresh"), "out-of-range", f"{jwks.refresh} is too short", "at least 1s")
+
+    def _check_identity(self) -> None:
+        life = self._fields.mesh.identity.life
+        if seconds(life) < LEAST_LIFE_S:
+            self._error(("mesh", "identity", "life"), "out-of-range", f"{life} is too short", "at least 1m")
 
     def _check_gateway_ports(self, workloads: list[Workload]) -> None:
         seen: dict[int, Workload] = {}

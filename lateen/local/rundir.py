@@ -41,6 +41,8 @@ class RunRecord(msgspec.Struct, frozen=True):
     mesh_config: str = ""
     jwks_allow: tuple[str, ...] = ()
     jwks_refresh: float = 1200.0
+    ca: str = ""
+    certificate_life: float = 86400.0
     gateways: tuple[tuple[str, str], ...] = ()
     processes: dict[str, ProcessRef] = {}
 
@@ -76,6 +78,11 @@ class RunDir:
     @property
     def ca_socket(self) -> Path:
         return self.path / "ca.sock"
+
+    @property
+    def ca_generation(self) -> Path:
+        """Changes as the authority does, which the control plane writes."""
+        return self.path / "ca-generation"
 
     @property
     def supervisor_log(self) -> Path:

@@ -4,27 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 from lateen.local.envoy_admin import metrics
 from lateen.local.mesh import Mesh
 from lateen.local.metrics import Rate, Traffic, count_traffic, merge, rate
 from lateen.local.runner import Runner
+from lateen.local.uds_http import request
 
 AT_ONCE = 8
 REQUESTS = "istio.requests_total"
 
 
 async def merged_metrics(mesh: Mesh) -> AsyncIterator[bytes]:
-    """The merged Prometheus text of all proxies, in pieces. A proxy that does not answer is left out."""
+    """The merged Prometheus text of the proxies and the control plane, in pieces. Who does not answer is left out."""
     runners = mesh.runners()
     texts = await _fetch(mesh, runners, "")
-    parts = (
+    parts: list[tuple[Mapping[str, str], bytes]] = [
         ({"pod": runner.id, "namespace": runner.workload.namespace}, text)
         for runner, text in zip(runners, texts, strict=True)
-    )
+    ]
+    parts.append(({"app": "istiod"}, await _of_control_plane(mesh)))
     for piece in merge(parts):
         yield piece
+
+
+async def _of_control_plane(mesh: Mesh) -> bytes:
+    try:
+        status, text = await request(mesh.run.control_socket, "/metrics")
+    except (OSError, TimeoutError):
+        return b""
+    return text if status == 200 else b""
 
 
 async def _fetch(mesh: Mesh, runners: list[Runner], pattern: str) -> list[bytes]:

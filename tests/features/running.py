@@ -151,6 +151,10 @@ class Mesh:
     def control(self, target: str) -> Any:
         return json.loads(self._over_socket(self.run_dir / "control.sock", target))
 
+    def text(self, name: str, target: str) -> str:
+        """What a socket in the run directory answers."""
+        return self._over_socket(self.run_dir / name, target).decode()
+
     def workers(self, instance: str) -> int:
         """How many workers the proxy of an instance has."""
         text = self._over_socket(self.run_dir / "proxies" / instance / "admin.sock", "/stats?filter=server.concurrency")

@@ -8,8 +8,10 @@ import pytest
 from cryptography import x509
 
 from lateen.identity.certificate import certificate_pem, key_pem, new_key
-from lateen.identity.keystore import CERTIFICATE_FILE, KEY_FILE, KeystoreError, load_or_create, write_private
+from lateen.identity.keystore import KeystoreError, certificate_name, key_name, load_or_create, write_private
 from tests.unit.identity.names import NOW
+
+KEY_FILE, CERTIFICATE_FILE = key_name("ca"), certificate_name("ca")
 
 
 @pytest.fixture

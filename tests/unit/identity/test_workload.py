@@ -210,7 +210,7 @@ def test_the_present_certificate_is_used_on_while_the_authority_is_away(tmp_path
 
 def test_a_machine_that_slept_renews_soon_after_it_wakes(tmp_path, monkeypatch):
     """The loop's clock does not tell of a suspension, so the time of day has to be looked at again and again."""
-    monkeypatch.setattr("lateen.identity.workload.LONGEST_NAP", 0.05)
+    monkeypatch.setattr("lateen.identity.workload.LOOK_INTERVAL", 0.05)
     clock = Clock()
     bench = Bench(tmp_path, clock=clock)
 
