@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import socket
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lateen.values.web_address import address_problem, parse_networks, url_problem
 
@@ -84,3 +87,22 @@ def test_what_is_no_url_to_call_is_refused(text: str) -> None:
 )
 def test_urls_are_taken(text: str) -> None:
     assert url_problem(text) == ""
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_an_ipv4_address_is_judged_alike_in_every_ipv6_form(number: int) -> None:
+    plain = ipaddress.IPv4Address(number)
+    forms = [
+        ipaddress.IPv6Address((0xFFFF << 32) | number),
+        ipaddress.IPv6Address((0x64FF9B << 96) | number),
+        ipaddress.IPv6Address((0x2002 << 112) | (number << 80) | 1),
+    ]
+    assert {bool(address_problem(str(form))) for form in forms} == {bool(address_problem(str(plain)))}
+    assert all(address_problem(str(form), parse_networks([str(plain)])) == "" for form in forms)
+
+
+@given(st.integers(0, 2**32 - 1).map(ipaddress.IPv4Address) | st.integers(0, 2**128 - 1).map(ipaddress.IPv6Address))
+def test_only_global_addresses_are_called(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
+    if not address_problem(str(address)):
+        assert address.is_global
+        assert not address.is_multicast
