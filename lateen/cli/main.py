@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "restart": ("lateen.cli.change:restart", "Restart the applications of a service, one after the other."),
     "exec": ("lateen.cli.execute:execute", "Run a command in the place of a workload."),
     "validate": ("lateen.cli.validate:validate", "Check resource files without a mesh."),
+    "convert": ("lateen.cli.convert:convert", "Write old security resources as the present ones."),
     "test": ("lateen.cli.test:test", "Run routing tests: files that say where calls must end."),
     "xds": ("lateen.cli.xds:xds", "Show what a proxy would be configured with, without a mesh."),
     "proxy": ("lateen.cli.proxy:proxy", "Look at the proxies of a running mesh."),

@@ -227,12 +227,14 @@ def _rule(subject: Subject, operation: Operation, rule: RoleRule) -> Rule:
 
 
 def _source(subject: Subject) -> Source:
-    """Who a subject is. Whoever is left out by name has to be known: a peer without a certificate is nobody."""
+    """Who a subject is. Where some are left out by name or group, the others have to be known: by a certificate or a
+    token, as nobody could tell otherwise."""
     names = subject.names or ((subject.user,) if subject.user not in ("", EVERYONE) else ())
     leaves_out = bool(subject.not_names or subject.not_namespaces)
     return Source(
         principals=names or ((EVERYONE,) if leaves_out else ()),
         not_principals=subject.not_names,
+        request_principals=(EVERYONE,) if subject.not_groups else (),
         namespaces=subject.namespaces,
         not_namespaces=subject.not_namespaces,
         ip_blocks=subject.ips,

@@ -42,7 +42,7 @@ def parse_documents(data: bytes, path: str) -> tuple[tuple[Document, ...], tuple
         origin = Origin("File", "", path, path, 1)
         message = f"the file is larger than {MAX_BYTES >> 20} MiB"
         return (), (error("too-large", message, origin, "split it into several files"),)
-    for chunk, first_line in _chunks(data):
+    for chunk, first_line in chunks(data):
         try:
             read = read_yaml(chunk, JSON_SCALARS, before=first_line)
         except YamlProblem as problem:
@@ -69,16 +69,16 @@ def section_document(data: bytes, path: str, section: str) -> tuple[tuple[Docume
     return (Document(read.value[section], path, line, _below(read.lines, section)),), True
 
 
-def _chunks(data: bytes) -> list[tuple[bytes, int]]:
-    """The text between separators, each with the number of lines before it."""
-    chunks = []
+def chunks(data: bytes) -> list[tuple[bytes, int]]:
+    """The text between separators, each with the number of lines before it. What holds comments alone is left out."""
+    found_chunks = []
     start, line = 0, 0
     for found in _SEPARATOR.finditer(data):
-        chunks.append((data[start : found.start()], line))
+        found_chunks.append((data[start : found.start()], line))
         line += data.count(b"\n", start, found.end())
         start = found.end()
-    chunks.append((data[start:], line))
-    return [(chunk, before) for chunk, before in chunks if not _DIRECTIVES.fullmatch(chunk)]
+    found_chunks.append((data[start:], line))
+    return [(chunk, before) for chunk, before in found_chunks if not _DIRECTIVES.fullmatch(chunk)]
 
 
 def _taken_apart(document: Document) -> list[Document]:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import http.client
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from lateen.control.conversion import InputFile, convert
 from lateen.mesh.model import Workload, WorkloadPort
+from lateen.resources.judge import judge
 from lateen.values.protocol import Protocol
 from tests.envoy.from_yaml import Running, sidecar
 from tests.envoy.harness import Authority
@@ -173,6 +174,14 @@ CASES: dict[str, tuple[str, list[Call]]] = {
             Call(403, headers=(("authorization", f"Bearer {ISSUER.token(groups=['x'], place='bar')}"),)),
         ],
     ),
+    "groups that are left out": (
+        origins(TOKEN, ", originIsOptional: true") + granted(ALL, "{notGroups: [guests]}").removeprefix(PLAIN),
+        [
+            Call(403),
+            Call(200, headers=BEARER),
+            Call(403, headers=(("authorization", f"Bearer {ISSUER.token(groups=['guests'])}"),)),
+        ],
+    ),
     "an AuthorizationPolicy goes first": (
         PLAIN + ON + "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: own}\n"
         "spec: {selector: {matchLabels: {app: server}}, rules: [{to: [{operation: {paths: [/a]}}]}]}\n---\n",
@@ -256,12 +265,11 @@ def status(proxy: Running, authority: Authority, folder: Path, call: Call) -> in
         wrapped.close()
 
 
-def verdicts(text: str, calls: list[Call], authority: Authority, folder: Path) -> Iterator[tuple[Call, int]]:
+def verdicts(text: str, calls: list[Call], authority: Authority, folder: Path) -> list[int]:
     with sidecar(text, workload=SERVER, authority=authority) as proxy:
         address = app_address(proxy)
         with Server(address), Server(address, BYTES):
-            for call in calls:
-                yield call, status(proxy, authority, folder, call)
+            return [status(proxy, authority, folder, call) for call in calls]
 
 
 @pytest.mark.covers(
@@ -271,6 +279,16 @@ def verdicts(text: str, calls: list[Call], authority: Authority, folder: Path) -
 @pytest.mark.parametrize("name", CASES)
 def test_old_rules_decide_as_they_say(name: str, authority: Authority, tmp_path: Path) -> None:
     text, calls = CASES[name]
-    assert [found for _, found in verdicts(SERVICE + text, calls, authority, tmp_path)] == [
-        call.status for call in calls
-    ], calls
+    assert verdicts(SERVICE + text, calls, authority, tmp_path) == [call.status for call in calls], calls
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_converted_decides_the_same(name: str, authority: Authority, tmp_path: Path) -> None:
+    text, calls = CASES[name]
+    converted = convert([InputFile("old.yaml", (SERVICE + text).encode())])
+    assert converted.holds, converted.findings
+    new = converted.texts["old.yaml"]
+    judged = judge(new.encode(), "new.yaml", with_support=True)
+    assert not any(finding.is_error for verdict in judged for finding in verdict.findings), judged
+    assert "v1alpha1" not in new
+    assert verdicts(new, calls, authority, tmp_path) == [call.status for call in calls], new

@@ -145,7 +145,7 @@ def _check_subject(report: Report, field: str, subject: Subject) -> None:
         if first and second:
             other = f"not{name.capitalize()}"
             report.error(f"{field}.{other}", f"{name} and {other} exclude each other", "keep one of them")
-    if subject.user and (subject.names or subject.not_names):
+    if subject.user and subject.names:
         report.error(f"{field}.user", "user and names exclude each other", "keep names")
     if subject.group and subject.groups:
         report.error(f"{field}.group", "group and groups exclude each other", "keep groups")
