@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import click
 
+from lateen.api.client import ApiError, Client
 from lateen.cli.finding_mesh import find_mesh, mesh_options
 from lateen.local.processes import tail
 from lateen.local.rundir import RunDir
 
 POLL_S = 0.1
+DENIED = "rbac_access_denied"
 
 
 @click.command()
@@ -35,14 +39,36 @@ def logs(
         raise click.ClickException(f"there is no log of {name or 'any workload'}; there are: {known}")
     several = len(files) > 1
     for label, path in files.items():
-        for line in tail(path, lines):
+        shown = list(tail(path, lines))
+        for line in with_reasons(run, label, shown) if kind == "access" else shown:
             _print(label if several else "", line)
     if follow:
         try:
             for label, line in _follow(files):
-                _print(label if several else "", line)
+                shown = with_reasons(run, label, [line]) if kind == "access" else [line]
+                _print(label if several else "", shown[0])
         except KeyboardInterrupt:
             return
+
+
+def with_reasons(run: RunDir, instance: str, lines: list[str]) -> list[str]:
+    """Lines of an access log; those of denied requests say which rules denied them, with file and line.
+
+    That is how the rules stand now. Without a control plane the lines stay as they are.
+    """
+    denied = {index: line for index, line in enumerate(lines) if DENIED in line}
+    if not denied:
+        return lines
+    found = list(lines)
+    try:
+        entries = {index: json.loads(line) for index, line in denied.items()}
+        answer = Client(run.control_socket).post(f"/v1/denials/{quote(instance, safe='')}", list(entries.values()))
+    except (ApiError, ValueError):
+        return lines
+    for (index, entry), reasons in zip(entries.items(), answer["denials"], strict=True):
+        if reasons:
+            found[index] = json.dumps({**entry, "denied_because": reasons})
+    return found
 
 
 def log_files(run: RunDir, name: str | None, kind: str) -> dict[str, Path]:

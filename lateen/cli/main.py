@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "validate": ("lateen.cli.validate:validate", "Check resource files without a mesh."),
     "convert": ("lateen.cli.convert:convert", "Write old security resources as the present ones."),
     "test": ("lateen.cli.test:test", "Run routing tests: files that say where calls must end."),
+    "explain": ("lateen.cli.explain:explain", "Say what becomes of a call through the mesh, and why."),
     "xds": ("lateen.cli.xds:xds", "Show what a proxy would be configured with, without a mesh."),
     "proxy": ("lateen.cli.proxy:proxy", "Look at the proxies of a running mesh."),
     "ca": ("lateen.cli.ca:ca", "Look at the mesh's certificate authority, and exchange its root."),

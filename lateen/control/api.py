@@ -1,9 +1,16 @@
 """The control plane's own API on ``control.sock``, for the supervisor and the command line of the same user.
 
-JSON over HTTP: ``/v1/findings``, ``/v1/proxies`` (who has which configuration), ``/v1/gateways`` (what each gateway
-was told to listen on), ``/v1/config/<proxy>`` (what a proxy was given, keys left out) and ``/v1/ca`` (how the authority
-stands; a POST to ``/v1/ca/step`` or ``/v1/ca/back`` does or undoes a step of a rotation). ``/metrics`` is Prometheus
-text.
+JSON over HTTP:
+
+GET  /v1/findings              what is wrong now
+GET  /v1/proxies               who has which configuration
+GET  /v1/gateways              what each gateway was told to listen on
+GET  /v1/config/<proxy>        what a proxy was given, keys left out
+GET  /v1/ca                    how the authority stands
+POST /v1/ca/step, /v1/ca/back  do or undo a step of a rotation of roots
+POST /v1/explain               what becomes of a call (``lateen.control.explaining.Question``)
+POST /v1/denials/<proxy>       why requests in an access log were denied
+GET  /metrics                  Prometheus text
 """
 
 from __future__ import annotations
@@ -12,7 +19,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from starlette.applications import Starlette
@@ -21,6 +28,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from lateen.control.authority_report import metrics_text
+from lateen.control.explaining import Question, Unanswerable, explain, explain_entry
 from lateen.envoy.listening import listening_place
 from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET
 from lateen.envoy.static import to_json
@@ -115,6 +123,23 @@ def application(plane: ControlPlane) -> Starlette:
             return _json({"error": f"there is no proxy {request.path_params['proxy']}; there are: {known}"}, 404)
         return _json(to_json(resources))
 
+    async def explaining(request: Request) -> Response:
+        try:
+            question = msgspec.json.decode(await request.body(), type=Question)
+            return _json(explain(plane.coordinator, question))
+        except msgspec.MsgspecError as problem:
+            return _json({"error": str(problem)}, 400)
+        except Unanswerable as problem:
+            return _json({"error": str(problem)}, 404)
+
+    async def denied(request: Request) -> Response:
+        try:
+            entries = msgspec.json.decode(await request.body(), type=list[dict[str, Any]])
+        except msgspec.MsgspecError as problem:
+            return _json({"error": str(problem)}, 400)
+        proxy = request.path_params["proxy"]
+        return _json({"denials": [explain_entry(plane.coordinator, proxy, entry) for entry in entries]})
+
     async def authority(_: Request) -> Response:
         return _json(plane.authority.status())
 
@@ -131,6 +156,8 @@ def application(plane: ControlPlane) -> Starlette:
         return Response(metrics_text(plane.authority.status()), media_type="text/plain; version=0.0.4")
 
     routes = [
+        Route("/v1/explain", explaining, methods=["POST"]),
+        Route("/v1/denials/{proxy:path}", denied, methods=["POST"]),
         Route("/v1/ca", authority),
         Route("/v1/ca/step", step, methods=["POST"]),
         Route("/v1/ca/back", step, methods=["POST"]),

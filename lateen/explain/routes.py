@@ -46,6 +46,23 @@ def first_route(host: Any, request: Request) -> Any | None:
     return next((route for route in host.routes if matches(route.match, request)), None)
 
 
+def as_sent(route: Any, request: Request) -> Request:
+    """The request as a route sends it on: its path and host as they were rewritten."""
+    action = route.route
+    path = request.path
+    if action.prefix_rewrite:
+        match = route.match
+        matched = match.prefix or match.path_separated_prefix or match.path
+        path = action.prefix_rewrite + path[len(matched) :] if matched else path
+    elif action.HasField("regex_rewrite"):
+        rewrite = action.regex_rewrite
+        path = re2.sub(rewrite.pattern.regex, rewrite.substitution, path)
+    target = f"{path}?{request.query}" if request.query else path
+    changed = {":authority": action.host_rewrite_literal or request.authority, ":path": target}
+    headers = tuple((name, changed.get(name, value)) for name, value in request.headers)
+    return Request(changed[":authority"], path, request.query, headers)
+
+
 def matches(match: Any, request: Request) -> bool:
     """Whether a request matches. A fraction (``runtime_fraction``) counts as met unless it is zero.
 

@@ -23,7 +23,7 @@ from lateen.explain.chains import Connection, matching_chains
 from lateen.explain.facts import Facts, facts_of_connection, facts_of_request
 from lateen.explain.guards import Guard, guard, http_guards, network_guards
 from lateen.explain.request import arriving
-from lateen.explain.routes import first_route, virtual_host
+from lateen.explain.routes import as_sent, first_route, virtual_host
 from lateen.explain.tokens import found_by_tokens, token_filter_of
 from lateen.explain.verdict import Error, Verdict
 from lateen.values.names import Origin
@@ -98,7 +98,10 @@ class _Walk:
         name = OUTBOUND if call.mode is Mode.OUTBOUND else INBOUND
         self._note(f"the connection to {call.address}:{call.port} is captured, {call.mode.value}")
         catching = next((found for found in self._configuration.listeners if found.name == name), None)
-        if catching is None or not catching.use_original_dst.value:
+        if catching is None:  # without redirection each service has a socket of its own
+            bound = [found for found in self._configuration.listeners if (call.address, call.port) in _places(found)]
+            return bound[0] if bound else None
+        if not catching.use_original_dst.value:
             return catching
         wildcard = "::" if ":" in call.address else "0.0.0.0"  # noqa: S104 - compared, never bound
         for address in (call.address, wildcard, "::"):
@@ -206,6 +209,7 @@ class _Walk:
         self._found = msgspec.structs.replace(self._found, facts=facts)
         if self._refused(http_guards(manager, table), facts):
             return self._end(Error.ACCESS_DENIED)
+        self._found = msgspec.structs.replace(self._found, sent=as_sent(route, request))
         return self._action(route)
 
     def _with_token(self, manager: Any, facts: Facts) -> Facts | None:

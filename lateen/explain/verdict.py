@@ -10,6 +10,7 @@ import enum
 import msgspec
 
 from lateen.explain.facts import Facts
+from lateen.explain.request import Request
 
 
 class Error(enum.Enum):
@@ -33,7 +34,8 @@ class Verdict(msgspec.Struct, frozen=True):
 
     ``clusters`` are all that it may go to, with their weights, where ``cluster`` is the one with the largest.
     ``status`` is that of an answer that the proxy gives itself (0: none). ``trail`` says in words what decided, step
-    by step. ``facts`` are those that access rules were held against, where the call came that far.
+    by step. ``facts`` are those that access rules were held against, where the call came that far; ``sent`` is the
+    request as it goes on, with what its route changes in path and host.
     """
 
     error: Error | None = None
@@ -47,3 +49,4 @@ class Verdict(msgspec.Struct, frozen=True):
     status: int = 0
     trail: tuple[str, ...] = ()
     facts: Facts | None = None
+    sent: Request | None = None

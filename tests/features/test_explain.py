@@ -1,0 +1,79 @@
+"""Every call is explained, and every denial says which rule it was, with file and line; as the mesh really does."""
+
+import json
+
+import pytest
+
+from tests.features.running import until
+from tests.features.test_security import ECHO, policy
+
+pytestmark = [pytest.mark.mesh, pytest.mark.xdist_group("security"), pytest.mark.timeout(180)]
+
+
+def explained(mesh, *words):
+    done = mesh.lateen("explain", *words, check=False)
+    return done.returncode, done.stdout
+
+
+def denied_entry(mesh, service, path):
+    """The line of the access log of one of a service's instances."""
+
+    def found():
+        lines = mesh.lateen("logs", service, "--access").stdout.splitlines()
+        entries = [json.loads(line[line.index("{") :]) for line in lines if "{" in line]
+        return next((entry for entry in entries if entry.get("path") == path and "denied_because" in entry), None)
+
+    return until(found, "the access log tells of the denial")
+
+
+def test_a_call_is_followed_to_its_application(mesh):
+    code, said = explained(mesh, "client", f"{ECHO}/echo")
+    assert code == 0, said
+    assert "outbound|8000||echo.default.svc.cluster.local" in said
+    assert "no policy is for it, so it is allowed" in said
+    assert "the application of echo-v" in said
+    code, said = explained(mesh, "outside", f"http://127.0.0.1:{mesh.port}/echo")
+    assert code == 0, said
+    assert "a client comes to port" in said
+
+
+def test_a_denial_names_the_rule_its_file_and_its_line(mesh):
+    with mesh.applied(policy("  action: DENY\n  rules:\n  - to: [{operation: {paths: [/secret]}}]")):
+        assert mesh.fetch(f"{ECHO}/secret").status == 403
+        code, said = explained(mesh, "client", f"{ECHO}/secret")
+        assert code == 1
+        assert "access: ns[default]-policy[echo]-rule[0] denies it" in said
+        assert "extra.yaml:9" in said
+        assert "access_denied" in said
+        assert explained(mesh, "client", f"{ECHO}/open")[0] == 0
+        assert "extra.yaml:9" in denied_entry(mesh, "echo", "/secret")["denied_because"][0]
+
+
+def test_what_came_near_is_told_with_what_it_failed_by(mesh):
+    rules = "  rules:\n  - {from: [{source: {principals: ['*/sa/other']}}], to: [{operation: {paths: [/near]}}]}"
+    with mesh.applied(policy(rules)):
+        assert mesh.fetch(f"{ECHO}/near").status == 403
+        code, said = explained(mesh, "client", f"{ECHO}/near")
+        assert code == 1
+        assert "no ALLOW rule matches, so it is denied" in said
+        near = next(line for line in said.splitlines() if "fails:" in line)
+        assert "extra.yaml:8" in near
+        assert "the caller is spiffe://cluster.local/ns/default/sa/client" in near
+        assert "the path is" not in near
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("nobody", "http://echo:8000/"), "there is no workload nobody"),
+        (("client", "ftp://echo"), "is no URL"),
+        (("outside", "http://127.0.0.1:1/"), "no gateway listens on port 1"),
+        (("client", "http://echo:8000/", "--claims", "[]"), "no JSON object"),
+        (("client", "http://echo:8000/", "--token", "x"), "three parts"),
+        (("client", "http://echo:8000/", "-H", "x"), "NAME: VALUE"),
+    ],
+)
+def test_a_question_that_cannot_be_answered_is_told(mesh, words, told):
+    done = mesh.lateen("explain", *words, check=False)
+    assert done.returncode in (1, 2)
+    assert told in done.stderr
