@@ -216,10 +216,11 @@ def _demand(policy: Resource, service: Service, ports: tuple[str, ...]) -> Resou
         )
         for trigger in triggers
     )
+    asked = operations if RuleTo(Operation()) not in operations else None
     spec = AuthorizationPolicySpec(
         selector=WorkloadSelector(dict(service.selector)),
         action="DENY",
-        rules=(Rule(from_=(RuleFrom(Source(not_request_principals=("*",))),), to=operations),),
+        rules=(Rule(from_=(RuleFrom(Source(not_request_principals=("*",))),), to=asked),),
     )
     name = f"{policy.key.name}-{service.name}-token"
     return _made("AuthorizationPolicy", service.namespace, name, policy, spec, policy.origin_at("spec.origins"))

@@ -172,3 +172,9 @@ def test_trials_stay_trials(tmp_path: Path) -> None:
     policies = [value for (kind, _), value in named(out).items() if kind == "AuthorizationPolicy"]
     assert [one["metadata"]["annotations"] for one in policies] == [{"istio.io/dry-run": "true"}] * 2
     assert "PERMISSIVE becomes the annotation" in told
+
+
+def test_where_ports_are_names_every_port_asks_for_a_token(tmp_path: Path) -> None:
+    out, _ = run(written(tmp_path / "a.yaml", SERVICE.replace("8080", "web"), POLICY))
+    (rule,) = named(out)["AuthorizationPolicy", "tokens-api-token"]["spec"]["rules"]
+    assert rule == {"from": [{"source": {"notRequestPrincipals": ["*"]}}]}
