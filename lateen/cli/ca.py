@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from lateen.api.client import ApiError, Client
+from lateen.cli.ca_issue import issue
 from lateen.cli.finding_mesh import find_mesh, mesh_options
 from lateen.local.rundir import RunDir
 
@@ -110,6 +111,25 @@ def rehearse(span: str, mesh_name: str | None, run_dir: Path | None) -> None:
         raise SystemExit(1)
 
 
+@ca.command(help="Make a token by which a workload elsewhere gets its certificate, once.")
+@click.option("--namespace", "-n", default="default", show_default=True)
+@click.option("--service-account", "-s", metavar="NAME", required=True)
+@click.option("--ttl", default="10m", show_default=True, metavar="SPAN", help="How long it can be used: 10m, 1h, 7d.")
+@mesh_options
+def token(namespace: str, service_account: str, ttl: str, mesh_name: str | None, run_dir: Path | None) -> None:
+    asked = {"namespace": namespace, "service_account": service_account, "ttl": _parsed(ttl).total_seconds()}
+    click.echo(_Mesh(mesh_name, run_dir).post("/v1/ca/tokens", asked)["token"])
+
+
+@ca.command(help="Print the roots that the mesh trusts (PEM).")
+@mesh_options
+def root(mesh_name: str | None, run_dir: Path | None) -> None:
+    click.echo(_Mesh(mesh_name, run_dir).roots(), nl=False)
+
+
+ca.add_command(issue)
+
+
 class _Mesh:
     """The two sockets of a running mesh that know of certificates."""
 
@@ -123,8 +143,11 @@ class _Mesh:
     def held(self) -> Any:
         return self._asked(lambda: Client(self._run.api_socket).get("/v1/identities"))["identities"]
 
-    def post(self, target: str) -> Any:
-        return self._asked(lambda: Client(self._run.control_socket).post(target))
+    def roots(self) -> str:
+        return str(self._asked(lambda: Client(self._run.control_socket).text("GET", "/v1/ca/roots")))
+
+    def post(self, target: str, body: object | None = None) -> Any:
+        return self._asked(lambda: Client(self._run.control_socket).post(target, body))
 
     def _asked(self, call: Callable[[], Any]) -> Any:
         try:
@@ -167,5 +190,5 @@ def _parsed(text: str) -> datetime.timedelta:
     units = {"m": 1 / 1440, "h": 1 / 24, "d": 1.0, "w": 7.0, "y": 365.0}
     number, unit = text[:-1], text[-1:]
     if unit not in units or not number.isascii() or not number.isdigit() or not 0 < int(number) < 10_000:
-        raise click.BadParameter(f"{text} is no span of time", param_hint="--for")
+        raise click.BadParameter(f"{text} is no span of time", param_hint="SPAN")
     return datetime.timedelta(days=int(number) * units[unit])

@@ -82,6 +82,7 @@ def new_record(project: Project, mesh_config: str = "", jwks_allow: Sequence[str
         jwks_allow=(*options.jwks_allow, *jwks_allow),
         jwks_refresh=options.jwks_refresh,
         ca=options.ca,
+        service=options.service,
         certificate_life=options.certificate_life,
         gateways=tuple((one.name, f"{one.bind}:{port.target}") for one in project.gateways for port in one.ports),
         processes={},

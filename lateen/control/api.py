@@ -8,6 +8,8 @@ GET  /v1/gateways              what each gateway was told to listen on
 GET  /v1/config/<proxy>        what a proxy was given, keys left out
 GET  /v1/ca                    how the authority stands
 POST /v1/ca/step, /v1/ca/back  do or undo a step of a rotation of roots
+POST /v1/ca/tokens             a join token for an identity
+GET  /v1/ca/roots              the roots that are trusted (PEM)
 POST /v1/explain               what becomes of a call (``lateen.control.explaining.Question``)
 POST /v1/denials/<proxy>       why requests in an access log were denied
 GET  /metrics                  Prometheus text
@@ -17,9 +19,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from starlette.applications import Starlette
@@ -33,13 +36,23 @@ from lateen.envoy.listening import listening_place
 from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET
 from lateen.envoy.static import to_json
 from lateen.findings import Finding
+from lateen.identity.certificate import RequestRefused
 from lateen.identity.keystore import KeystoreError
 from lateen.identity.roots import WrongStep
 from lateen.local.uds_server import owner_socket, serve
+from lateen.values.names import SpiffeId
 from lateen.xds.subscription import bind_problem
 
 if TYPE_CHECKING:
     from lateen.control.runtime import ControlPlane
+
+
+class Invite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who gets a join token; ``ttl`` is seconds."""
+
+    namespace: str
+    service_account: str
+    ttl: Annotated[float, msgspec.Meta(gt=0, le=7 * 86400)] = 600.0
 
 
 def finding_entry(finding: Finding) -> dict[str, object]:
@@ -143,6 +156,19 @@ def application(plane: ControlPlane) -> Starlette:
     async def authority(_: Request) -> Response:
         return _json(plane.authority.status())
 
+    async def roots(_: Request) -> Response:
+        return Response(plane.authority.root_pem, media_type="application/x-pem-file")
+
+    async def invite(request: Request) -> Response:
+        try:
+            asked = msgspec.json.decode(await request.body(), type=Invite)
+            identity = SpiffeId(plane.authority.trust_domain, asked.namespace, asked.service_account)
+            plane.authority.check_identity(identity)
+            token = plane.join_tokens.invite(identity, datetime.timedelta(seconds=asked.ttl))
+        except (msgspec.MsgspecError, RequestRefused, ValueError, OSError) as problem:
+            return _json({"error": str(problem)}, 400)
+        return _json({"token": token, "identity": str(identity)})
+
     async def step(request: Request) -> Response:
         change = plane.authority.step_back if request.url.path.endswith("/back") else plane.authority.next_step
         try:
@@ -159,6 +185,8 @@ def application(plane: ControlPlane) -> Starlette:
         Route("/v1/explain", explaining, methods=["POST"]),
         Route("/v1/denials/{proxy:path}", denied, methods=["POST"]),
         Route("/v1/ca", authority),
+        Route("/v1/ca/roots", roots),
+        Route("/v1/ca/tokens", invite, methods=["POST"]),
         Route("/v1/ca/step", step, methods=["POST"]),
         Route("/v1/ca/back", step, methods=["POST"]),
         Route("/metrics", metrics),

@@ -32,9 +32,13 @@ from lateen.control.trial import Trial
 from lateen.envoy.profile import EnvoyProfile
 from lateen.envoy.resources import EnvoyResources
 from lateen.findings import Finding, error
+from lateen.identity.account_tokens import AccountIssuer, AccountTokens
 from lateen.identity.authority import Authority
 from lateen.identity.csr_server import CertificateServer
+from lateen.identity.join_tokens import JoinTokens
 from lateen.identity.keystore import KeystoreError
+from lateen.identity.proofs import local_tokens, tokens_from_elsewhere
+from lateen.local.project import CaService
 from lateen.local.project_names import is_project as is_project_file
 from lateen.mesh.model import Workload
 from lateen.mesh.proxy_config import ConcurrencyRule, concurrency_rules
@@ -44,7 +48,7 @@ from lateen.settings import Settings
 from lateen.sources.files import FileEvent, FileSource
 from lateen.sources.registry import apply_registry
 from lateen.sources.web import WebFetcher
-from lateen.values.names import BUILT_IN
+from lateen.values.names import BUILT_IN, Origin, SpiffeId
 from lateen.values.web_address import parse_networks
 from lateen.xds.cache import ResourceCache
 from lateen.xds.server import AdsServer
@@ -76,6 +80,7 @@ class RunOptions(msgspec.Struct, frozen=True):
     jwks_allow: tuple[str, ...] = ()
     jwks_refresh: float = 1200.0
     ca: str = ""
+    service: CaService = CaService()
     certificate_life: float = 86400.0
 
 
@@ -117,6 +122,9 @@ class ControlPlane:
         self._is_queued = False
         self._names: NameTable | None = None
         self._authority: Authority | None = None
+        self.join_tokens = JoinTokens(run / "join-tokens.json", utc_now)
+        self._service_findings: list[Finding] = []
+        self._service_origin = Origin("Project", "", self.options.name, self.options.project, 0, "mesh.identity")
         self._concurrency: tuple[ConcurrencyRule, ...] | None = None
 
     @property
@@ -130,7 +138,7 @@ class ControlPlane:
         keys = self._keys.findings(key_uses(self.coordinator.effective))
         expiring = expiry_findings(self.authority.status()) if self._authority is not None else ()
         own = (*self._store.findings(), *self._services.findings(), *self.coordinator.findings)
-        return (*own, *keys, *refused, *expiring)
+        return (*own, *keys, *refused, *expiring, *self._service_findings)
 
     def _publish(self, proxy_id: str, resources: EnvoyResources | None) -> None:
         workload = self._workloads.get(proxy_id)
@@ -161,8 +169,8 @@ class ControlPlane:
         self._apply_registry(registry.changed())
         await self._take_up(files.changed())
         self.open_authority()
-        certificates = CertificateServer(self.authority, self.tokens.identity)
-        await certificates.start(self.run / "ca.sock")
+        certificates = CertificateServer(self.authority, utc_now)
+        await self._serve_certificates(certificates)
         await self.ads.start(self.run / "xds.sock")
         rolling = asyncio.ensure_future(self._roll_out())
         async with serve_control(self, self.run / "control.sock"):
@@ -178,12 +186,41 @@ class ControlPlane:
         await self.ads.stop()
         await certificates.stop()
 
+    async def _serve_certificates(self, certificates: CertificateServer) -> None:
+        """On the Unix socket, and over TLS if that was asked for. What cannot be is a finding, and the rest goes on."""
+        said = self.options.service
+        elsewhere = tokens_from_elsewhere(self.join_tokens, self._account_tokens())
+        await certificates.start(self.run / "ca.sock", local_tokens(self.tokens.identity, elsewhere))
+        own = SpiffeId(self.settings.trust_domain, self.settings.root_namespace, "istiod")
+        hosts = (service_name(self.settings), *said.names)
+        for address, tokens in ((said.listen, elsewhere), (said.listen_mutual, None)):
+            if not address:
+                continue
+            try:
+                await certificates.start_tls(address, own, (*hosts, address.rpartition(":")[0].strip("[]")), tokens)
+            except OSError as problem:
+                self._service_findings.append(
+                    error("port-taken", str(problem), self._service_origin, "use another port")
+                )
+
+    def _account_tokens(self) -> AccountTokens | None:
+        said = self.options.service
+        if not said.account_issuer:
+            return None
+        try:
+            issuer = AccountIssuer(said.account_issuer, said.account_audiences, Path(said.account_jwks).read_text())
+            return AccountTokens(issuer, self.settings.trust_domain)
+        except (OSError, ValueError) as problem:
+            message = f"service-account tokens are not taken: {problem}"
+            self._service_findings.append(error("account-keys", message, self._service_origin, "correct the keys"))
+            return None
+
     def open_authority(self) -> None:
         """Read the authority's files. Raises KeystoreError."""
         self._authority = Authority(
             Path(self.options.ca) if self.options.ca else self.run / "ca",
             self.settings.trust_domain,
-            lambda: datetime.datetime.now(datetime.UTC),
+            utc_now,
             datetime.timedelta(seconds=self.options.certificate_life),
         )
         self.tell_generation()
@@ -302,6 +339,16 @@ def _refusal(rejection: Rejection) -> Finding:
     kind = rejection.type_url.rpartition(".")[2]
     message = f"Envoy refuses {kind} {rejection.name}: {rejection.error}; the last version that it took goes on"
     return error("refused-by-envoy", message, rejection.origin or BUILT_IN)
+
+
+def utc_now() -> datetime.datetime:
+    """The time."""
+    return datetime.datetime.now(datetime.UTC)
+
+
+def service_name(settings: Settings) -> str:
+    """What the control plane's servers are called: the name that Istio's agents expect."""
+    return f"istiod.{settings.root_namespace}.svc"
 
 
 def run_control_plane(run: Path) -> None:

@@ -7,13 +7,21 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 from cryptography import x509
 
-from lateen.identity.certificate import RequestRefused, build_workload, certificate_pem, fingerprint, read_request
+from lateen.identity.certificate import (
+    RequestRefused,
+    build_workload,
+    certificate_pem,
+    fingerprint,
+    key_pem,
+    new_key,
+    read_request,
+)
 from lateen.identity.roots import Holding, Phase, load_holding, next_step, step_back
 from lateen.values.names import SpiffeId
 
@@ -87,7 +95,7 @@ class Authority:
         Raises RequestRefused.
         """
         try:
-            self._check_identity(identity)
+            self.check_identity(identity)
             public = read_request(request)
         except RequestRefused:
             self._refused += 1
@@ -101,6 +109,18 @@ class Authority:
         leaf = build_workload(public, identity, issuer.certificate, issuer.key, now, min(life, left))
         self._signed += 1
         return [certificate_pem(leaf), *(certificate_pem(link) for link in issuer.above), self.root_pem]
+
+    def server_pair(self, identity: SpiffeId, hosts: Sequence[str]) -> tuple[bytes, bytes, float]:
+        """Key and chain (PEM) for a server of the control plane, and until when it holds (Unix seconds)."""
+        key, issuer, now = new_key(), self._holding.issuer, self._now()
+        life = min(self._life, issuer.expires - now)
+        leaf = build_workload(key.public_key(), identity, issuer.certificate, issuer.key, now, life, hosts)
+        chain = b"".join(certificate_pem(link) for link in (leaf, *issuer.above))
+        return bytes(key_pem(key)), chain, leaf.not_valid_after_utc.timestamp()
+
+    @property
+    def trust_domain(self) -> str:
+        return self._trust_domain
 
     def next_step(self) -> Phase:
         """Do the next step of a rotation of roots. Raises KeystoreError, WrongStep."""
@@ -142,8 +162,8 @@ class Authority:
     def _load(self) -> Holding:
         return load_holding(self._folder, self._trust_domain, self._now())
 
-    def _check_identity(self, identity: SpiffeId) -> None:
-        """A part that held a separator would make the URI read as someone else's."""
+    def check_identity(self, identity: SpiffeId) -> None:
+        """Raises RequestRefused for an identity that is not of this mesh, or that would read as someone else's."""
         if identity.trust_domain != self._trust_domain:
             raise RequestRefused(f"this authority signs for {self._trust_domain}, not for {identity.trust_domain}")
         for part in (identity.namespace, identity.service_account):

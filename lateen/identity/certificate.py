@@ -7,6 +7,8 @@ beyond its public key is taken over.
 from __future__ import annotations
 
 import datetime
+import ipaddress
+from collections.abc import Sequence
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -132,8 +134,13 @@ def build_workload(
     issuer_key: PrivateKey,
     now: datetime.datetime,
     life: datetime.timedelta,
+    hosts: Sequence[str] = (),
 ) -> x509.Certificate:
-    """A workload's certificate: its identity as critical URI, for both ends of TLS, no longer than its issuer lives."""
+    """A workload's certificate: its identity as critical URI, for both ends of TLS, no longer than its issuer lives.
+
+    ``hosts`` are names that servers of the control plane have beside their identity.
+    """
+    names = [x509.UniformResourceIdentifier(str(identity)), *map(_host_name, hosts)]
     return (
         x509.CertificateBuilder()
         .subject_name(x509.Name([]))
@@ -142,7 +149,7 @@ def build_workload(
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - CLOCK_SKEW)
         .not_valid_after(min(now + life, issuer.not_valid_after_utc))
-        .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(str(identity))]), critical=True)
+        .add_extension(x509.SubjectAlternativeName(names), critical=True)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signature=True, encipherment=isinstance(public, rsa.RSAPublicKey)), critical=True)
         .add_extension(
@@ -152,6 +159,13 @@ def build_workload(
         .add_extension(_authority_identifier(issuer), critical=False)
         .sign(issuer_key, hashes.SHA256())
     )
+
+
+def _host_name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
 
 
 def identity_of(certificate: x509.Certificate) -> SpiffeId:

@@ -117,6 +117,16 @@ class GatewayFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     service_account: ServiceAccount | None = None
 
 
+class AccountTokenFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Signed service-account tokens (JWT): who signs them, and for whom."""
+
+    issuer: Annotated[str, Meta(min_length=1, description="What iss has to be.")]
+    jwks: Annotated[str, Meta(min_length=1, description="A file with the issuer's public keys (JWKS).")]
+    audiences: Annotated[list[str], Meta(min_length=1, description="One of these has to be in aud.")] = msgspec.field(
+        default_factory=lambda: ["istio-ca"]
+    )
+
+
 class IdentityFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The certificates of workloads, and the authority that signs them."""
 
@@ -129,6 +139,20 @@ class IdentityFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = ""
     life: Annotated[Duration, Meta(description="How long a workload's certificate holds; at least 1m.")] = "24h"
+    listen: Annotated[
+        str,
+        Meta(
+            description="HOST:PORT where the authority is reached over TLS by workloads elsewhere that have a token: "
+            "one of lateen ca token, or of a service account. Nothing listens without it."
+        ),
+    ] = ""
+    listen_mutual: Annotated[
+        str, Meta(description="HOST:PORT where they renew, by the certificate that they have (mutual TLS).")
+    ] = ""
+    names: Annotated[list[str], Meta(description="Further names or addresses by which these ports are reached.")] = []
+    account_tokens: Annotated[
+        AccountTokenFields | None, Meta(description="Whose service-account tokens count, beside join tokens.")
+    ] = None
     key: Annotated[
         Literal["ec-p256", "ec-p384", "rsa-2048", "rsa-3072", "rsa-4096"], Meta(description="The workloads' keys.")
     ] = "ec-p256"

@@ -103,6 +103,20 @@ class CaptureMode(enum.Enum):
     LOOPBACK = "loopback"
 
 
+class CaService(msgspec.Struct, frozen=True):
+    """Where the authority is reached over TLS (``host:port``, empty: nowhere), and whose service-account tokens count.
+
+    ``names`` are further ones of the server. ``account_jwks`` is an absolute path.
+    """
+
+    listen: str = ""
+    listen_mutual: str = ""
+    names: tuple[str, ...] = ()
+    account_issuer: str = ""
+    account_audiences: tuple[str, ...] = ()
+    account_jwks: str = ""
+
+
 class MeshOptions(msgspec.Struct, frozen=True):
     """Options of the whole mesh. ``resources`` None: the files beside ``lateen.yaml`` and the folder ``mesh`` there.
 
@@ -119,6 +133,7 @@ class MeshOptions(msgspec.Struct, frozen=True):
     jwks_allow: tuple[str, ...] = ()
     jwks_refresh: float = 1200.0
     ca: str = ""
+    service: CaService = CaService()
     certificate_life: float = 86400.0
     workload_key: str = "ec-p256"
 

@@ -27,6 +27,7 @@ from lateen.local.project import (
     NO_PROBE,
     Application,
     CaptureMode,
+    CaService,
     MeshOptions,
     Port,
     PortPlace,
@@ -126,6 +127,7 @@ class _Builder:
                 jwks_allow=tuple(fields.mesh.jwks.allow),
                 jwks_refresh=seconds(fields.mesh.jwks.refresh),
                 ca=str(PurePath(self._folder, fields.mesh.identity.ca)) if fields.mesh.identity.ca else "",
+                service=self._ca_service(),
                 certificate_life=seconds(fields.mesh.identity.life),
                 workload_key=fields.mesh.identity.key,
             ),
@@ -316,8 +318,26 @@ class _Builder:
         if seconds(jwks.refresh) < LEAST_REFRESH_S:
             self._error((*path, "refresh"), "out-of-range", f"{jwks.refresh} is too short", "at least 1s")
 
+    def _ca_service(self) -> CaService:
+        said = self._fields.mesh.identity
+        accounts = said.account_tokens
+        return CaService(
+            listen=said.listen,
+            listen_mutual=said.listen_mutual,
+            names=tuple(said.names),
+            account_issuer=accounts.issuer if accounts is not None else "",
+            account_audiences=tuple(accounts.audiences) if accounts is not None else (),
+            account_jwks=str(PurePath(self._folder, accounts.jwks)) if accounts is not None else "",
+        )
+
     def _check_identity(self) -> None:
         life = self._fields.mesh.identity.life
+        for name in ("listen", "listen_mutual"):
+            text = getattr(self._fields.mesh.identity, name)
+            host, _, port = text.rpartition(":")
+            if text and not (host and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+                message = f"{text} is not HOST:PORT"
+                self._error(("mesh", "identity", name), "invalid-value", message, "such as 127.0.0.1:15012")
         if seconds(life) < LEAST_LIFE_S:
             self._error(("mesh", "identity", "life"), "out-of-range", f"{life} is too short", "at least 1m")
 

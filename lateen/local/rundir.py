@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from lateen.local.procfs import ProcessRef
+from lateen.local.project import CaService
 
 MAX_SOCKET_PATH = 100
 BASE_NAME = "lateen"
@@ -42,6 +43,7 @@ class RunRecord(msgspec.Struct, frozen=True):
     jwks_allow: tuple[str, ...] = ()
     jwks_refresh: float = 1200.0
     ca: str = ""
+    service: CaService = CaService()
     certificate_life: float = 86400.0
     gateways: tuple[tuple[str, str], ...] = ()
     processes: dict[str, ProcessRef] = {}

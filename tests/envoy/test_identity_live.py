@@ -25,6 +25,7 @@ from lateen.identity.authority import Authority
 from lateen.identity.certificate import build_request, new_key
 from lateen.identity.csr_client import request_chain
 from lateen.identity.csr_server import CertificateServer
+from lateen.identity.proofs import lasting
 from lateen.identity.sds import workload_secrets
 from lateen.identity.workload import Credentials, WorkloadIdentity, judge_chain
 from lateen.values.names import SpiffeId
@@ -166,8 +167,8 @@ class Bench:
     async def authority_up(self) -> None:
         now = lambda: datetime.datetime.now(datetime.UTC)  # noqa: E731
         authority = Authority(self.folder / "ca", "cluster.local", now, self.life)
-        self._authority = CertificateServer(authority, TOKENS.get)
-        await self._authority.start(self.folder / "ca.sock")
+        self._authority = CertificateServer(authority, now)
+        await self._authority.start(self.folder / "ca.sock", lambda token: lasting(TOKENS.get(token)))
 
     async def authority_down(self) -> None:
         if self._authority is not None:

@@ -3,6 +3,9 @@
 import json
 import os
 import signal
+import socket
+import ssl
+import stat
 
 import pytest
 
@@ -66,3 +69,55 @@ def test_the_authority_is_seen_in_metrics_and_rehearsed(mesh):
     assert said.returncode == 1
     assert "every new connection of the mesh fails" in said.stdout
     assert mesh.lateen("ca", "rehearse", "--for", "7d").returncode == 0
+
+
+def guarded(account):
+    return f"""
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {{name: echo}}
+spec:
+  selector: {{matchLabels: {{app: echo}}}}
+  rules:
+  - {{from: [{{source: {{principals: [cluster.local/ns/default/sa/{account}, cluster.local/ns/default/sa/client]}}}}]}}
+"""
+
+
+def status_of(folder, place):
+    """What a client with the files of ``lateen ca issue`` is answered; 0 where the handshake fails."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.load_verify_locations(folder / "root-cert.pem")
+    context.load_cert_chain(folder / "cert-chain.pem", folder / "key.pem")
+    try:
+        with socket.create_connection(place, timeout=20) as plain, context.wrap_socket(plain) as connection:
+            connection.sendall(b"GET /echo HTTP/1.1\r\nhost: echo\r\nconnection: close\r\n\r\n")
+            return int(connection.recv(65536).split()[1])
+    except OSError:
+        return 0
+
+
+def test_a_workload_elsewhere_is_known_by_its_certificate(mesh, tmp_path):
+    for account in ("guest", "stranger"):
+        mesh.lateen("ca", "issue", "-s", account, "--out", str(tmp_path / account))
+        files = sorted((tmp_path / account).iterdir())
+        assert [file.name for file in files] == ["cert-chain.pem", "key.pem", "root-cert.pem"]
+        assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+    assert (tmp_path / "guest" / "root-cert.pem").read_text() == mesh.lateen("ca", "root").stdout
+    if mesh.capture != "loopback":
+        return  # the sidecars stand in namespaces of their own, which nothing from outside reaches
+    listeners = json.loads(mesh.lateen("proxy", "config", "echo-v1-0", "-o", "json").stdout)["listeners"]
+    places = [one["address"]["socketAddress"] for one in listeners if one["trafficDirection"] == "INBOUND"]
+    place = next((one["address"], one["portValue"]) for one in places if one["portValue"] == 8000)
+    with mesh.applied(guarded("guest")):
+        assert status_of(tmp_path / "guest", place) == 200
+        assert status_of(tmp_path / "stranger", place) == 403
+
+
+def test_a_join_token_is_told_once_and_used_once(mesh, tmp_path):
+    token = mesh.lateen("ca", "token", "-s", "guest", "--ttl", "1h").stdout.strip()
+    kept = (mesh.run_dir / "join-tokens.json").read_text()
+    assert token not in kept
+    logs = "".join(path.read_text(errors="replace") for path in mesh.run_dir.rglob("*.log"))
+    assert token not in logs
+    assert "PRIVATE KEY" not in logs

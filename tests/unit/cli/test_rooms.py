@@ -8,8 +8,10 @@ import tempfile
 from pathlib import Path
 
 from lateen.cli.rooms import AgentIdentities
+from lateen.control.runtime import utc_now
 from lateen.identity.authority import Authority
 from lateen.identity.csr_server import CertificateServer
+from lateen.identity.proofs import lasting
 from lateen.local.links import IdentityRequest
 from lateen.values.names import SpiffeId
 
@@ -19,10 +21,10 @@ IDENTITY = SpiffeId("cluster.local", "default", "reviews")
 def test_a_renewal_that_fails_is_told_until_one_succeeds() -> None:
     async def scenario(folder: Path) -> None:
         life = datetime.timedelta(seconds=2)
-        authority = Authority(folder / "ca", "cluster.local", lambda: datetime.datetime.now(datetime.UTC), life)
-        agents = AgentIdentities("cluster.local")
-        server = CertificateServer(authority, {"token": IDENTITY}.get)
-        await server.start(folder / "ca.sock")
+        authority = Authority(folder / "ca", "cluster.local", utc_now, life)
+        agents = AgentIdentities("cluster.local", folder / "ca-generation", "ec-p256")
+        server = CertificateServer(authority, utc_now)
+        await server.start(folder / "ca.sock", lambda token: lasting({"token": IDENTITY}.get(token)))
         await agents.add(
             IdentityRequest("reviews-0", "default", "reviews", "token", folder / "ca.sock", folder / "sds.sock")
         )
@@ -31,8 +33,8 @@ def test_a_renewal_that_fails_is_told_until_one_succeeds() -> None:
         async with asyncio.timeout(10):
             while not agents.problem("reviews-0"):  # noqa: ASYNC110 - another task is waited for
                 await asyncio.sleep(0.02)
-            server = CertificateServer(authority, {"token": IDENTITY}.get)
-            await server.start(folder / "ca.sock")
+            server = CertificateServer(authority, utc_now)
+            await server.start(folder / "ca.sock", lambda token: lasting({"token": IDENTITY}.get(token)))
             while agents.problem("reviews-0"):  # noqa: ASYNC110 - another task is waited for
                 await asyncio.sleep(0.02)
         await agents.close()

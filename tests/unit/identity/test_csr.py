@@ -13,6 +13,7 @@ from lateen.identity.certificate import build_request, identity_of, new_key
 from lateen.identity.csr_client import CertificateUnavailable, request_chain
 from lateen.identity.csr_messages import METHOD, CertificateRequest, CertificateResponse
 from lateen.identity.csr_server import CertificateServer
+from lateen.identity.proofs import lasting
 from tests.unit.identity.names import RATINGS, REVIEWS, utc_now
 
 TOKENS = {"token-of-reviews": REVIEWS, "token-of-ratings": RATINGS}
@@ -23,8 +24,8 @@ def serving(tmp_path, use):
     """Run ``await use(socket)`` beside a server; gives what it returns."""
 
     async def run():
-        server = CertificateServer(Authority(tmp_path / "ca", "cluster.local", utc_now), TOKENS.get)
-        await server.start(tmp_path / "ca.sock")
+        server = CertificateServer(Authority(tmp_path / "ca", "cluster.local", utc_now), utc_now)
+        await server.start(tmp_path / "ca.sock", lambda token: lasting(TOKENS.get(token)))
         try:
             return await use(tmp_path / "ca.sock")
         finally:

@@ -13,6 +13,7 @@ from lateen.identity.authority import Authority
 from lateen.identity.certificate import build_request, identity_of, new_key
 from lateen.identity.csr_client import CertificateUnavailable
 from lateen.identity.csr_server import CertificateServer
+from lateen.identity.proofs import lasting
 from lateen.identity.workload import WorkloadIdentity, judge_chain, renewal_time, retry_pause
 from tests.unit.identity.names import NOW, RATINGS, REVIEWS, utc_now
 
@@ -114,8 +115,8 @@ class Bench:
 
     async def up(self):
         authority = Authority(self.folder / "ca", "cluster.local", utc_now, self.life)
-        self.server = CertificateServer(authority, {"token": REVIEWS}.get)
-        await self.server.start(self.folder / "ca.sock")
+        self.server = CertificateServer(authority, utc_now)
+        await self.server.start(self.folder / "ca.sock", lambda token: lasting({"token": REVIEWS}.get(token)))
 
     async def down(self):
         await self.server.stop()

@@ -1,0 +1,94 @@
+"""One-time tokens by which a workload elsewhere gets its first certificate.
+
+Comes in: who may join. Goes out: a token, told once; and for a token, the identity that it proves, once. The file holds
+hashes alone. A token is crossed out durably before its certificate is given, so that neither a second caller nor a
+restart makes it count twice.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import hmac
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from lateen.identity.keystore import write_private
+from lateen.values.names import SpiffeId
+
+PREFIX = "join-"
+LONGEST_TTL = datetime.timedelta(days=7)
+MOST = 10_000
+
+
+class Invitation(msgspec.Struct, frozen=True):
+    """Who may join, by the hash of the token; ``expires`` is Unix seconds."""
+
+    digest: str
+    identity: str
+    expires: float
+
+
+class Redeemable(msgspec.Struct, frozen=True, eq=False):
+    """A token that was found. ``cross_out`` is called before anything is given for it. It raises OSError."""
+
+    identity: SpiffeId
+    cross_out: Callable[[], None]
+
+
+class JoinTokens:
+    """The invitations of one mesh, in a file of mode 0600. ``now`` gives the time, in UTC."""
+
+    def __init__(self, file: Path, now: Callable[[], datetime.datetime]) -> None:
+        self._file, self._now = file, now
+        self._open = self._read()
+
+    def invite(self, identity: SpiffeId, ttl: datetime.timedelta) -> str:
+        """A new token for an identity. Raises ValueError where too many are open, and OSError."""
+        self._drop_expired()
+        if len(self._open) >= MOST:
+            raise ValueError(f"there are {MOST} open invitations; let some expire")
+        token = PREFIX + secrets.token_urlsafe(32)
+        expires = (self._now() + min(ttl, LONGEST_TTL)).timestamp()
+        self._write((*self._open, Invitation(_digest(token), str(identity), expires)))
+        return token
+
+    def find(self, token: str) -> Redeemable | None:
+        """The invitation of a token, if there is one and it still holds."""
+        if not token.startswith(PREFIX):
+            return None
+        digest, found = _digest(token), None
+        for one in self._open:  # all of them, so that the time tells nothing
+            if hmac.compare_digest(one.digest, digest):
+                found = one
+        if found is None or found.expires <= self._now().timestamp():
+            return None
+        return Redeemable(SpiffeId.parse(found.identity), lambda: self._cross_out(digest))
+
+    def _cross_out(self, digest: str) -> None:
+        left = tuple(one for one in self._open if one.digest != digest)
+        if len(left) == len(self._open):
+            raise OSError("the token has been used meanwhile")
+        self._write(left)
+
+    def _drop_expired(self) -> None:
+        now = self._now().timestamp()
+        self._open = tuple(one for one in self._open if one.expires > now)
+
+    def _write(self, invitations: tuple[Invitation, ...]) -> None:
+        write_private(self._file, msgspec.json.encode(invitations))
+        self._open = invitations
+
+    def _read(self) -> tuple[Invitation, ...]:
+        """What the file holds; a file that cannot be read invites nobody."""
+        try:
+            return msgspec.json.decode(self._file.read_bytes(), type=tuple[Invitation, ...])
+        except (OSError, msgspec.MsgspecError):
+            return ()
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()

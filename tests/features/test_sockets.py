@@ -1,0 +1,78 @@
+"""Every socket of a running mesh is in the documents, and gives nothing to those whom it is not for."""
+
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.features.running import ROOT
+
+pytestmark = [pytest.mark.mesh, pytest.mark.xdist_group("security"), pytest.mark.timeout(180)]
+PAGE = ROOT / "docs" / "reference" / "sockets.md"
+TRY = """
+import socket, sys
+for path in sys.argv[1:]:
+    try:
+        socket.socket(socket.AF_UNIX).connect(path)
+        print("open", path)
+    except OSError:
+        print("refused", path)
+"""
+
+
+def documented():
+    """The socket names of the page's table, as patterns of paths in the run directory."""
+    names = re.findall(r"^\| `([^`]+)`", PAGE.read_text(), re.MULTILINE)
+    return [re.compile(re.escape(name).replace("INSTANCE", "[^/]+")) for name in names if name.endswith(".sock")]
+
+
+def processes(mesh):
+    supervisor = psutil.Process(mesh.record["supervisor"]["pid"])
+    return [supervisor, *supervisor.children(recursive=True)]
+
+
+def test_each_unix_socket_is_documented_and_for_its_owner_alone(mesh):
+    found = [path for path in mesh.run_dir.rglob("*") if stat.S_ISSOCK(path.lstat().st_mode)]
+    assert len(found) >= 8
+    known = documented()
+    for path in found:
+        name = str(path.relative_to(mesh.run_dir))
+        assert any(pattern.fullmatch(name) for pattern in known), f"{name} is not in {PAGE.name}"
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, name
+    assert stat.S_IMODE(mesh.run_dir.stat().st_mode) == 0o700
+
+
+@pytest.mark.skipif(os.getuid() != 0 or not shutil.which("setpriv"), reason="only root can be somebody else")
+def test_another_user_is_let_into_none_of_them(mesh):
+    found = [str(path) for path in mesh.run_dir.rglob("*") if stat.S_ISSOCK(path.lstat().st_mode)]
+    other = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps=-all"]
+    done = subprocess.run(
+        [*other, shutil.which("python3", path="/usr/bin:/usr/local/bin") or sys.executable, "-c", TRY, *found],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [f"refused {path}" for path in found]
+
+
+def test_nothing_of_the_mesh_listens_beyond_what_was_asked_for(mesh):
+    """Gateways' ports are what the project asks for; sidecars without namespaces have addresses of 127.0.0.0/8."""
+    gateways = {mesh.port, mesh.tls_port}
+    for process in processes(mesh):
+        try:
+            listening = [one for one in process.net_connections("tcp") if one.status == psutil.CONN_LISTEN]
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+        for one in listening:
+            is_local = one.laddr.ip.startswith("127.") or one.laddr.ip == "::1"
+            assert is_local or Path(f"/proc/{process.pid}/ns/net").stat() != Path("/proc/self/ns/net").stat(), one
+            if process.name() != "python3" and one.laddr.ip == "127.0.0.1":
+                assert one.laddr.port in gateways or mesh.capture == "loopback", (process.cmdline()[:3], one)

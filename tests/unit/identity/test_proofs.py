@@ -1,0 +1,178 @@
+"""Who may ask for a certificate: join tokens count once, service-account tokens as their issuer signed them."""
+
+import datetime
+import json
+import stat
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from lateen.identity.account_tokens import AccountIssuer, AccountTokens
+from lateen.identity.authority import Authority
+from lateen.identity.certificate import build_request, new_key
+from lateen.identity.join_tokens import JoinTokens
+from lateen.identity.proofs import by_certificate
+from lateen.values.names import SpiffeId
+from tests.unit.identity.names import NOW, REVIEWS
+
+HOUR = datetime.timedelta(hours=1)
+ISSUER = "https://kubernetes.default.svc"
+
+
+@pytest.fixture
+def clock():
+    return [NOW]
+
+
+@pytest.fixture
+def tokens(tmp_path, clock):
+    return JoinTokens(tmp_path / "join-tokens.json", lambda: clock[0])
+
+
+def test_a_join_token_counts_once_and_over_a_restart_too(tmp_path, tokens, clock):
+    token = tokens.invite(REVIEWS, HOUR)
+    assert token not in (tmp_path / "join-tokens.json").read_text()
+    assert stat.S_IMODE((tmp_path / "join-tokens.json").stat().st_mode) == 0o600
+    again = JoinTokens(tmp_path / "join-tokens.json", lambda: clock[0])
+    first, second = again.find(token), again.find(token)
+    assert first.identity == second.identity == REVIEWS
+    first.cross_out()
+    with pytest.raises(OSError, match="used meanwhile"):
+        second.cross_out()
+    assert again.find(token) is None
+    assert JoinTokens(tmp_path / "join-tokens.json", lambda: clock[0]).find(token) is None
+
+
+def test_a_join_token_ends_and_others_are_no_tokens(tokens, clock):
+    token = tokens.invite(REVIEWS, HOUR)
+    for wrong in ("", "join-", token[:-1], token + "x", token.upper(), "x"):
+        assert tokens.find(wrong) is None
+    clock[0] = NOW + HOUR
+    assert tokens.find(token) is None
+
+
+def test_a_file_that_cannot_be_read_invites_nobody(tmp_path, clock):
+    (tmp_path / "join-tokens.json").write_text("{")
+    assert JoinTokens(tmp_path / "join-tokens.json", lambda: clock[0]).find("join-x") is None
+
+
+def test_a_token_that_cannot_be_crossed_out_gives_nothing(tmp_path, clock):
+    (tmp_path / "gone").mkdir()
+    tokens = JoinTokens(tmp_path / "gone" / "join-tokens.json", lambda: clock[0])
+    found = tokens.find(tokens.invite(REVIEWS, HOUR))
+    (tmp_path / "gone" / "join-tokens.json").unlink()
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(OSError, match="No such file"):
+        found.cross_out()
+
+
+# --- service-account tokens ------------------------------------------------------------------------------------------
+
+RSA_KEY, OTHER_KEY = (rsa.generate_private_key(65537, 2048) for _ in range(2))
+EC_KEY = ec.generate_private_key(ec.SECP256R1())
+
+
+def published(key, kid, algorithm):
+    maker = jwt.algorithms.RSAAlgorithm if algorithm[0] in "RP" else jwt.algorithms.ECAlgorithm
+    return {**json.loads(maker.to_jwk(key.public_key())), "kid": kid, "use": "sig"}
+
+
+JWKS = json.dumps({"keys": [published(RSA_KEY, "r", "RS256"), published(EC_KEY, "e", "ES256")]})
+
+
+@pytest.fixture
+def accounts():
+    return AccountTokens(AccountIssuer(ISSUER, ("istio-ca",), JWKS), "cluster.local")
+
+
+def signed(key=RSA_KEY, algorithm="RS256", kid="r", **changes):
+    now = datetime.datetime.now(datetime.UTC)
+    claims = {
+        "iss": ISSUER,
+        "aud": ["istio-ca"],
+        "sub": "system:serviceaccount:default:reviews",
+        "iat": now,
+        "nbf": now - datetime.timedelta(seconds=5),
+        "exp": now + HOUR,
+        "kubernetes.io": {"namespace": "default", "serviceaccount": {"name": "reviews"}},
+        **changes,
+    }
+    claims = {name: value for name, value in claims.items() if value is not None}
+    return jwt.encode(claims, key, algorithm, headers={"kid": kid} if kid else None)
+
+
+@pytest.mark.parametrize(
+    ("key", "algorithm", "kid"), [(RSA_KEY, "RS256", "r"), (RSA_KEY, "PS256", None), (EC_KEY, "ES256", "e")]
+)
+def test_a_good_token_proves_its_account(accounts, key, algorithm, kid):
+    assert accounts.identity(signed(key, algorithm, kid)) == REVIEWS
+
+
+PUBLIC = RSA_KEY.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+PAST = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
+LATER = datetime.datetime(2090, 1, 1, tzinfo=datetime.UTC)
+BAD = {
+    "another key": lambda: signed(OTHER_KEY),
+    "an unknown key id": lambda: signed(kid="other"),
+    "expired": lambda: signed(exp=PAST),
+    "not yet": lambda: signed(nbf=LATER),
+    "no end": lambda: signed(exp=None),
+    "another issuer": lambda: signed(iss="https://other.example"),
+    "another audience": lambda: signed(aud=["vault"]),
+    "no audience": lambda: signed(aud=None),
+    "no subject": lambda: signed(sub=None),
+    "a user": lambda: signed(sub="alice"),
+    "too many parts": lambda: signed(sub="system:serviceaccount:a:b:c"),
+    "no name": lambda: signed(sub="system:serviceaccount:default:"),
+    "another account inside": lambda: signed(**{"kubernetes.io": {"namespace": "kube-system"}}),
+    "unsigned": lambda: jwt.encode({"iss": ISSUER, "sub": "x"}, None, "none"),
+    "cut off": lambda: signed().rpartition(".")[0] + ".",
+    "huge": lambda: signed(more="x" * 20_000),
+    "no token": lambda: "join-abc",
+    "garbage": lambda: "a.b.c",
+}
+
+
+@pytest.mark.parametrize("why", BAD)
+def test_every_other_token_proves_nothing(accounts, why):
+    assert accounts.identity(BAD[why]()) is None
+
+
+def test_a_token_signed_with_the_public_key_as_a_secret_proves_nothing(accounts):
+    """The swap of RS256 and HS256, made by hand as libraries refuse to make it."""
+    import base64
+    import hashlib
+    import hmac
+
+    def part(value):
+        return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+    claims = {"iss": ISSUER, "aud": "istio-ca", "sub": "system:serviceaccount:default:reviews", "exp": 4_000_000_000}
+    text = f"{part({'alg': 'HS256', 'kid': 'r'})}.{part(claims)}"
+    mark = hmac.new(PUBLIC, text.encode(), hashlib.sha256).digest()
+    assert accounts.identity(f"{text}.{base64.urlsafe_b64encode(mark).rstrip(b'=').decode()}") is None
+
+
+@pytest.mark.parametrize("jwks", ["", "{}", '{"keys": []}', '{"keys": [{"kty": "oct", "k": "AAAA"}]}', "[]"])
+def test_keys_that_cannot_be_used_are_told(jwks):
+    with pytest.raises(ValueError, match="key"):
+        AccountTokens(AccountIssuer(ISSUER, ("istio-ca",), jwks), "cluster.local")
+
+
+# --- certificates ----------------------------------------------------------------------------------------------------
+
+
+def test_a_certificate_proves_its_own_identity_while_it_holds(tmp_path):
+
+    authority = Authority(tmp_path / "ca", "cluster.local", lambda: NOW)
+    pem = authority.sign(build_request(new_key(), REVIEWS), REVIEWS)[0]
+    assert by_certificate(pem, "cluster.local", NOW).identity == REVIEWS
+    assert by_certificate(pem, "other.example", NOW) is None
+    assert by_certificate(pem, "cluster.local", NOW + 25 * HOUR) is None
+    assert by_certificate(b"nonsense", "cluster.local", NOW) is None
+    _, chain, _ = authority.server_pair(
+        SpiffeId("cluster.local", "istio-system", "istiod"), ["istiod.istio-system.svc"]
+    )
+    assert by_certificate(chain, "cluster.local", NOW) is None  # it has other names, so it is no workload's
