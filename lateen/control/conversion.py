@@ -18,7 +18,7 @@ from lateen.findings import Finding, Severity
 from lateen.local.project_file import read_project
 from lateen.local.project_names import is_project
 from lateen.local.registry import service_document
-from lateen.mesh.legacy import KINDS, legacy_security
+from lateen.mesh.legacy import KINDS, legacy_security, makes_room, selector_of
 from lateen.mesh.mesh_config import with_mesh_config
 from lateen.mesh.security_policy import is_on_trial
 from lateen.mesh.services import define_services
@@ -81,7 +81,7 @@ def convert(files: Sequence[InputFile], default_namespace: str = "default") -> C
             (closed, "AuthorizationPolicy"),
         )
         for one in found
-        if not _is_overruled(one, by_kind.get(kind, ()), settings.root_namespace)
+        if not any(makes_room(one, other, settings.root_namespace) for other in by_kind.get(kind, ()))
     ]
     notes = conversion_notes(by_kind, services, made, settings.root_namespace)
     told = sorted({*problems, *map(_as_note, findings), *notes}, key=lambda one: (one.origin.path, one.origin.line))
@@ -145,22 +145,10 @@ def _is_old(value: Any) -> bool:
 # --- what is left out ------------------------------------------------------------------------------------------------
 
 
-def _selector(resource: Resource) -> Mapping[str, str]:
-    selector = resource.spec.selector
-    return selector.match_labels if selector is not None else {}
-
-
-def _is_overruled(made: Resource, present: Iterable[Resource], root: str) -> bool:
-    """Whether a resource of the present kinds holds instead, as it does in a mesh with both."""
-    return any(
-        one.key.namespace in (root, made.key.namespace) and selects(_selector(one), _selector(made)) for one in present
-    )
-
-
 def _is_at_gateway(made: Resource, by_kind: Mapping[str, Sequence[Resource]]) -> bool:
     """Whether a policy made of roles would select a gateway, where roles have no effect."""
     return any(
-        gateway.spec.selector and selects(gateway.spec.selector, _selector(made))
+        gateway.spec.selector and selects(gateway.spec.selector, selector_of(made))
         for gateway in by_kind.get("Gateway", ())
     )
 

@@ -12,6 +12,7 @@ from lateen.findings import Finding, warning
 from lateen.mesh.legacy_access import CONFIG_KINDS, legacy_access
 from lateen.mesh.legacy_authentication import legacy_authentication
 from lateen.mesh.model import LegacySecurity, Service
+from lateen.mesh.security_policy import decides
 from lateen.mesh.visibility import selects
 from lateen.resources.base import WorkloadSelector
 from lateen.resources.resource import Resource
@@ -40,16 +41,22 @@ def _overruled(found: LegacySecurity, by_kind: Mapping[str, Sequence[Resource]],
     """A warning for each place that has no effect somewhere, as resources of the present kinds hold there."""
     told: set[Origin] = set()
     for made in (*found.access, *found.peers, *found.tokens):
-        selector = _selector(made)
+        selector = selector_of(made)
         for present in by_kind.get(made.key.kind, ()):
-            near = present.key.namespace in (root, made.key.namespace)
-            if near and selects(_selector(present), selector) and made.origin not in told:
+            if made.origin not in told and makes_room(made, present, root):
                 told.add(made.origin)
                 where = f"the service of {made.key.name}" if selector else f"namespace {made.key.namespace}"
                 message = f"{present.key} holds for {where}, so this has no effect there"
                 yield warning("overruled", message, made.origin, "keep one generation of security resources")
 
 
-def _selector(resource: Resource) -> Mapping[str, str]:
+def makes_room(made: Resource, present: Resource, root: str) -> bool:
+    """Whether what was made of an old resource has no effect, as one of the present kinds holds for its workloads."""
+    near = present.key.namespace in (root, made.key.namespace)
+    return near and decides(present) and selects(selector_of(present), selector_of(made))
+
+
+def selector_of(resource: Resource) -> Mapping[str, str]:
+    """The labels that select the workloads of a security resource."""
     selector: WorkloadSelector | None = resource.spec.selector
     return selector.match_labels if selector is not None else {}

@@ -52,7 +52,10 @@ def legacy_access(
     config, findings = _config(by_kind)
     roles = {(role.key.namespace, role.key.name): role for role in by_kind.get("ServiceRole", ())}
     bindings = by_kind.get("ServiceRoleBinding", ())
-    known = [service for service in services if service.selector]
+    by_namespace: dict[str, list[Service]] = {}
+    for service in services:
+        if service.selector:
+            by_namespace.setdefault(service.namespace, []).append(service)
     granted: list[tuple[Resource, tuple[Granted, ...]]] = []
     for binding in bindings:
         rules, problem = _granted(binding, roles)
@@ -61,15 +64,15 @@ def legacy_access(
     if config is None:
         findings.extend(_not_turned_on(binding) for binding in bindings)
         return (), tuple(findings)
-    findings.extend(_unknown_services(granted, known))
+    findings.extend(_unknown_services(granted, by_namespace))
     found: list[Resource] = []
-    for service in known:
-        if not is_enforced(config.spec, service):
-            continue
-        found.append(_closed(config, service))
-        own = [one for one in granted if one[0].key.namespace == service.namespace]
-        for binding, rules in own:
-            found.extend(_policies(config, binding, rules, service, known))
+    for namespace, own in by_namespace.items():
+        here = [one for one in granted if one[0].key.namespace == namespace]
+        for service in own:
+            if is_enforced(config.spec, service):
+                found.append(_closed(config, service))
+                ports = _own_ports(service, own) if here else None
+                found.extend(one for given in here for one in _policies(config, *given, service, ports))
     return tuple(found), tuple(findings)
 
 
@@ -125,11 +128,13 @@ def _closed(config: Resource, service: Service) -> Resource:
 
 
 def _policies(
-    config: Resource, binding: Resource, granted: Iterable[Granted], service: Service, services: Iterable[Service]
+    config: Resource, binding: Resource, granted: Iterable[Granted], service: Service, ports: frozenset[int] | None
 ) -> Iterator[Resource]:
-    """What one binding lets pass at a service: a policy for each set of labels that its rules ask for."""
+    """What one binding lets pass at a service: a policy for each set of labels that its rules ask for.
+
+    ``ports``: those that rules are held to, if they are.
+    """
     spec: ServiceRoleBindingSpec = binding.spec
-    ports = _own_ports(service, services)
     by_labels: dict[tuple[tuple[str, str], ...], list[tuple[Rule, Origin]]] = {}
     for one in granted:
         for labels in _labels(one.rule, service):
@@ -180,7 +185,7 @@ def _own_ports(service: Service, services: Iterable[Service]) -> frozenset[int] 
     at other ports. None: there is no such service."""
     ports = {port.target for port in service.ports}
     for other in services:
-        if other.hostname == service.hostname or other.namespace != service.namespace:
+        if other.hostname == service.hostname:
             continue
         chosen = dict(service.selector)
         overlaps = all(chosen.get(name, value) == value for name, value in other.selector)
@@ -258,11 +263,11 @@ def _not_turned_on(binding: Resource) -> Finding:
 
 
 def _unknown_services(
-    granted: Iterable[tuple[Resource, tuple[Granted, ...]]], services: Sequence[Service]
+    granted: Iterable[tuple[Resource, tuple[Granted, ...]]], services: Mapping[str, Sequence[Service]]
 ) -> Iterator[Finding]:
     told: set[Origin] = set()
     for binding, rules in granted:
-        own = [service.hostname for service in services if service.namespace == binding.key.namespace]
+        own = [service.hostname for service in services.get(binding.key.namespace, ())]
         for one in rules:
             is_known = any(fits(pattern, host) for pattern in one.rule.services for host in own)
             if not is_known and one.origin not in told:

@@ -7,7 +7,8 @@ AuthorizationPolicy and RequestAuthentication: those of the root namespace and o
 together.
 The kinds of the first generation (``legacy``) hold for a workload where none of the present kind does: roles where no
 AuthorizationPolicy selects it, peers where no PeerAuthentication says anything, tokens where no RequestAuthentication
-does. Roles have no effect at gateways.
+does. A policy that decides nothing (AUDIT, on trial, without rules for tokens) stands beside them. Roles have no effect
+at gateways.
 """
 
 from __future__ import annotations
@@ -100,22 +101,32 @@ def is_on_trial(policy: Resource) -> bool:
     return policy.annotations.get(DRY_RUN, "false") not in FALSE
 
 
+def decides(policy: Resource) -> bool:
+    """Whether a resource of the present kinds decides anything, so that old ones make room for it."""
+    spec = policy.spec
+    if isinstance(spec, AuthorizationPolicySpec):
+        return spec.action != "AUDIT" and not is_on_trial(policy)
+    return not isinstance(spec, RequestAuthenticationSpec) or bool(spec.jwt_rules)
+
+
 def authorization_policies(
     snapshot: MeshSnapshot, namespace: str, labels: Labels, *, at_gateway: bool = False
 ) -> tuple[Resource, ...]:
     """Every AuthorizationPolicy that holds for a workload, oldest first."""
     found = _together(snapshot, snapshot.authorization_policies, namespace, labels)
-    if not found and not at_gateway:
-        found = _own(snapshot.legacy.access, namespace, labels)
-    if snapshot.legacy.demands and not _together(snapshot, snapshot.request_authentications, namespace, labels):
-        found = (*found, *_own(snapshot.legacy.demands, namespace, labels))
+    if snapshot.legacy.access and not at_gateway and not any(map(decides, found)):
+        found = (*found, *_own(snapshot.legacy.access, namespace, labels))
+    if snapshot.legacy.demands:
+        tokens = _together(snapshot, snapshot.request_authentications, namespace, labels)
+        if not any(map(decides, tokens)):
+            found = (*found, *_own(snapshot.legacy.demands, namespace, labels))
     return found
 
 
 def request_authentications(snapshot: MeshSnapshot, namespace: str, labels: Labels) -> tuple[Resource, ...]:
     """Every RequestAuthentication that holds for a workload, oldest first."""
     found = _together(snapshot, snapshot.request_authentications, namespace, labels)
-    return found or _own(snapshot.legacy.tokens, namespace, labels)
+    return found if any(map(decides, found)) else _own(snapshot.legacy.tokens, namespace, labels)
 
 
 def _own(resources: tuple[Resource, ...], namespace: str, labels: Labels) -> tuple[Resource, ...]:

@@ -50,6 +50,11 @@ def authentication(kind: str, name: str, spec: str) -> str:
     return f"{head}spec: {spec}\n---\n"
 
 
+def present(kind: str, spec: str, annotations: str = "{}") -> str:
+    metadata = f"{{name: own{len(spec)}, annotations: {annotations}}}"
+    return f"apiVersion: security.istio.io/v1\nkind: {kind}\nmetadata: {metadata}\nspec: {spec}\n---\n"
+
+
 ON = rbac("ClusterRbacConfig", "default", "{mode: 'ON'}")
 PLAIN_SPEC = "{targets: [{name: server}], peers: [{mtls: {mode: PERMISSIVE}}]}"
 PLAIN = authentication("Policy", "server", PLAIN_SPEC)
@@ -187,6 +192,22 @@ CASES: dict[str, tuple[str, list[Call]]] = {
         "spec: {selector: {matchLabels: {app: server}}, rules: [{to: [{operation: {paths: [/a]}}]}]}\n---\n",
         [Call(200, path="/a"), Call(403)],
     ),
+    "policies that decide nothing change nothing": (
+        granted(ALL, FRIEND) + present("AuthorizationPolicy", "{action: AUDIT, rules: [{}]}")
+        + present("AuthorizationPolicy", "{rules: [{}]}", "{istio.io/dry-run: 'true'}"),
+        [Call(200), Call(403, "foe")],
+    ),
+    "a RequestAuthentication goes first": (
+        origins(TOKEN) + present("RequestAuthentication", "{selector: {matchLabels: {app: server}}, "
+                                 "jwtRules: [{issuer: 'https://b.example', jwks: '" + OTHER.jwks + "'}]}"),
+        [Call(200), Call(401, headers=BEARER), Call(200, headers=(("authorization", f"Bearer {OTHER.token()}"),))],
+    ),
+    "a RequestAuthentication without rules changes nothing": (
+        origins(TOKEN) + present("RequestAuthentication", "{}"), [Call(403), Call(200, headers=BEARER)],
+    ),
+    "a PeerAuthentication goes first": (
+        PLAIN + present("PeerAuthentication", "{mtls: {mode: STRICT}}"), [Call(200), Call(0, "")],
+    ),
     "mesh TLS alone": (
         authentication("MeshPolicy", "default", "{peers: [{mtls: }]}"), [Call(200), Call(0, "")],
     ),
@@ -292,3 +313,15 @@ def test_what_is_converted_decides_the_same(name: str, authority: Authority, tmp
     assert not any(finding.is_error for verdict in judged for finding in verdict.findings), judged
     assert "v1alpha1" not in new
     assert verdicts(new, calls, authority, tmp_path) == [call.status for call in calls], new
+
+
+@pytest.mark.covers("ClusterRbacConfig enforcementMode", "ServiceRoleBinding mode")
+def test_what_is_on_trial_is_logged(authority: Authority, tmp_path: Path) -> None:
+    text = granted(ALL, FRIEND, ", mode: PERMISSIVE").replace("mode: 'ON'", "mode: 'ON', enforcement_mode: PERMISSIVE")
+    with sidecar(SERVICE + text, workload=SERVER, authority=authority, logs=True) as proxy, Server(app_address(proxy)):
+        assert status(proxy, authority, tmp_path, Call(200, "foe", "/foe")) == 200
+        assert status(proxy, authority, tmp_path, Call(200, "friend", "/friend")) == 200
+        assert proxy.logged("/foe")["dry_run_allow_result"] == "denied"
+        friend = proxy.logged("/friend")
+        assert friend["dry_run_allow_result"] == "allowed"
+        assert friend["dry_run_allow_policy"] == "ns[default]-policy[some-server]-rule[0]"

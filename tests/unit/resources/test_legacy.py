@@ -9,6 +9,9 @@ import yaml
 
 from lateen.control.coordinator import Coordinator
 from lateen.control.store import ResourceStore
+from lateen.mesh.build import build_snapshot
+from lateen.mesh.token_keys import KeySource, key_uses
+from lateen.plan.access.token_rules import token_providers
 from lateen.resources.decode import decode
 from lateen.resources.documents import parse_documents
 from lateen.resources.judge import judge
@@ -218,3 +221,28 @@ spec: {spec}
 )
 def test_what_has_no_effect_is_told(documents: list[str], wanted: list[tuple[str, str]]) -> None:
     assert of_all(SERVICE, *documents) == wanted
+
+
+KEYS = '{"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}'
+
+
+@pytest.mark.parametrize(
+    ("jwt", "field", "source"),
+    [
+        ({"issuer": "i", "jwksUri": "https://k.example/keys"}, "jwksUri", KeySource("https://k.example/keys")),
+        (
+            {"issuer": "https://i.example"},
+            "issuer",
+            KeySource("https://i.example/.well-known/openid-configuration", "https://i.example"),
+        ),
+    ],
+)
+def test_keys_are_fetched_for_old_policies_too(jwt: Any, field: str, source: KeySource) -> None:
+    store = ResourceStore("default")
+    policy = document("Policy", {"origins": [{"jwt": jwt}]})
+    store.apply(FileEvent("mesh.yaml", f"{SERVICE}---\n{policy}".encode()))
+    (use,) = key_uses(store.resources())
+    assert use.source == source and use.origin.field == f"spec.origins[0].jwt.{field}"
+    snapshot = build_snapshot(Settings(), store.resources(), [], {source: KEYS})
+    (provider,) = token_providers(snapshot, "default", (("app", "api"),))
+    assert provider.jwks == KEYS
