@@ -26,7 +26,6 @@ VALUES = """
 Refused values:
 
 - Gateway: protocol UDP; credentials that are not a Secret of the gateway's own namespace (`sds://...`, `other/name`).
-- AuthorizationPolicy: the annotation `istio.io/dry-run`.
 - DestinationRule: `zoneAwareLbSetting`, as it needs proxies that discover their own replicas; `localityLbSetting`
   works. `retryBudget.budgetInterval`, as the API with which Lateen speaks to Envoy does not have it yet.
 - WorkloadGroup: the whole kind, as no workload registers itself here. `network` of endpoints: there is one network.
@@ -36,7 +35,6 @@ Refused values:
   `destination.labels[...]`.
 - Policy and MeshPolicy: origins with different `triggerRules`, and origins of single ports.
 - Every kind: the label `istio.io/rev` with a revision other than `default`.
-- AuthorizationPolicy: actions CUSTOM and AUDIT.
 - Ingress: backends that are not Services, TLS without a Secret.
 - VirtualService: redirects with a status other than 301, 302, 303, 307 and 308, which Envoy does not have;
   `fault.abort.http2Error` and `fault.delay.exponentialDelay`, as Envoy's faults are statuses and fixed

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from lateen.findings import Finding, warning
-from lateen.mesh.legacy_access import CONFIG_KINDS, legacy_access
+from lateen.mesh.legacy_access import CONFIG_KINDS, is_enforced, legacy_access
 from lateen.mesh.legacy_authentication import legacy_authentication
 from lateen.mesh.model import LegacySecurity, Service
 from lateen.mesh.security_policy import decides
@@ -34,7 +34,24 @@ def legacy_security(
     authentication = legacy_authentication(by_kind, ordered, root_namespace)
     found = LegacySecurity(access, authentication.peers, authentication.tokens, authentication.demands)
     overruled = _overruled(found, by_kind, root_namespace)
-    return found, (*findings, *authentication.findings, *overruled)
+    left_out = _without_selector(ordered, by_kind)
+    return found, (*findings, *authentication.findings, *overruled, *left_out)
+
+
+def _without_selector(services: Iterable[Service], by_kind: Mapping[str, Sequence[Resource]]) -> Iterator[Finding]:
+    """A warning for each service of the mesh whose workloads no old resource can be for."""
+    configs = [config for kind in CONFIG_KINDS for config in by_kind.get(kind, ())][:1]
+    asking = [one for kind in AUTHENTICATION_KINDS for one in by_kind.get(kind, ()) if one.spec.origins]
+    everywhere = any(one.key.kind == "MeshPolicy" for one in asking)
+    namespaces = {one.key.namespace for one in asking if not one.spec.targets}
+    for service in services:
+        if service.selector or service.external:
+            continue
+        is_asked = everywhere or service.namespace in namespaces
+        if is_asked or any(is_enforced(config.spec, service) for config in configs):
+            message = f"{service.hostname} has no selector, so roles and origins have no effect for its workloads"
+            remedy = "write an AuthorizationPolicy or RequestAuthentication for them"
+            yield warning("no-selector", message, service.origin, remedy)
 
 
 def _overruled(found: LegacySecurity, by_kind: Mapping[str, Sequence[Resource]], root: str) -> Iterator[Finding]:

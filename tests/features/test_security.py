@@ -160,3 +160,46 @@ def test_what_listens_is_on_this_machine_alone(mesh):
     pids = {str(process["pid"]) for process in mesh.record["processes"].values()}
     ours = [line for line in listening.splitlines() if any(f"pid={pid}," in line for pid in pids)]
     assert all(line.split()[3].startswith("127.") for line in ours), ours
+
+
+ROLES = """
+apiVersion: rbac.istio.io/v1alpha1
+kind: ClusterRbacConfig
+metadata: {name: default}
+spec: {mode: ON_WITH_INCLUSION, inclusion: {services: [echo.default.svc.cluster.local]}}
+---
+apiVersion: rbac.istio.io/v1alpha1
+kind: ServiceRole
+metadata: {name: readers}
+spec: {rules: [{services: [echo.default.svc.cluster.local], paths: [/echo], methods: [GET]}]}
+---
+apiVersion: rbac.istio.io/v1alpha1
+kind: ServiceRoleBinding
+metadata: {name: readers}
+spec: {subjects: [{user: cluster.local/ns/default/sa/USER}], roleRef: {kind: ServiceRole, name: readers}}
+"""
+
+
+def test_roles_of_the_first_generation_say_who_may_call(mesh):
+    with mesh.applied(ROLES.replace("USER", "client")):
+        assert mesh.fetch(f"{ECHO}/echo").status == 200
+        assert mesh.fetch(f"{ECHO}/other").status == 403
+    with mesh.applied(ROLES.replace("USER", "other")):
+        assert mesh.fetch(f"{ECHO}/echo").status == 403
+    assert mesh.fetch(f"{ECHO}/other").status == 200
+
+
+def test_an_authentication_policy_lets_plain_text_in(mesh):
+    text = """
+apiVersion: authentication.istio.io/v1alpha1
+kind: Policy
+metadata: {name: echo}
+spec: {targets: [{name: echo}], peers: [{mtls: {mode: PERMISSIVE}}]}
+"""
+    with plaintext(mesh):
+        assert mesh.fetch(f"{ECHO}/echo").status == 503
+        mesh.write("policy.yaml", text)
+        mesh.settled()
+        assert mesh.fetch(f"{ECHO}/echo").status == 200
+        (mesh.project / "policy.yaml").unlink()
+        mesh.settled()

@@ -184,6 +184,18 @@ def of_all(*documents: str) -> list[tuple[str, str]]:
 BINDING = document("ServiceRoleBinding", {"subjects": EVERYONE, "roleRef": REFERENCE}, "b")
 ROLE = document("ServiceRole", {"rules": [{"services": ["a.default.svc.cluster.local"]}]}, "r")
 ON = document("ClusterRbacConfig", {"mode": "ON"})
+ENTRY = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: e}
+spec:
+  hosts: [e.example]
+  location: MESH_INTERNAL
+  resolution: STATIC
+  ports: [{name: http, number: 80, protocol: HTTP}]
+  workloadSelector: {labels: {app: e}}
+"""
+ASKING = {"origins": [{"jwt": {"issuer": "https://a.example", "jwksUri": "https://a.example/k"}}]}
 NEWER = """
 apiVersion: security.istio.io/v1
 kind: {kind}
@@ -212,6 +224,8 @@ spec: {spec}
             [document("Policy", {"targets": [{"name": "api"}]}, name) for name in ("a", "b")],
             [("without-effect", "spec.targets[0]")],
         ),
+        ([ON, ENTRY], [("no-selector", "")]),
+        ([document("MeshPolicy", ASKING), ENTRY], [("no-selector", "")]),
         ([ON, NEWER.format(kind="AuthorizationPolicy", spec="{rules: [{}]}")], [("overruled", "spec.mode")]),
         (
             [document("Policy", {}), NEWER.format(kind="PeerAuthentication", spec="{mtls: {mode: STRICT}}")],
