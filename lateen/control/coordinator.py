@@ -22,6 +22,7 @@ from lateen.mesh import credentials
 from lateen.mesh.build import build_snapshot, with_workloads
 from lateen.mesh.credentials import CredentialError
 from lateen.mesh.model import MeshSnapshot, Workload
+from lateen.mesh.mtls_conflicts import mtls_conflicts
 from lateen.mesh.token_keys import NO_KEYS, TokenKeys
 from lateen.plan.planner import Planner, proxy_of
 from lateen.plan.proxy import Proxy
@@ -122,7 +123,7 @@ class Coordinator:
         wanted, kept = without_refused(self.effective, resources, refused or {})
         effective, waiting = settle(self.effective, wanted, self._settings.domain)
         planner = Planner(build_snapshot(self._settings, effective, workloads, token_keys))
-        findings = [*kept, *waiting, *planner.snapshot.findings]
+        findings = [*kept, *waiting, *planner.snapshot.findings, *mtls_conflicts(planner.snapshot)]
         made: dict[str, EnvoyResources] = {}
         patches: dict[Origin, bool] = {}
         for workload in planner.snapshot.workloads.values():

@@ -97,6 +97,10 @@ def _check_rule(report: Report, field: str, rule: Rule, action: str) -> None:
         _check_source(report, f"{field}.from[{index}]", entry.source, action)
     for index, target in enumerate(rule.to or ()):
         _check_operation(report, f"{field}.to[{index}]", target.operation)
+    for index, entry in enumerate(rule.from_ or ()):
+        if action == "ALLOW" and entry.source is not None and _allows_the_unknown(entry.source):
+            message = "whom this excludes is known by a certificate; a caller in plain text has none and is allowed"
+            report.note(f"{field}.from[{index}].source", message, "name who may call, or make the port STRICT")
     if action == "DENY" and _denies_every_connection(rule):
         message = "this DENY asks about HTTP alone, so it denies every connection to TCP ports"
         report.warn(field, message, "name the HTTP ports in to[].operation.ports")
@@ -117,6 +121,13 @@ def _check_rule(report: Report, field: str, rule: Rule, action: str) -> None:
                     report.error(f"{place}.{name}[{number}]", f"{value!r} is no address or address range")
                 if condition.key == "destination.port" and not _is_port(value):
                     report.error(f"{place}.{name}[{number}]", f"{value!r} is no port")
+
+
+def _allows_the_unknown(source: Source) -> bool:
+    """Whether a source excludes identities and asks for none."""
+    excludes = source.not_principals or source.not_namespaces or source.not_service_accounts or source.not_trust_domains
+    asks = source.principals or source.namespaces or source.service_accounts or source.trust_domains
+    return bool(excludes) and not asks
 
 
 def _denies_every_connection(rule: Rule) -> bool:
