@@ -30,7 +30,8 @@ def convert(files: tuple[str, ...], output: Path | None, namespace: str) -> None
         _fail("nothing is written: mend what is wrong first")
     targets = {str(path): target for path, _, target in found}
     if output is None:
-        click.echo("---\n".join(result.texts.values()), nl=False)
+        ended = (text if text.endswith("\n") else f"{text}\n" for text in result.texts.values())
+        click.echo("---\n".join(ended), nl=False)
         return
     written = {output / targets[name]: text for name, text in result.texts.items()}
     if len(written) < len(result.texts):

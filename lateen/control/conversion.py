@@ -177,8 +177,11 @@ def _texts(files: Iterable[InputFile], made: Sequence[Resource]) -> dict[str, st
     for file in files:
         if file.is_project:
             continue
-        parts = [*_kept(file), *(_written(one) for one in made if one.origin.path == file.name)]
-        if parts:
+        new = [_written(one) for one in made if one.origin.path == file.name]
+        documents, _ = parse_documents(file.data, file.name)
+        if not new and not any(_is_old(document.value) for document in documents):
+            texts[file.name] = file.data.decode(errors="replace")
+        elif parts := [*_kept(file), *new]:
             texts[file.name] = "---\n".join(parts)
     return texts
 

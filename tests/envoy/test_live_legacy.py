@@ -72,6 +72,7 @@ FRIEND = "{user: cluster.local/ns/default/sa/friend}"
 TOKEN = f"{{jwt: {{issuer: 'https://a.example', jwks: '{ISSUER.jwks}'}}}}"
 TOKEN_AT = TOKEN.replace("}}", ", jwtHeaders: [x-token], jwtParams: [t], audiences: [shop]}}")
 A = ISSUER.token()
+FULL = ("authorization", f"Bearer {ISSUER.token(azp='app', a={'b': 'cd'})}")
 BEARER = (("authorization", f"Bearer {A}"),)
 
 
@@ -177,6 +178,21 @@ CASES: dict[str, tuple[str, list[Call]]] = {
             Call(200, headers=(("authorization", f"Bearer {ISSUER.token(groups=['cooks'], place='bar')}"),)),
             Call(403, headers=(("authorization", f"Bearer {ISSUER.token(groups=['cooks'])}"),)),
             Call(403, headers=(("authorization", f"Bearer {ISSUER.token(groups=['x'], place='bar')}"),)),
+        ],
+    ),
+    "every property": (
+        origins(TOKEN, ", originIsOptional: true, principalBinding: USE_ORIGIN")
+        + granted(ALL, "{properties: {source.principal: '*/sa/friend', source.namespace: default, "
+                  "source.ip: 127.0.0.0/8, request.auth.principal: 'https://a.example/ann', "
+                  "request.auth.audiences: shop, request.auth.presenter: app, 'request.auth.claims[a][b]': c*, "
+                  "'request.headers[x-a]': '*z'}}").removeprefix(PLAIN),
+        [
+            Call(200, headers=(FULL, ("x-a", "yz"))),
+            Call(403, "foe", headers=(FULL, ("x-a", "yz"))),
+            Call(403, "", headers=(FULL, ("x-a", "yz"))),
+            Call(403, headers=(FULL, ("x-a", "zy"))),
+            Call(403, headers=(FULL,)),
+            Call(403, headers=(*BEARER, ("x-a", "yz"))),
         ],
     ),
     "groups that are left out": (
@@ -294,8 +310,9 @@ def verdicts(text: str, calls: list[Call], authority: Authority, folder: Path) -
 
 
 @pytest.mark.covers(
-    "ClusterRbacConfig mode", "RbacConfig mode", "ServiceRole rules", "ServiceRoleBinding subjects", "Policy targets",
-    "Policy peers", "Policy origins", "MeshPolicy peers",
+    "ClusterRbacConfig mode", "RbacConfig mode", "ServiceRole rules", "ServiceRoleBinding subjects",
+    "ServiceRoleBinding actions", "ServiceRoleBinding role", "ServiceRoleBinding roleRef", "Policy targets",
+    "Policy peers", "Policy peerIsOptional", "Policy origins", "Policy originIsOptional", "MeshPolicy peers",
 )  # fmt: skip
 @pytest.mark.parametrize("name", CASES)
 def test_old_rules_decide_as_they_say(name: str, authority: Authority, tmp_path: Path) -> None:

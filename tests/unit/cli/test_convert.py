@@ -108,11 +108,12 @@ def test_a_policy_becomes_three_resources(tmp_path: Path) -> None:
 
 def test_files_of_a_folder_go_to_a_folder(tmp_path: Path) -> None:
     old = tmp_path / "old"
-    written(old / "services" / "api.yaml", SERVICE)
+    text = f"# a head of its own\n---\n{SERVICE}---\n\n# an end\n"
+    written(old / "services" / "api.yaml", text)
     written(old / "access.yaml", ON, ROLE)
     new = tmp_path / "new"
     run(old, "-o", new)
-    assert (new / "services" / "api.yaml").read_text() == SERVICE
+    assert (new / "services" / "api.yaml").read_text() == text
     assert len(named((new / "access.yaml").read_text())) == 2
     _, told = run(old, "-o", new, code=2)
     assert "is there already" in told
