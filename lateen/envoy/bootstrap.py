@@ -9,7 +9,7 @@ answer, because a listener without its routes would be worse than one that is no
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from envoy.config.bootstrap.v3 import bootstrap_pb2
@@ -18,8 +18,13 @@ from envoy.config.core.v3 import base_pb2, config_source_pb2, extension_pb2, pro
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.metrics.v3 import stats_pb2
 from envoy.config.overload.v3 import overload_pb2
+from envoy.extensions.filters.http.credential_injector.v3 import credential_injector_pb2
+from envoy.extensions.filters.http.upstream_codec.v3 import upstream_codec_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
+from envoy.extensions.http.injected_credentials.generic.v3 import generic_pb2
 from envoy.extensions.network.dns_resolver.cares.v3 import cares_dns_resolver_pb2
 from envoy.extensions.resource_monitors.downstream_connections.v3 import downstream_connections_pb2
+from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from envoy.type.matcher.v3 import string_pb2
 from google.protobuf import json_format
@@ -30,6 +35,7 @@ from lateen.envoy.upstream_protocol import HTTP_OPTIONS
 from lateen.plan.proxy import Bind
 
 XDS_CLUSTER = "xds-grpc"
+XDS_BEARER = "xds-bearer"
 ADMIN_MODE = 0o600
 MAX_DOWNSTREAM_CONNECTIONS = 50_000
 STATS_FLUSH = 1.0
@@ -62,9 +68,10 @@ def bootstrap(
     """
     message = bootstrap_pb2.Bootstrap(
         node=base_pb2.Node(id=proxy_id, cluster=node_cluster, metadata=wire.text_struct((node_metadata or {}).items())),
-        dynamic_resources=_dynamic(token),
+        dynamic_resources=_dynamic(),
     )
-    clusters = [_grpc_cluster(XDS_CLUSTER, xds_socket)]
+    message.static_resources.secrets.append(_token_secret(token))
+    clusters = [_grpc_cluster(XDS_CLUSTER, xds_socket, [_token_bearer(), _codec()])]
     if sds_socket is not None:
         clusters.append(_grpc_cluster(SDS_CLUSTER, sds_socket))
     message.static_resources.clusters.extend(clusters)
@@ -90,8 +97,8 @@ def to_json_bytes(message: Any) -> bytes:
     return json_format.MessageToJson(message, preserving_proto_field_name=True, indent=1, sort_keys=True).encode()
 
 
-def _dynamic(token: str) -> Any:
-    service = wire.local_grpc(XDS_CLUSTER, [("authorization", f"Bearer {token}")])
+def _dynamic() -> Any:
+    service = wire.local_grpc(XDS_CLUSTER)
     return bootstrap_pb2.Bootstrap.DynamicResources(
         ads_config=config_source_pb2.ApiConfigSource(
             api_type=config_source_pb2.ApiConfigSource.DELTA_GRPC,
@@ -104,7 +111,30 @@ def _dynamic(token: str) -> Any:
     )
 
 
-def _grpc_cluster(name: str, socket: str) -> Any:
+def _token_secret(token: str) -> Any:
+    """The token as a secret, which Envoy's dumps leave out; metadata of the stream would stand in them."""
+    secret = base_pb2.DataSource(inline_string=f"Bearer {token}")
+    return secret_pb2.Secret(name=XDS_BEARER, generic_secret=secret_pb2.GenericSecret(secret=secret))
+
+
+def _token_bearer() -> Any:
+    """Puts the token into the calls of its cluster."""
+    source = generic_pb2.Generic(credential=secret_pb2.SdsSecretConfig(name=XDS_BEARER))
+    credential = extension_pb2.TypedExtensionConfig(
+        name="envoy.http.injected_credentials.generic", typed_config=wire.pack(source)
+    )
+    injector = credential_injector_pb2.CredentialInjector(credential=credential, overwrite=True)
+    return hcm_pb2.HttpFilter(name="envoy.filters.http.credential_injector", typed_config=wire.pack(injector))
+
+
+def _codec() -> Any:
+    """What ends the filters of a cluster."""
+    return hcm_pb2.HttpFilter(
+        name="envoy.filters.http.upstream_codec", typed_config=wire.pack(upstream_codec_pb2.UpstreamCodec())
+    )
+
+
+def _grpc_cluster(name: str, socket: str, filters: Sequence[Any] = ()) -> Any:
     """A gRPC server behind a Unix socket; pings tell a dead one from a silent one."""
     options = http_protocol_options_pb2.HttpProtocolOptions()
     http2 = protocol_pb2.Http2ProtocolOptions(
@@ -113,6 +143,7 @@ def _grpc_cluster(name: str, socket: str) -> Any:
         )
     )
     options.explicit_http_config.http2_protocol_options.CopyFrom(http2)
+    options.http_filters.extend(filters)
     assignment = endpoint_pb2.ClusterLoadAssignment(cluster_name=name)
     assignment.endpoints.add().lb_endpoints.add().endpoint.address.CopyFrom(wire.socket_address(f"unix://{socket}", 0))
     cluster = cluster_pb2.Cluster(

@@ -149,7 +149,7 @@ def over_ads() -> Any:
     )
 
 
-def local_grpc(cluster: str, metadata: Iterable[tuple[str, str]] = ()) -> Any:
+def local_grpc(cluster: str) -> Any:
     """A gRPC server on this machine. A lost stream is tried again for ever, after 0.2 s at first and 5 s at most."""
     again = base_pb2.RetryPolicy()
     again.retry_back_off.base_interval.CopyFrom(duration(FIRST_RETRY))
@@ -158,7 +158,6 @@ def local_grpc(cluster: str, metadata: Iterable[tuple[str, str]] = ()) -> Any:
         envoy_grpc=grpc_service_pb2.GrpcService.EnvoyGrpc(
             cluster_name=cluster, retry_policy=again, skip_envoy_headers=True
         ),
-        initial_metadata=[base_pb2.HeaderValue(key=name, value=value) for name, value in metadata],
     )
 
 
