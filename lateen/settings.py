@@ -20,6 +20,7 @@ class Settings(msgspec.Struct, frozen=True):
     ``dns_refresh`` None: Envoy's default. ``*_export_to`` hold where a resource says nothing.
     ``ingress_mode``: which Ingress resources are taken, OFF, DEFAULT or STRICT; ``ingress_class`` is their class and
     ``ingress_gateway`` the value of the label ``istio`` of the gateways that serve them.
+    ``federated_domains`` are trust domains of other meshes, whose workloads may call servers of this one.
     ``trust_domain_is_fixed``: certificates of the trust domain are in use, so that it cannot be another.
     """
 
@@ -40,6 +41,7 @@ class Settings(msgspec.Struct, frozen=True):
     dns_refresh: float | None = None
     path_normalization: str = "MERGE_SLASHES"
     trust_domain_aliases: tuple[str, ...] = ()
+    federated_domains: tuple[str, ...] = ()
     service_export_to: tuple[str, ...] = ("*",)
     virtual_service_export_to: tuple[str, ...] = ("*",)
     destination_rule_export_to: tuple[str, ...] = ("*",)
@@ -47,6 +49,11 @@ class Settings(msgspec.Struct, frozen=True):
     ingress_mode: str = "STRICT"
     ingress_class: str = "istio"
     ingress_gateway: str = "ingressgateway"
+
+    @property
+    def client_trust_domains(self) -> tuple[str, ...]:
+        """The trust domains whose workloads may call: the mesh's own and those of meshes that it trusts."""
+        return tuple(dict.fromkeys((*self.trust_domains, *self.federated_domains)))
 
     @property
     def trust_domains(self) -> tuple[str, ...]:

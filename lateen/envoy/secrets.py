@@ -6,17 +6,20 @@ result hands it only to the proxy that it is for.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-from envoy.config.core.v3 import base_pb2
-from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2
+from envoy.config.core.v3 import base_pb2, extension_pb2
+from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2, tls_spiffe_validator_config_pb2
 
 from lateen.envoy import wire
 from lateen.envoy.resources import EnvoyResource
 from lateen.plan.tls import SecretRef
 from lateen.values.names import Origin
 from lateen.values.secret import SecretBytes
+
+SPIFFE_VALIDATOR = "envoy.tls.cert_validator.spiffe"
 
 
 def translate_secret(
@@ -36,6 +39,16 @@ def translate_secret(
     else:
         raise ValueError(f"secret {ref.name!r} holds neither a certificate with its key nor a trust bundle")
     return _resource(ref, secret)
+
+
+def trust_by_domain(ref: SecretRef, domains: Iterable[tuple[str, bytes]]) -> EnvoyResource:
+    """A trust bundle in which each trust domain has roots of its own (PEM): none can vouch for another's identities."""
+    config = tls_spiffe_validator_config_pb2.SPIFFECertValidatorConfig()
+    for name, roots in domains:
+        config.trust_domains.add(name=name, trust_bundle=base_pb2.DataSource(inline_bytes=roots))
+    validator = extension_pb2.TypedExtensionConfig(name=SPIFFE_VALIDATOR, typed_config=wire.pack(config))
+    context = common_pb2.CertificateValidationContext(custom_validator_config=validator)
+    return _resource(ref, secret_pb2.Secret(name=ref.name, validation_context=context))
 
 
 def translate_file_secret(ref: SecretRef) -> EnvoyResource:

@@ -87,6 +87,11 @@ class RunDir:
         return self.path / "ca-generation"
 
     @property
+    def federation(self) -> Path:
+        """The roots of other meshes, which the control plane writes."""
+        return self.path / "federation.json"
+
+    @property
     def supervisor_log(self) -> Path:
         return self.path / "supervisor.log"
 

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from lateen.findings import Finding, error
+from lateen.mesh.federation import federation
 from lateen.resources.mesh_config import MeshConfigSpec
 from lateen.resources.resource import Resource
 from lateen.settings import Settings
@@ -55,6 +56,7 @@ def _changes(spec: MeshConfigSpec) -> dict[str, Any]:
         "path_normalization": "BASE" if normalization == "DEFAULT" else normalization,
         "trust_domain": spec.trust_domain or None,
         "trust_domain_aliases": spec.trust_domain_aliases,
+        "federated_domains": federation(spec, (spec.trust_domain or "", *spec.trust_domain_aliases)).names,
         "root_namespace": spec.root_namespace or None,
         "service_export_to": spec.default_service_export_to,
         "virtual_service_export_to": spec.default_virtual_service_export_to,

@@ -211,7 +211,7 @@ class _Inbound:
             self._policy.origin,
             roots=MESH_ROOTS,
             require_client=True,
-            client_trust_domains=self._snapshot.settings.trust_domains,
+            client_trust_domains=self._snapshot.settings.client_trust_domains,
             alpn=SPOKEN_ALPN,
             min_version="TLSV1_3" if said is not None and said.min_protocol_version == "TLSV1_3" else "TLSV1_2",
             cipher_suites=usable_ciphers(said.cipher_suites) if said is not None else (),

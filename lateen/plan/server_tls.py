@@ -49,7 +49,7 @@ def server_tls(
             curves=(),
             roots=MESH_ROOTS,
             require_client=True,
-            client_trust_domains=snapshot.settings.trust_domains,
+            client_trust_domains=snapshot.settings.client_trust_domains,
         )
     certificates = _certificates(snapshot, settings, namespace)
     own = replace(common, certificate=certificates[0], alternative=certificates[1] if certificates[1:] else None)

@@ -393,6 +393,7 @@ def test_a_connection_of_plain_bytes_is_asked_about_as_a_whole(edge: Edge) -> No
 
 def test_an_audit_marks_the_log_and_decides_nothing(edge: Edge) -> None:
     assert edge.get("/watched").status == 200
+    assert edge.get("/grpc/free").status == 200
     assert edge.get("/denied").status == 403
     name = "ns[edge]-policy[watch]-rule[0]"
     assert edge.proxy.logged("/watched")["audit_policy"] == name

@@ -1,14 +1,19 @@
 """Certificates and roots are exchanged under constant load, and cost no request."""
 
+import datetime
 import json
 import os
 import signal
 import socket
 import ssl
 import stat
+import textwrap
 
 import pytest
 
+from lateen.identity.authority import Authority
+from lateen.identity.certificate import build_request, key_pem, new_key
+from lateen.values.names import SpiffeId
 from tests.features.running import until
 from tests.features.test_robustness import VIA, process, traffic_goes_on
 
@@ -97,6 +102,13 @@ def status_of(folder, place):
         return 0
 
 
+def inbound(mesh):
+    """Where a sidecar without namespaces takes calls."""
+    listeners = json.loads(mesh.lateen("proxy", "config", "echo-v1-0", "-o", "json").stdout)["listeners"]
+    places = [one["address"]["socketAddress"] for one in listeners if one["trafficDirection"] == "INBOUND"]
+    return next((one["address"], one["portValue"]) for one in places if one["portValue"] == 8000)
+
+
 def test_a_workload_elsewhere_is_known_by_its_certificate(mesh, tmp_path):
     for account in ("guest", "stranger"):
         mesh.lateen("ca", "issue", "-s", account, "--out", str(tmp_path / account))
@@ -106,12 +118,51 @@ def test_a_workload_elsewhere_is_known_by_its_certificate(mesh, tmp_path):
     assert (tmp_path / "guest" / "root-cert.pem").read_text() == mesh.lateen("ca", "root").stdout
     if mesh.capture != "loopback":
         return  # the sidecars stand in namespaces of their own, which nothing from outside reaches
-    listeners = json.loads(mesh.lateen("proxy", "config", "echo-v1-0", "-o", "json").stdout)["listeners"]
-    places = [one["address"]["socketAddress"] for one in listeners if one["trafficDirection"] == "INBOUND"]
-    place = next((one["address"], one["portValue"]) for one in places if one["portValue"] == 8000)
+    place = inbound(mesh)
     with mesh.applied(guarded("guest")):
         assert status_of(tmp_path / "guest", place) == 200
         assert status_of(tmp_path / "stranger", place) == 403
+
+
+def federated(roots):
+    return f"""
+kind: MeshConfig
+caCertificates:
+- trustDomains: [far.example]
+  pem: |
+{textwrap.indent(roots, "    ")}
+"""
+
+
+def foreign(folder, trust_domain):
+    """An authority of another mesh, and a workload that it says is of this trust domain."""
+    authority = Authority(folder / "ca", trust_domain, lambda: datetime.datetime.now(datetime.UTC))
+    key, identity = new_key(), SpiffeId(trust_domain, "default", "guest")
+    chain = authority.sign(build_request(key, identity), identity)
+    (folder / "cert-chain.pem").write_bytes(chain[0])
+    (folder / "key.pem").write_bytes(bytes(key_pem(key)))
+    return authority.root_pem.decode()
+
+
+@pytest.mark.covers("MeshConfig caCertificates[].pem", "MeshConfig caCertificates[].trustDomains")
+def test_another_mesh_is_trusted_for_its_own_trust_domain_alone(mesh, tmp_path):
+    for name, domain in (("friend", "far.example"), ("liar", "cluster.local")):
+        (tmp_path / name).mkdir()
+        roots = foreign(tmp_path / name, domain)
+        mesh.write("extra.yaml", federated(roots))
+        mesh.settled()
+        assert mesh.get("/echo").status == 200
+        (tmp_path / name / "root-cert.pem").write_text(mesh.lateen("ca", "root").stdout)
+        if mesh.capture == "loopback":
+            place = inbound(mesh)
+            if name == "friend":
+                until(lambda place=place: status_of(tmp_path / "friend", place) == 200, "the other mesh is trusted")
+            else:
+                until(lambda place=place: status_of(tmp_path / "friend", place) == 0, "its roots are exchanged")
+                assert status_of(tmp_path / "liar", place) == 0
+    (mesh.project / "extra.yaml").unlink()
+    mesh.settled()
+    assert mesh.get("/echo").status == 200
 
 
 def test_a_join_token_is_told_once_and_used_once(mesh, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from cryptography import x509
+
 from lateen.resources.base import Duration
 from lateen.resources.checks import Report, check_duration, check_port
 from lateen.resources.checks.http_route import check_retries
@@ -58,6 +60,18 @@ def _check_trust(report: Report, spec: MeshConfigSpec) -> None:
     for field, domain in domains:
         if not all(is_label(label) for label in (domain or "").removesuffix(".").split(".")):
             report.error(field, f"{domain!r} is no trust domain", "such as cluster.local")
+    for index, entry in enumerate(spec.ca_certificates):
+        if entry.pem is not None and not _are_roots(entry.pem):
+            report.error(f"caCertificates[{index}].pem", "there is no certificate of an authority in PEM")
+
+
+def _are_roots(pem: str) -> bool:
+    """Whether a text holds certificates, all of them of authorities."""
+    try:
+        found = x509.load_pem_x509_certificates(pem.encode())
+        return all(one.extensions.get_extension_for_class(x509.BasicConstraints).value.ca for one in found)
+    except (ValueError, x509.ExtensionNotFound):
+        return False
 
 
 def _check_retry_policies(report: Report, spec: MeshConfigSpec) -> None:

@@ -22,7 +22,7 @@ def test_a_renewal_that_fails_is_told_until_one_succeeds() -> None:
     async def scenario(folder: Path) -> None:
         life = datetime.timedelta(seconds=2)
         authority = Authority(folder / "ca", "cluster.local", utc_now, life)
-        agents = AgentIdentities("cluster.local", folder / "ca-generation", "ec-p256")
+        agents = AgentIdentities("cluster.local", folder / "ca-generation", folder / "federation.json", "ec-p256")
         server = CertificateServer(authority, utc_now)
         await server.start(folder / "ca.sock", lambda token: lasting({"token": IDENTITY}.get(token)))
         await agents.add(

@@ -54,7 +54,7 @@ async def running_mesh(wanted: Project) -> AsyncIterator[Mesh]:
             run,
             book,
             network=make_network(run.path, os.environ, run_id, "loopback"),
-            identities=make_identities(wanted.options, run.ca_generation),
+            identities=make_identities(wanted.options, run),
             control=control,
             stop_asked=asyncio.Event(),
             registry=registry,
