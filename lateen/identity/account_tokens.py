@@ -6,14 +6,18 @@ Signatures, times, issuer and audience are checked by PyJWT; only asymmetric alg
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import jwt
 import msgspec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from lateen.values.names import SpiffeId
 
-ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384")
+OF_RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
+OF_CURVES = {"secp256r1": ("ES256",), "secp384r1": ("ES384",)}
+LEAST_RSA_BITS = 2048
 LONGEST_TOKEN = 16 * 1024
 LEEWAY_S = 10
 _SUBJECT = "system:serviceaccount:"
@@ -27,18 +31,27 @@ class AccountIssuer(msgspec.Struct, frozen=True):
     jwks: str
 
 
+class _Key(msgspec.Struct, frozen=True):
+    """A public key, and the algorithms that count with it."""
+
+    id: str | None
+    public: Any
+    algorithms: tuple[str, ...]
+
+
 class AccountTokens:
-    """Judges service-account tokens for one trust domain. Raises ValueError where the keys cannot be used."""
+    """Judges service-account tokens for one trust domain. Raises ValueError where none of the keys can be used."""
 
     def __init__(self, issuer: AccountIssuer, trust_domain: str) -> None:
         self._issuer, self._trust_domain = issuer, trust_domain
         try:
-            keys = jwt.PyJWKSet.from_json(issuer.jwks).keys
-        except (jwt.PyJWTError, ValueError, AttributeError, TypeError) as problem:
-            raise ValueError(f"the keys of {issuer.issuer} cannot be used: {problem}") from problem
-        self._keys = [key for key in keys if key.key_type in ("RSA", "EC")]
+            entries = json.loads(issuer.jwks)["keys"]
+        except (ValueError, TypeError, KeyError, RecursionError) as problem:
+            raise ValueError(f"the keys of {issuer.issuer} cannot be used: they are no JWKS") from problem
+        found = [_usable(entry) for entry in entries] if isinstance(entries, list) else []
+        self._keys = [key for key in found if key is not None]
         if not self._keys:
-            raise ValueError(f"there is no RSA or EC key of {issuer.issuer}")
+            raise ValueError(f"there is no public RSA or EC key of {issuer.issuer} that verifies signatures")
 
     def identity(self, token: str) -> SpiffeId | None:
         """Whom a token proves, or None."""
@@ -49,20 +62,19 @@ class AccountTokens:
         except jwt.PyJWTError:
             return None
         for key in self._keys:
-            if wanted is not None and key.key_id is not None and key.key_id != wanted:
+            if wanted is not None and key.id is not None and key.id != wanted:
                 continue
             claims = self._claims(token, key)
             if claims is not None:
                 return self._identity_in(claims)
         return None
 
-    def _claims(self, token: str, key: jwt.PyJWK) -> dict[str, Any] | None:
-        allowed = [name for name in ALGORITHMS if name.startswith("ES") == (key.key_type == "EC")]
+    def _claims(self, token: str, key: _Key) -> dict[str, Any] | None:
         try:
             found: dict[str, Any] = jwt.decode(
                 token,
-                key.key,
-                algorithms=allowed,
+                key.public,
+                algorithms=list(key.algorithms),
                 audience=list(self._issuer.audiences),
                 issuer=self._issuer.issuer,
                 leeway=LEEWAY_S,
@@ -77,10 +89,36 @@ class AccountTokens:
         namespace, colon, account = subject.removeprefix(_SUBJECT).partition(":")
         if not subject.startswith(_SUBJECT) or not colon or not namespace or not account or ":" in account:
             return None
-        told = claims.get("kubernetes.io")
-        if isinstance(told, dict):
-            named = told.get("serviceaccount")
-            account_there = named.get("name") if isinstance(named, dict) else account
-            if (told.get("namespace", namespace), account_there) != (namespace, account):
-                return None
+        if "kubernetes.io" in claims and not _agrees(claims["kubernetes.io"], namespace, account):
+            return None
         return SpiffeId(self._trust_domain, namespace, account)
+
+
+def _agrees(told: object, namespace: str, account: str) -> bool:
+    """Whether Kubernetes' own claim, which stands beside the subject, says the same."""
+    named = told.get("serviceaccount") if isinstance(told, dict) else None
+    if not isinstance(told, dict) or not isinstance(named, dict | None):
+        return False
+    there = named.get("name") if named is not None else account
+    return bool((told.get("namespace", namespace), there) == (namespace, account))
+
+
+def _usable(entry: object) -> _Key | None:
+    """A member of a JWKS, if it is a public key for signatures and strong enough."""
+    if not isinstance(entry, dict) or "d" in entry or entry.get("kty") not in ("RSA", "EC"):
+        return None
+    if entry.get("use", "sig") != "sig" or "verify" not in entry.get("key_ops", ("verify",)):
+        return None
+    try:
+        public = jwt.PyJWK(entry).key
+    except (jwt.PyJWTError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+    algorithms: tuple[str, ...] = ()
+    if isinstance(public, rsa.RSAPublicKey) and public.key_size >= LEAST_RSA_BITS:
+        algorithms = OF_RSA
+    elif isinstance(public, ec.EllipticCurvePublicKey):
+        algorithms = OF_CURVES.get(public.curve.name, ())
+    if "alg" in entry:
+        algorithms = tuple(name for name in algorithms if name == entry["alg"])
+    kid = entry.get("kid")
+    return _Key(kid if isinstance(kid, str) else None, public, algorithms) if algorithms else None

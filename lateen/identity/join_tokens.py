@@ -10,18 +10,22 @@ from __future__ import annotations
 import datetime
 import hashlib
 import hmac
+import logging
 import secrets
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
-from lateen.identity.keystore import write_private
+from lateen.identity.keystore import KeystoreError, read_private, write_private
 from lateen.values.names import SpiffeId
 
 PREFIX = "join-"
 LONGEST_TTL = datetime.timedelta(days=7)
-MOST = 10_000
+MOST = 1000
+MOST_BYTES = 1024 * 1024
+"""How many may be open at once, and what their file may hold."""
+logger = logging.getLogger(__name__)
 
 
 class Invitation(msgspec.Struct, frozen=True):
@@ -83,12 +87,18 @@ class JoinTokens:
         self._open = invitations
 
     def _read(self) -> tuple[Invitation, ...]:
-        """What the file holds; a file that cannot be read invites nobody."""
+        """What the file holds; a file that cannot be read, or that others could have written, invites nobody."""
         try:
-            return msgspec.json.decode(self._file.read_bytes(), type=tuple[Invitation, ...])
-        except (OSError, msgspec.MsgspecError):
+            text = read_private(self._file, MOST_BYTES)
+            found = msgspec.json.decode(text, type=tuple[Invitation, ...]) if text is not None else ()
+            for one in found:
+                SpiffeId.parse(one.identity)
+                bytes.fromhex(one.digest)
+        except (OSError, KeystoreError, ValueError) as problem:
+            logger.warning("no join token counts any more: %s cannot be used: %s", self._file, problem)
             return ()
+        return found
 
 
 def _digest(token: str) -> str:
-    return hashlib.sha256(token.encode()).hexdigest()
+    return hashlib.sha256(token.encode(errors="replace")).hexdigest()

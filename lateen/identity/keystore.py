@@ -99,15 +99,18 @@ def write_private(path: Path, data: bytes) -> None:
         os.close(folder)
 
 
-def read_private(path: Path) -> SecretBytes | None:
-    """What is in a file that only its owner may open; None if there is none. The opened file itself is judged."""
+def read_private(path: Path, limit: int = MAX_FILE_BYTES) -> SecretBytes | None:
+    """What is in a file that only its owner may open; None if there is none. The opened file itself is judged.
+
+    At most ``limit`` bytes are read.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return None
     with os.fdopen(descriptor, "rb") as file:
         _check_private(path, os.fstat(file.fileno()), stat.S_ISREG)
-        return SecretBytes(file.read(MAX_FILE_BYTES))
+        return SecretBytes(file.read(limit))
 
 
 def _check_private(path: Path, status: os.stat_result, is_kind: Callable[[int], bool]) -> None:

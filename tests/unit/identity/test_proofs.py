@@ -1,6 +1,9 @@
 """Who may ask for a certificate: join tokens count once, service-account tokens as their issuer signed them."""
 
+import base64
 import datetime
+import hashlib
+import hmac
 import json
 import stat
 
@@ -53,9 +56,34 @@ def test_a_join_token_ends_and_others_are_no_tokens(tokens, clock):
     assert tokens.find(token) is None
 
 
-def test_a_file_that_cannot_be_read_invites_nobody(tmp_path, clock):
-    (tmp_path / "join-tokens.json").write_text("{")
-    assert JoinTokens(tmp_path / "join-tokens.json", lambda: clock[0]).find("join-x") is None
+DIGEST = hashlib.sha256(b"join-x").hexdigest()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        json.dumps([{"digest": DIGEST, "identity": "nonsense", "expires": 9e9}]),
+        '[{"digest": "\u00e9", "identity": "spiffe://cluster.local/ns/a/sa/b", "expires": 9e9}]',
+    ],
+)
+def test_a_file_that_cannot_be_read_invites_nobody(tmp_path, clock, text):
+    file = tmp_path / "join-tokens.json"
+    file.touch(mode=0o600)
+    file.write_text(text)
+    assert JoinTokens(file, lambda: clock[0]).find("join-x") is None
+
+
+def test_a_file_that_others_could_have_written_invites_nobody(tmp_path, tokens, clock):
+    token = tokens.invite(REVIEWS, HOUR)
+    (tmp_path / "join-tokens.json").chmod(0o666)
+    assert JoinTokens(tmp_path / "join-tokens.json", lambda: clock[0]).find(token) is None
+
+
+def test_a_token_of_any_text_is_no_error(tokens):
+    tokens.invite(REVIEWS, HOUR)
+    for text in ("join-\udcff", "join-\0", "join-" + "x" * 10_000, "join-é"):
+        assert tokens.find(text) is None
 
 
 def test_a_token_that_cannot_be_crossed_out_gives_nothing(tmp_path, clock):
@@ -110,6 +138,15 @@ def test_a_good_token_proves_its_account(accounts, key, algorithm, kid):
     assert accounts.identity(signed(key, algorithm, kid)) == REVIEWS
 
 
+def headed(header, key=RSA_KEY):
+    claims = jwt.decode(signed(), options={"verify_signature": False})
+    return jwt.encode(claims, key, "RS256", headers={"kid": "r", **header})
+
+
+def url(data):
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
 PUBLIC = RSA_KEY.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 PAST = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
 LATER = datetime.datetime(2090, 1, 1, tzinfo=datetime.UTC)
@@ -127,6 +164,14 @@ BAD = {
     "too many parts": lambda: signed(sub="system:serviceaccount:a:b:c"),
     "no name": lambda: signed(sub="system:serviceaccount:default:"),
     "another account inside": lambda: signed(**{"kubernetes.io": {"namespace": "kube-system"}}),
+    "an account inside that is no object": lambda: signed(**{"kubernetes.io": ["default"]}),
+    "a name inside that is no object": lambda: signed(**{"kubernetes.io": {"serviceaccount": "reviews"}}),
+    "issued later": lambda: signed(iat=LATER),
+    "an end that is no number": lambda: signed(exp=float("inf")),
+    "a header that must be understood": lambda: headed({"crit": ["x"], "x": 1}),
+    "a key in the header": lambda: headed({"jwk": published(OTHER_KEY, "r", "RS256")}, OTHER_KEY),
+    "a header without an end": lambda: url(b"[" * 9_000) + ".e30.AA",
+    "an algorithm that is a list": lambda: url(b'{"alg": ["RS256"], "kid": "r"}') + ".e30.AA",
     "unsigned": lambda: jwt.encode({"iss": ISSUER, "sub": "x"}, None, "none"),
     "cut off": lambda: signed().rpartition(".")[0] + ".",
     "huge": lambda: signed(more="x" * 20_000),
@@ -142,9 +187,6 @@ def test_every_other_token_proves_nothing(accounts, why):
 
 def test_a_token_signed_with_the_public_key_as_a_secret_proves_nothing(accounts):
     """The swap of RS256 and HS256, made by hand as libraries refuse to make it."""
-    import base64
-    import hashlib
-    import hmac
 
     def part(value):
         return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
@@ -159,6 +201,46 @@ def test_a_token_signed_with_the_public_key_as_a_secret_proves_nothing(accounts)
 def test_keys_that_cannot_be_used_are_told(jwks):
     with pytest.raises(ValueError, match="key"):
         AccountTokens(AccountIssuer(ISSUER, ("istio-ca",), jwks), "cluster.local")
+
+
+WEAK_KEY, P384_KEY = rsa.generate_private_key(65537, 1024), ec.generate_private_key(ec.SECP384R1())
+GOOD = published(RSA_KEY, "r", "RS256")
+PRIVATE = {**json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(RSA_KEY)), "kid": "r"}
+NO_KEYS = {
+    "weak": published(WEAK_KEY, "r", "RS256"),
+    "for encryption": {**GOOD, "use": "enc"},
+    "not to verify with": {**GOOD, "key_ops": ["encrypt"]},
+    "private": PRIVATE,
+    "symmetric": {"kty": "oct", "k": "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0", "kid": "r"},
+    "of another algorithm": {**GOOD, "alg": "RSA-OAEP"},
+    "broken": {"kty": "RSA", "n": "!", "e": "AQAB", "kid": "r"},
+    "on another curve": published(ec.generate_private_key(ec.SECP256K1()), "r", "ES256"),
+    "no object": "x",
+}
+
+
+def judging(*keys):
+    return AccountTokens(AccountIssuer(ISSUER, ("istio-ca",), json.dumps({"keys": keys})), "cluster.local")
+
+
+@pytest.mark.parametrize("kind", NO_KEYS)
+def test_keys_that_are_not_for_this_are_left_out(kind):
+    with pytest.raises(ValueError, match="no public RSA or EC key"):
+        judging(NO_KEYS[kind])
+    both = judging(NO_KEYS[kind], published(EC_KEY, "e", "ES256"))
+    assert both.identity(signed(EC_KEY, "ES256", "e")) == REVIEWS
+    assert both.identity(signed(RSA_KEY)) is None
+
+
+def test_a_key_with_an_algorithm_counts_with_that_alone():
+    with_pss = judging({**GOOD, "alg": "PS256"})
+    assert with_pss.identity(signed(RSA_KEY, "PS256")) == REVIEWS
+    assert with_pss.identity(signed(RSA_KEY, "RS256")) is None
+
+
+def test_a_curve_has_its_algorithm():
+    assert judging(published(P384_KEY, "p", "ES384")).identity(signed(P384_KEY, "ES384", "p")) == REVIEWS
+    assert judging(published(P384_KEY, "p", "ES384")).identity(signed(EC_KEY, "ES256", "p")) is None
 
 
 # --- certificates ----------------------------------------------------------------------------------------------------
