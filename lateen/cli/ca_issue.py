@@ -4,29 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import click
+import msgspec
 
 from lateen.api.client import ApiError, Client
 from lateen.cli.finding_mesh import find_mesh, mesh_options
 from lateen.values.names import SpiffeId
 
-KEY, CHAIN, ROOTS = "key.pem", "cert-chain.pem", "root-cert.pem"
 KINDS = ("ec-p256", "ec-p384", "rsa-2048", "rsa-3072", "rsa-4096")
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+class Server(msgspec.Struct, frozen=True):
+    """An authority elsewhere: ``host:port``, its roots (PEM), the name that its certificate bears."""
+
+    address: str
+    roots: bytes
+    name: str
 
 
 @click.command(help="Get a certificate for a workload: of the mesh that runs here, or of an authority elsewhere.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Where the files go.")
 @click.option("--namespace", "-n", default="default", show_default=True)
 @click.option("--service-account", "-s", metavar="NAME", help="Whose certificate; not with --renew.")
-@click.option("--server", metavar="HOST:PORT", help="The authority's port over TLS; needs --root.")
-@click.option("--root", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Its roots (PEM).")
+@click.option("--server", metavar="HOST:PORT", help="The authority's port over TLS.")
+@click.option("--root", type=_FILE, help="Its roots (PEM); with --renew those in --out if not given.")
 @click.option("--server-name", default="", help="What its certificate bears, where that is not its host.")
-@click.option("--token-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A token, in a file.")
-@click.option("--renew", is_flag=True, help="By the certificate in --out, at the port for renewal.")
-@click.option("--trust-domain", default="cluster.local", show_default=True)
-@click.option("--key", "kind", type=click.Choice(KINDS), default=KINDS[0], show_default=True)
+@click.option("--token-file", type=_FILE, help="A token, in a file.")
+@click.option("--renew", is_flag=True, help="By the certificate in --out, at the port for renewal; the key stays.")
+@click.option("--trust-domain", default="cluster.local", show_default=True, help="That of an authority elsewhere.")
+@click.option("--key", "kind", type=click.Choice(KINDS), help="The key to make; ec-p256 if not given.")
 @mesh_options
 def issue(
     out: Path,
@@ -38,59 +49,91 @@ def issue(
     token_file: Path | None,
     renew: bool,
     trust_domain: str,
-    kind: str,
+    kind: str | None,
     mesh_name: str | None,
     run_dir: Path | None,
 ) -> None:
-    from lateen.identity.certificate import build_request, new_key
-    from lateen.identity.csr_client import CertificateUnavailable, request_chain, request_chain_over_tls
-    from lateen.identity.keystore import write_private
-    from lateen.identity.workload import judge_chain
-
-    if renew == (service_account is not None) or (renew and token_file is not None):
+    if renew == (service_account is not None) or (renew and (token_file is not None or kind is not None)):
         raise click.UsageError("give --service-account for a new certificate, or --renew, not both")
-    if server is not None and (root is None or not (renew or token_file is not None)):
-        raise click.UsageError("--server needs --root, and --token-file or --renew")
+    if server is not None and not renew and (root is None or token_file is None):
+        raise click.UsageError("--server needs --root and --token-file, or --renew")
     if server is None and renew:
         raise click.UsageError("--renew needs --server")
+    from lateen.identity.csr_client import CertificateUnavailable
+    from lateen.identity.keystore import KeystoreError
+
     try:
-        identity = _present(out) if renew else SpiffeId(trust_domain, namespace, service_account or "")
-        key = new_key(kind)
-        if server is None:
-            run, record = find_mesh(mesh_name, run_dir)
-            if record is not None:
-                identity = SpiffeId(record.trust_domain, namespace, service_account or "")
-            asked = {"namespace": namespace, "service_account": service_account}
-            token = Client(run.control_socket).post("/v1/ca/tokens", asked)["token"]
-            chain = asyncio.run(request_chain(run.ca_socket, token, build_request(key, identity)))
+        if server is not None and renew:
+            work = _renewed(out, server, root, server_name)
         else:
-            chain = asyncio.run(
-                request_chain_over_tls(
-                    server,
-                    root.read_bytes() if root is not None else b"",
-                    build_request(key, identity),
-                    token=token_file.read_text().strip() if token_file is not None else "",
-                    pair=((out / KEY).read_bytes(), (out / CHAIN).read_bytes()) if renew else None,
-                    name=server_name,
-                )
-            )
-        credentials = judge_chain(chain, key, identity, time.time())
-    except (ApiError, CertificateUnavailable, ValueError) as problem:
+            identity = SpiffeId(trust_domain, namespace, service_account or "")
+            if server is None:
+                identity, ask = _here(identity, mesh_name, run_dir)
+            else:
+                ask = _elsewhere(Server(server, _roots(root), server_name), token=_token(token_file))
+            work = _new(out, identity, kind or KINDS[0], ask)
+        identity, credentials = asyncio.run(work)
+    except (ApiError, CertificateUnavailable, KeystoreError, OSError) as problem:
         raise click.ClickException(str(problem)) from problem
-    out.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for name, data in ((KEY, bytes(credentials.key)), (CHAIN, credentials.chain), (ROOTS, credentials.roots)):
-        write_private(out / name, data)
     until = time.strftime("%Y-%m-%d %H:%M", time.gmtime(credentials.not_after))
-    click.echo(f"{identity} until {until} UTC: {out / CHAIN}, {out / KEY}, {out / ROOTS}")
+    click.echo(f"{identity} until {until} UTC: {out}")
 
 
-def _present(out: Path) -> SpiffeId:
-    """The identity of the certificate that is there."""
+async def _new(out: Path, identity: SpiffeId, kind: str, ask: Callable[[bytes], Awaitable[list[bytes]]]) -> Any:
+    from lateen.identity.issue import obtain
+
+    return identity, await obtain(out, identity, kind, ask, time.time())
+
+
+async def _renewed(out: Path, server: str, root: Path | None, name: str) -> Any:
+    from lateen.identity.issue import Present
+
+    present = Present(out)
+    roots = _roots(root) if root is not None else present.roots
+    ask = _elsewhere(Server(server, roots, name), pair=present.pair)
+    return present.identity, await present.renew(ask, time.time())
+
+
+def _here(identity: SpiffeId, mesh_name: str | None, run_dir: Path | None) -> Any:
+    """The identity in the mesh that runs here, and how to ask its authority: with a join token made for this."""
+    from lateen.identity.csr_client import request_chain
+
+    run, record = find_mesh(mesh_name, run_dir)
+    wish = {"namespace": identity.namespace, "service_account": identity.service_account}
+
+    async def ask(request: bytes) -> list[bytes]:
+        token = Client(run.control_socket).post("/v1/ca/tokens", wish)["token"]
+        return await request_chain(run.ca_socket, token, request)
+
+    if record is not None:
+        identity = msgspec.structs.replace(identity, trust_domain=record.trust_domain)
+    return identity, ask
+
+
+def _elsewhere(server: Server, *, token: str = "", pair: tuple[bytes, bytes] | None = None) -> Any:
+    from lateen.identity.csr_client import request_chain_over_tls
+
+    async def ask(request: bytes) -> list[bytes]:
+        return await request_chain_over_tls(
+            server.address, server.roots, request, token=token, pair=pair, name=server.name
+        )
+
+    return ask
+
+
+def _roots(file: Path | None) -> bytes:
     from cryptography import x509
 
-    from lateen.identity.certificate import identity_of
-
+    data = file.read_bytes() if file is not None else b""
     try:
-        return identity_of(x509.load_pem_x509_certificates((out / CHAIN).read_bytes())[0])
-    except OSError as problem:
-        raise click.ClickException(f"{out / CHAIN}: {problem.strerror}") from problem
+        x509.load_pem_x509_certificates(data)
+    except ValueError as problem:
+        raise click.ClickException(f"{file} holds no certificates in PEM") from problem
+    return data
+
+
+def _token(file: Path | None) -> str:
+    text = (file.read_bytes() if file is not None else b"").strip()
+    if not text or not all(33 <= byte < 127 for byte in text):
+        raise click.ClickException(f"{file} holds no token: one word of plain ASCII")
+    return text.decode("ascii")
