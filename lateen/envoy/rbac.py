@@ -234,7 +234,7 @@ def _permission(condition: Condition) -> Any:
         config = uri_template_match_pb2.UriTemplateMatchConfig(path_template=condition.template)
         return message(uri_template={"name": "uri-template", "typed_config": wire.pack(config)})
     if isinstance(condition, Metadata):
-        return message(metadata=_metadata(condition))
+        return message(sourced_metadata=_metadata(condition))
     if isinstance(condition, Header):
         return message(header=header_condition(condition.name, condition.match))
     if isinstance(condition, UrlPath | ServerName):
@@ -267,7 +267,7 @@ def _principal(condition: Condition) -> Any:
     if isinstance(condition, Header):
         return message(header=header_condition(condition.name, condition.match))
     if isinstance(condition, Metadata):
-        return message(metadata=_metadata(condition))
+        return message(sourced_metadata=_metadata(condition))
     if isinstance(condition, UrlPath):
         if condition.match.kind is MatchKind.PRESENT:
             return message(not_id=_principal(UrlPath(_EMPTY)))
@@ -276,7 +276,7 @@ def _principal(condition: Condition) -> Any:
 
 
 def _metadata(condition: Metadata) -> Any:
-    """A text of claims may have line breaks in it, which a pattern for presence has to take."""
+    """What filters found out. A text of claims may have line breaks, which a pattern for presence has to take."""
     message = metadata_pb2.MetadataMatcher(filter=condition.filter)
     for key in condition.path:
         message.path.add(key=key)
@@ -287,7 +287,7 @@ def _metadata(condition: Metadata) -> Any:
         message.value.CopyFrom(listed)
     else:
         message.value.CopyFrom(_any_value([listed, text]) if condition.listed else text)
-    return message
+    return rbac_pb2.SourcedMetadata(metadata_matcher=message)
 
 
 def _any_value(matchers: list[Any]) -> Any:

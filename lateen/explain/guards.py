@@ -92,8 +92,8 @@ def _holds(message: Any, facts: Facts) -> bool:
             return bool(facts.port == value)
         case "requested_server_name":
             return text_matches(value, facts.server_name)
-        case "metadata":
-            return _metadata(value, facts)
+        case "sourced_metadata":
+            return _metadata(value.metadata_matcher, facts)
         case "header":
             return facts.request is not None and _header(value, facts)
         case "url_path":

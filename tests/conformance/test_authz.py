@@ -37,7 +37,7 @@ from lateen.resources.resource import Resource
 from lateen.settings import Settings
 from tests.envoy.harness import free_port, run_file
 from tests.envoy.test_live_tokens import Issuer
-from tests.envoy.tls_support import EdgeAuthority
+from tests.envoy.tls_support import EdgeAuthority, unverifying
 
 CASES = Path(__file__).parents[3] / "shared" / "conformance" / "authz"
 REQUESTS = 40
@@ -372,18 +372,10 @@ class Client:
         connection.sendall(head.encode())
         if not request["identity"]:
             return connection
-        context = self._contexts.setdefault(request["identity"], self._context(request["identity"]))
+        context = self._contexts.setdefault(
+            request["identity"], unverifying(self._authority.issue(request["identity"]))
+        )
         return context.wrap_socket(connection, server_hostname=request["server_name"])
-
-    def _context(self, identity: str) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        pem = self._authority.issue(identity)
-        with tempfile.TemporaryDirectory(prefix="lt-") as folder:
-            path = Path(folder, "client.pem")
-            path.write_bytes(pem.certificate + pem.key)
-            context.load_cert_chain(path)
-        return context
 
     def verdicts(self, port: int, request: dict[str, Any], terms: list[str]) -> list[int]:
         """The status for each term."""
@@ -464,7 +456,10 @@ def _over_http(made: list[dict[str, Any]], sides: list[list[Named]]) -> list[Ver
 
 def _over_bytes(made: list[dict[str, Any]], sides: list[list[Named]]) -> list[Verdicts]:
     authority = EdgeAuthority()
-    ports = [[free_port() for _ in side] for side in sides]
+    free: set[int] = set()
+    while len(free) < sum(map(len, sides)):
+        free.add(free_port())
+    ports = [[free.pop() for _ in side] for side in sides]
     listeners = [
         _listener(port, _byte_chain(rules), authority)
         for side, own in zip(sides, ports, strict=True)

@@ -6,15 +6,14 @@ import contextlib
 import http.client
 import socket
 import ssl
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.envoy.from_yaml import Running, sidecar
-from tests.envoy.harness import Authority
+from tests.envoy.harness import Authority, Pem
 from tests.envoy.test_live_inbound import PORT, Server, app_address, server
+from tests.envoy.tls_support import unverifying
 
 SERVICE = """
 apiVersion: v1
@@ -70,22 +69,14 @@ def status(proxy: Running, authority: Authority, client: str) -> int:
 
 
 def context(authority: Authority, client: str) -> ssl.SSLContext:
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    made.check_hostname, made.verify_mode = False, ssl.CERT_NONE
-    if client != "mesh without alpn":
-        made.set_alpn_protocols(["istio-http/1.1", "istio", "http/1.1"])
-    pems = {
+    pems: dict[str, Callable[[], Pem | None]] = {
         "other authority": lambda: Authority().mesh("client"),
         "other trust domain": lambda: authority.mesh("client", "other.example"),
         "no mesh identity": lambda: authority.issue("client.example"),
+        "tls without certificate": lambda: None,
     }
-    if client != "tls without certificate":
-        pem = pems.get(client, lambda: authority.mesh("client"))()
-        with tempfile.TemporaryDirectory(prefix="lt-") as folder:
-            path = Path(folder, "client.pem")
-            path.write_bytes(pem.certificate + pem.key)
-            made.load_cert_chain(path)
-    return made
+    alpn = () if client == "mesh without alpn" else ("istio-http/1.1", "istio", "http/1.1")
+    return unverifying(pems.get(client, lambda: authority.mesh("client"))(), alpn)
 
 
 @pytest.fixture(scope="module", params=list(TAKEN))

@@ -90,6 +90,20 @@ class Outcome(NamedTuple):
     alpn: str | None = None
 
 
+def unverifying(client: Pem | None, alpn: tuple[str, ...] = ()) -> ssl.SSLContext:
+    """Of a client that takes any server, and shows this certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if alpn:
+        context.set_alpn_protocols(list(alpn))
+    if client is not None:
+        with tempfile.NamedTemporaryFile(prefix="lt-") as file:
+            file.write(client.certificate + client.key)
+            file.flush()
+            context.load_cert_chain(file.name)
+    return context
+
+
 def context_for(
     roots: bytes,
     client: Pem | None = None,

@@ -7,9 +7,7 @@ import http.client
 import json
 import socket
 import ssl
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +20,7 @@ from lateen.mesh.model import Workload
 from tests.envoy.from_yaml import Running, sidecar
 from tests.envoy.harness import Application, free_port
 from tests.envoy.test_live_tokens import Issuer
-from tests.envoy.tls_support import EdgeAuthority
+from tests.envoy.tls_support import EdgeAuthority, unverifying
 from tests.properties.access_cases import Asked, Cases
 from tests.properties.length import is_long
 
@@ -120,18 +118,8 @@ class Client:
         if not identity:
             return connection
         if identity not in self._contexts:
-            self._contexts[identity] = self._context(identity)
+            self._contexts[identity] = unverifying(self._authority.issue(identity))
         return self._contexts[identity].wrap_socket(connection, server_hostname=server_name or None)
-
-    def _context(self, identity: str) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        pem = self._authority.issue(identity)
-        with tempfile.TemporaryDirectory(prefix="lt-") as folder:
-            path = Path(folder, "client.pem")
-            path.write_bytes(pem.certificate + pem.key)
-            context.load_cert_chain(path)
-        return context
 
     def close(self) -> None:
         for connection in self._open.values():

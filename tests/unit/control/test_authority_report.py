@@ -1,0 +1,31 @@
+"""The end of the authority's certificates is warned of well before, and stands in the metrics."""
+
+import datetime
+
+import pytest
+
+from lateen.control.authority_report import expiry_findings, metrics_text
+from lateen.identity.authority import Authority
+from lateen.identity.certificate import build_request, new_key
+from lateen.values.names import SpiffeId
+
+NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+DAY = datetime.timedelta(days=1)
+
+
+@pytest.mark.parametrize(("days", "warned"), [(0, False), (3615, False), (3625, True), (3649, True)])
+def test_a_warning_comes_a_month_before_the_end(tmp_path, days, warned):
+    Authority(tmp_path / "ca", "cluster.local", lambda: NOW)
+    later = Authority(tmp_path / "ca", "cluster.local", lambda: NOW + days * DAY)
+    found = expiry_findings(later.status())
+    assert bool(found) == warned
+    assert all(one.code == "authority-expires" and one.remedy == "lateen ca rotate" for one in found)
+
+
+def test_metrics_bear_istios_names(tmp_path):
+    authority = Authority(tmp_path / "ca", "cluster.local", lambda: NOW)
+    authority.sign(build_request(new_key(), SpiffeId("cluster.local", "a", "b")), SpiffeId("cluster.local", "a", "b"))
+    text = metrics_text(authority.status())
+    end = (NOW + 3650 * DAY).timestamp()
+    assert f"citadel_server_root_cert_expiry_timestamp {end:.0f}" in text
+    assert "citadel_server_success_cert_issuance_count 1" in text
