@@ -35,6 +35,13 @@ _OPTIONS = (
     ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
     ("grpc.so_reuseport", 0),
 )
+_OVER_TLS = (
+    *_OPTIONS,
+    ("grpc.max_connection_age_ms", 60_000),
+    ("grpc.max_connection_age_grace_ms", 10_000),
+    ("grpc.server_handshake_timeout_ms", 10_000),
+)
+"""A connection is judged by the roots of its handshake, so it does not outlive them for long."""
 Prove = Callable[[Any], Redeemable | None]
 logger = logging.getLogger(__name__)
 
@@ -61,7 +68,7 @@ class CertificateServer:
         """
         pair = _ServerPair(self._authority, identity, hosts, self._now, with_clients=tokens is None)
         prove: Prove = self._by_certificate if tokens is None else lambda context: _by_token(context, tokens)
-        server = self._server(prove)
+        server = self._server(prove, _OVER_TLS)
         credentials = grpc.dynamic_ssl_server_credentials(
             pair.fresh(), pair.changed, require_client_authentication=tokens is None
         )
@@ -77,8 +84,8 @@ class CertificateServer:
         for server in self._servers:
             await server.stop(grace=0.5)
 
-    def _server(self, prove: Prove) -> grpc.aio.Server:
-        server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=MOST_CALLS)
+    def _server(self, prove: Prove, options: Sequence[tuple[str, int]] = _OPTIONS) -> grpc.aio.Server:
+        server = grpc.aio.server(options=options, maximum_concurrent_rpcs=MOST_CALLS)
 
         async def create(request: Any, context: Any) -> Any:
             return await self._create(request, context, prove)

@@ -14,6 +14,7 @@ from pathlib import PurePath
 import msgspec
 
 from lateen.findings import Finding, error, warning
+from lateen.local.authority_fields import authority_mistakes
 from lateen.local.fields import (
     Command,
     GatewayFields,
@@ -332,12 +333,8 @@ class _Builder:
 
     def _check_identity(self) -> None:
         life = self._fields.mesh.identity.life
-        for name in ("listen", "listen_mutual"):
-            text = getattr(self._fields.mesh.identity, name)
-            host, _, port = text.rpartition(":")
-            if text and not (host and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-                message = f"{text} is not HOST:PORT"
-                self._error(("mesh", "identity", name), "invalid-value", message, "such as 127.0.0.1:15012")
+        for place, message, remedy in authority_mistakes(self._fields.mesh.identity):
+            self._error(("mesh", "identity", *place), "invalid-value", message, remedy)
         if seconds(life) < LEAST_LIFE_S:
             self._error(("mesh", "identity", "life"), "out-of-range", f"{life} is too short", "at least 1m")
 

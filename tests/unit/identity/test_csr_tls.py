@@ -3,6 +3,10 @@
 import asyncio
 import contextlib
 import datetime
+import logging
+import socket
+import ssl
+import warnings
 
 import grpc
 import grpc.aio
@@ -12,6 +16,7 @@ from cryptography import x509
 from lateen.identity.authority import Authority
 from lateen.identity.certificate import build_request, identity_of, key_pem, new_key
 from lateen.identity.csr_client import CertificateUnavailable, request_chain_over_tls
+from lateen.identity.csr_messages import METHOD
 from lateen.identity.csr_server import CertificateServer
 from lateen.identity.join_tokens import JoinTokens
 from lateen.identity.proofs import tokens_from_elsewhere
@@ -130,6 +135,92 @@ def test_plain_text_is_not_spoken(tmp_path):
                         b"", timeout=5
                     )
                 assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+
+    run(tmp_path, scenario)
+
+
+def shaken(port, roots, **versions):
+    """The version of TLS that is spoken; empty where the handshake fails."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = versions.get("least", ssl.TLSVersion.TLSv1)
+        context.maximum_version = versions.get("most", ssl.TLSVersion.MAXIMUM_SUPPORTED)
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    context.set_alpn_protocols(["h2"])
+    context.load_verify_locations(cadata=roots.decode())
+    try:
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=20) as plain,
+            context.wrap_socket(plain, server_hostname="istiod.istio-system.svc") as connection,
+        ):
+            return connection.version()
+    except OSError:
+        return ""
+
+
+def test_old_versions_of_tls_are_not_spoken(tmp_path):
+    async def scenario(service):
+        roots, old = service.authority.root_pem, ssl.TLSVersion.TLSv1_1
+        assert await asyncio.to_thread(shaken, service.port, roots) == "TLSv1.3"
+        assert await asyncio.to_thread(shaken, service.port, roots, most=ssl.TLSVersion.TLSv1_2) == "TLSv1.2"
+        assert await asyncio.to_thread(shaken, service.port, roots, most=old) == ""
+
+    run(tmp_path, scenario)
+
+
+def test_two_tokens_at_once_are_none(tmp_path):
+    async def scenario(service):
+        token = service.tokens.invite(REVIEWS, HOUR)
+        credentials = grpc.ssl_channel_credentials(service.authority.root_pem)
+        async with grpc.aio.secure_channel(f"127.0.0.1:{service.port}", credentials) as channel:
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await channel.unary_unary(METHOD)(b"", metadata=(("authorization", f"Bearer {token}"),) * 2, timeout=20)
+        assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+        assert service.tokens.find(token) is not None
+
+    run(tmp_path, scenario)
+
+
+def test_another_meshs_certificate_for_this_meshs_name_renews_nothing(tmp_path):
+    """Its authority may say so, but this mesh has roots of its own."""
+    other = Authority(tmp_path / "other", "cluster.local", utc_now)
+
+    async def scenario(service):
+        key = new_key()
+        chain = other.sign(build_request(key, REVIEWS), REVIEWS)
+        with pytest.raises(CertificateUnavailable):
+            await service.obtained(pair=(bytes(key_pem(key)), b"".join(chain)))
+
+    run(tmp_path, scenario)
+
+
+def test_a_certificate_of_an_old_root_renews_no_more_once_that_is_gone(tmp_path):
+    async def scenario(service):
+        chain, key = await service.obtained(token=service.tokens.invite(REVIEWS, HOUR))
+        for _ in range(3):
+            service.authority.next_step()
+        with pytest.raises(CertificateUnavailable):
+            await service.obtained(pair=(bytes(key_pem(key)), chain[0]))
+
+    run(tmp_path, scenario)
+
+
+def test_no_token_is_logged(tmp_path, caplog):
+    caplog.set_level(logging.DEBUG)
+
+    async def scenario(service):
+        token = service.tokens.invite(REVIEWS, HOUR)
+        with pytest.raises(CertificateUnavailable):
+            await service.obtained(token=token + "x")
+        with pytest.raises(CertificateUnavailable):
+            await service.obtained(token="a-secret-of-another-place")
+        await service.obtained(token=token)
+        assert "no certificate for" in caplog.text
+        assert "127.0.0.1" in caplog.text
+        assert token not in caplog.text
+        assert "a-secret-of-another-place" not in caplog.text
+        assert "PRIVATE KEY" not in caplog.text
 
     run(tmp_path, scenario)
 

@@ -218,3 +218,31 @@ def test_where_keys_of_tokens_may_be_fetched() -> None:
         ("invalid-value", 6, "mesh.jwks.allow[1]"),
         ("out-of-range", 7, "mesh.jwks.refresh"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("identity", "expected"),
+    [
+        ("{listen: 15012}", ["listen"]),
+        ("{listen: 'a:0'}", ["listen"]),
+        ("{listen: 'a:65536'}", ["listen"]),
+        ("{listen: ':15012'}", ["listen"]),
+        ("{listen: '::1:15012'}", ["listen"]),
+        ("{listen: 'münchen:15012'}", ["listen"]),
+        ("{listen_mutual: 'a b:1'}", ["listen_mutual"]),
+        ("{listen: 'a:1', listen_mutual: 'a:1'}", ["listen_mutual"]),
+        ("{listen: 'a:1', names: [ok.example, 'not ok', 10.0.0.1, '*.example', '', 'fe80::1%eth0']}", [1, 3, 4, 5]),
+        ("{names: [a.example]}", ["names"]),
+    ],
+)
+def test_where_the_authority_listens_is_checked(identity: str, expected: list[object]) -> None:
+    text = f"services:\n  web: {{command: x}}\nmesh:\n  identity: {identity}"
+    fields = [field for _, _, field in problems(text)]
+    paths = [f"mesh.identity.names[{one}]" if isinstance(one, int) else f"mesh.identity.{one}" for one in expected]
+    assert fields == paths
+
+
+@pytest.mark.parametrize("place", ["127.0.0.1:15012", "[::1]:15012", "ca.example.com:1", "localhost:65535"])
+def test_places_where_the_authority_can_listen(place: str) -> None:
+    project = read(f"services:\n  web: {{command: x}}\nmesh:\n  identity: {{listen: '{place}', names: [ca.example]}}")
+    assert project.options.service.listen == place
