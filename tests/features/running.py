@@ -240,10 +240,11 @@ class Load:
 
 
 @contextlib.contextmanager
-def running_mesh(capture: str) -> Iterator[Mesh]:
-    """A mesh, up and ready; nothing of it is left afterwards."""
+def running_mesh(capture: str, prepare: Callable[[Mesh], None] = lambda _: None) -> Iterator[Mesh]:
+    """A mesh, up and ready; nothing of it is left afterwards. ``prepare`` may edit its project before it starts."""
     with tempfile.TemporaryDirectory(prefix="lt-") as name:
         mesh = Mesh(Path(name), capture)
+        prepare(mesh)
         try:
             mesh.up()
             yield mesh

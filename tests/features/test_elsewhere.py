@@ -1,0 +1,125 @@
+"""Workloads elsewhere: the authority of a running mesh over TLS, and what its certificates open."""
+
+import datetime
+import json
+import os
+import signal
+
+import jwt
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from lateen.identity.certificate import identity_of
+from tests.features.running import free_port, running_mesh, until
+from tests.features.test_identity import guarded, inbound, status_of
+from tests.features.test_robustness import process
+
+pytestmark = [pytest.mark.mesh, pytest.mark.xdist_group("elsewhere"), pytest.mark.timeout(240)]
+ISSUER = "https://cluster.example"
+KEY = ec.generate_private_key(ec.SECP256R1())
+PORTS = {"tokens": free_port(), "certificates": free_port()}
+
+
+def prepare(mesh):
+    """Let the authority listen, and take the service-account tokens of a cluster."""
+    public = {**json.loads(jwt.algorithms.ECAlgorithm.to_jwk(KEY.public_key())), "kid": "k", "use": "sig"}
+    (mesh.project / "keys.json").write_text(json.dumps({"keys": [public]}))
+    identity = {
+        "listen": f"127.0.0.1:{PORTS['tokens']}",
+        "listen_mutual": f"127.0.0.1:{PORTS['certificates']}",
+        "account_tokens": {"issuer": ISSUER, "jwks": "keys.json"},
+    }
+    file = mesh.project / "lateen.yaml"
+    file.write_text(file.read_text() + f"  identity: {json.dumps(identity)}\n")
+
+
+@pytest.fixture(scope="module")
+def house():
+    """One way of capture is enough: the authority is the same, and loopback lets a test call a sidecar."""
+    with running_mesh("loopback", prepare) as running:
+        yield running
+
+
+@pytest.fixture
+def root(house, tmp_path):
+    file = tmp_path / "root.pem"
+    file.write_text(house.lateen("ca", "root").stdout)
+    return file
+
+
+def issue(house, root, token, account, out, check=True):
+    file = root.with_name("token")
+    file.write_text(token)
+    place = f"127.0.0.1:{PORTS['tokens']}"
+    words = ("--server", place, "--root", str(root), "--token-file", str(file), "-s", account, "--out", str(out))
+    return house.lateen("ca", "issue", *words, check=check)
+
+
+def account_token(account="guest", **changes):
+    now = datetime.datetime.now(datetime.UTC)
+    claims = {"iss": ISSUER, "aud": ["istio-ca"], "exp": now + datetime.timedelta(minutes=10), **changes}
+    subject = f"system:serviceaccount:default:{account}"
+    return jwt.encode({"sub": subject, **claims}, KEY, "ES256", headers={"kid": "k"})
+
+
+def leaf(folder):
+    return x509.load_pem_x509_certificates((folder / "cert-chain.pem").read_bytes())[0]
+
+
+def test_with_a_join_token_and_then_by_its_certificate(house, root, tmp_path):
+    token = house.lateen("ca", "token", "-s", "guest").stdout.strip()
+    issue(house, root, token, "guest", tmp_path / "guest")
+    again = issue(house, root, token, "guest", tmp_path / "again", check=False)
+    assert again.returncode == 1
+    assert "no known token" in again.stderr
+    first = leaf(tmp_path / "guest")
+    place = f"127.0.0.1:{PORTS['certificates']}"
+    house.lateen("ca", "issue", "--server", place, "--renew", "--out", str(tmp_path / "guest"))
+    assert leaf(tmp_path / "guest").serial_number != first.serial_number
+    with house.applied(guarded("guest")):
+        assert status_of(tmp_path / "guest", inbound(house)) == 200
+    with house.applied(guarded("another")):
+        assert status_of(tmp_path / "guest", inbound(house)) == 403
+
+
+def test_with_a_service_account_token(house, root, tmp_path):
+    issue(house, root, account_token(), "guest", tmp_path / "guest")
+    assert str(identity_of(leaf(tmp_path / "guest"))) == "spiffe://cluster.local/ns/default/sa/guest"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"aud": ["another"]},
+        {"iss": "https://another.example"},
+        {"exp": datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)},
+        {"sub": "system:serviceaccount:default"},
+        {"sub": "system:serviceaccount:a/../b:c"},
+    ],
+    ids=str,
+)
+def test_a_service_account_token_that_is_not_for_this_gives_nothing(house, root, tmp_path, wrong):
+    assert issue(house, root, account_token(**wrong), "guest", tmp_path / "guest", check=False).returncode == 1
+    assert not (tmp_path / "guest" / "cert-chain.pem").exists()
+
+
+def test_tokens_count_over_a_restart_as_they_did_before(house, root, tmp_path):
+    used, left = (house.lateen("ca", "token", "-s", "guest").stdout.strip() for _ in range(2))
+    issue(house, root, used, "guest", tmp_path / "used")
+    pid = process(house, "control")
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: process(house, "control") not in (0, pid), "the control plane is started again")
+    until(lambda: house.status()["control_plane"]["ready"], "the control plane is ready")
+    assert issue(house, root, used, "guest", tmp_path / "again", check=False).returncode == 1
+    issue(house, root, left, "guest", tmp_path / "left")
+
+
+def test_what_was_shown_is_in_no_log(house, root, tmp_path):
+    good, bad = account_token(), account_token(aud=["another"])
+    join = house.lateen("ca", "token", "-s", "guest").stdout.strip()
+    for number, token in enumerate((good, bad, join, join)):
+        issue(house, root, token, "guest", tmp_path / str(number), check=False)
+    files = [path for path in house.run_dir.rglob("*") if path.is_file()]
+    held = [path.name for path in files for token in (good, bad, join) if token in path.read_text(errors="replace")]
+    assert held == []
