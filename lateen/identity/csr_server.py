@@ -18,6 +18,7 @@ import grpc.aio
 
 from lateen.identity.authority import Authority
 from lateen.identity.certificate import RequestRefused
+from lateen.identity.complaints import Complaints
 from lateen.identity.csr_messages import METHOD, CertificateRequest, CertificateResponse
 from lateen.identity.join_tokens import Redeemable
 from lateen.identity.proofs import ByToken, by_certificate
@@ -52,6 +53,7 @@ class CertificateServer:
     def __init__(self, authority: Authority, now: Callable[[], datetime.datetime]) -> None:
         self._authority, self._now = authority, now
         self._servers: list[grpc.aio.Server] = []
+        self._complaints = Complaints()
 
     async def start(self, socket: Path, tokens: ByToken) -> None:
         """Listen on a Unix socket that only its owner may open."""
@@ -102,7 +104,9 @@ class CertificateServer:
         """From proof to certificate without a pause: a token that counts once cannot be used by two calls."""
         proof = prove(context)
         if proof is None:
-            logger.warning("no certificate for %s: it has not proved who it is", context.peer())
+            line = self._complaints.line(context.peer(), self._now().timestamp())
+            if line is not None:
+                logger.warning("%s", line)
             return await context.abort(grpc.StatusCode.UNAUTHENTICATED, "no known token came with the call")
         wanted = datetime.timedelta(seconds=min(max(request.validity_duration, 0), MAX_WANTED_SECONDS)) or None
         try:
