@@ -117,8 +117,24 @@ def load_project(path: Path, name: str | None) -> tuple[Project, list[Finding]]:
     return project, findings
 
 
+def _look_at_authority(project: Project) -> None:
+    """Exits where the authority's folder holds what it must not: without it nothing would ever get ready."""
+    if not project.options.ca or not Path(project.options.ca).exists():
+        return
+    from datetime import UTC, datetime
+
+    from lateen.identity.keystore import KeystoreError
+    from lateen.identity.roots import load_holding
+
+    try:
+        load_holding(Path(project.options.ca), project.options.trust_domain, datetime.now(UTC))
+    except KeystoreError as problem:
+        raise click.ClickException(f"the certificate authority cannot be used: {problem}") from problem
+
+
 def prepare(project: Project, run: RunDir) -> None:
     """Make sure that nothing is in the way: the same mesh, leftovers of one, a taken port. Exits with 1 if so."""
+    _look_at_authority(project)
     instances = [workload.instance_id(99) for workload in project.workloads]
     problem = run.longest_problem(instances)
     if problem:
