@@ -1,5 +1,6 @@
 """Every socket of a running mesh is in the documents, and gives nothing to those whom it is not for."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ from tests.features.running import ROOT
 
 pytestmark = [pytest.mark.mesh, pytest.mark.xdist_group("security"), pytest.mark.timeout(180)]
 PAGE = ROOT / "docs" / "reference" / "sockets.md"
+LEASE = re.compile("@lateen-loopback-prefix-[0-9]+")
 TRY = """
 import socket, sys
 for path in sys.argv[1:]:
@@ -76,3 +78,20 @@ def test_nothing_of_the_mesh_listens_beyond_what_was_asked_for(mesh):
             assert is_local or Path(f"/proc/{process.pid}/ns/net").stat() != Path("/proc/self/ns/net").stat(), one
             if process.name() != "python3" and one.laddr.ip == "127.0.0.1":
                 assert one.laddr.port in gateways or mesh.capture == "loopback", (process.cmdline()[:3], one)
+
+
+def test_no_unix_socket_without_a_file_is_served(mesh):
+    """Such sockets (abstract ones) have no mode: every user of the machine could connect, were there a stream."""
+    assert "`@lateen-loopback-prefix-N`" in PAGE.read_text()
+    held = set()
+    for process in processes(mesh):
+        for link in Path(f"/proc/{process.pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                held.add(str(link.readlink()))
+    spaces = {Path(f"/proc/{process.pid}/net/unix").read_text() for process in processes(mesh)}
+    entries = [line.split() for text in spaces for line in text.splitlines()[1:]]
+    ours = [entry for entry in entries if len(entry) > 7 and f"socket:[{entry[6]}]" in held]
+    assert len(ours) >= 8
+    abstract = [(entry[7], entry[4]) for entry in ours if not entry[7].startswith("/")]
+    datagrams = "0002"
+    assert [one for one in abstract if not (LEASE.fullmatch(one[0]) and one[1] == datagrams)] == []
