@@ -32,7 +32,7 @@ from lateen.control.trial import Trial
 from lateen.envoy.profile import EnvoyProfile
 from lateen.envoy.resources import EnvoyResources
 from lateen.findings import Finding, error
-from lateen.identity.account_tokens import AccountIssuer, AccountTokens
+from lateen.identity.account_tokens import AccountFile
 from lateen.identity.authority import Authority
 from lateen.identity.csr_server import CertificateServer
 from lateen.identity.join_tokens import JoinTokens
@@ -205,13 +205,14 @@ class ControlPlane:
                     error("port-taken", str(problem), self._service_origin, "use another port")
                 )
 
-    def _account_tokens(self) -> AccountTokens | None:
+    def _account_tokens(self) -> AccountFile | None:
         said = self.options.service
         if not said.account_issuer:
             return None
         try:
-            issuer = AccountIssuer(said.account_issuer, said.account_audiences, Path(said.account_jwks).read_text())
-            return AccountTokens(issuer, self.settings.trust_domain)
+            return AccountFile(
+                said.account_issuer, said.account_audiences, Path(said.account_jwks), self.settings.trust_domain
+            )
         except (OSError, ValueError) as problem:
             message = f"service-account tokens are not taken: {problem}"
             self._service_findings.append(error("account-keys", message, self._service_origin, "correct the keys"))

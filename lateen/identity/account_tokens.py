@@ -7,6 +7,8 @@ Signatures, times, issuer and audience are checked by PyJWT; only asymmetric alg
 from __future__ import annotations
 
 import json
+import logging
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -20,6 +22,7 @@ OF_CURVES = {"secp256r1": ("ES256",), "secp384r1": ("ES384",)}
 LEAST_RSA_BITS = 2048
 LONGEST_TOKEN = 16 * 1024
 LEEWAY_S = 10
+logger = logging.getLogger(__name__)
 _SUBJECT = "system:serviceaccount:"
 
 
@@ -92,6 +95,36 @@ class AccountTokens:
         if "kubernetes.io" in claims and not _agrees(claims["kubernetes.io"], namespace, account):
             return None
         return SpiffeId(self._trust_domain, namespace, account)
+
+
+class AccountFile:
+    """The same by keys in a file, which is read again when it has changed. If it is no good then, those before count.
+
+    Raises OSError and ValueError where it is no good from the start.
+    """
+
+    def __init__(self, issuer: str, audiences: tuple[str, ...], file: Path, trust_domain: str) -> None:
+        self._issuer, self._audiences, self._file, self._trust_domain = issuer, audiences, file, trust_domain
+        self._mark = self._look()
+        self._tokens = self._load()
+
+    def identity(self, token: str) -> SpiffeId | None:
+        """Whom a token proves, or None."""
+        try:
+            mark = self._look()
+            if mark != self._mark:
+                self._mark = mark
+                self._tokens = self._load()
+        except (OSError, ValueError) as problem:
+            logger.warning("the keys for service-account tokens stay as they were: %s", problem)
+        return self._tokens.identity(token)
+
+    def _look(self) -> tuple[int, int, int]:
+        status = self._file.stat()
+        return status.st_mtime_ns, status.st_size, status.st_ino
+
+    def _load(self) -> AccountTokens:
+        return AccountTokens(AccountIssuer(self._issuer, self._audiences, self._file.read_text()), self._trust_domain)
 
 
 def _agrees(told: object, namespace: str, account: str) -> bool:

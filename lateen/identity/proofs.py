@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from cryptography import x509
 
-from lateen.identity.account_tokens import AccountTokens
+from lateen.identity.account_tokens import AccountFile
 from lateen.identity.certificate import identity_of
 from lateen.identity.join_tokens import JoinTokens, Redeemable
 from lateen.values.names import SpiffeId
@@ -29,7 +29,7 @@ def lasting(identity: SpiffeId | None) -> Redeemable | None:
     return Redeemable(identity, _nothing_to_cross_out) if identity is not None else None
 
 
-def tokens_from_elsewhere(join: JoinTokens, accounts: AccountTokens | None) -> ByToken:
+def tokens_from_elsewhere(join: JoinTokens, accounts: AccountFile | None) -> ByToken:
     """What tokens prove that come over the network."""
 
     def proof(token: str) -> Redeemable | None:

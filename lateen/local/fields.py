@@ -121,7 +121,10 @@ class AccountTokenFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     """Signed service-account tokens (JWT): who signs them, and for whom."""
 
     issuer: Annotated[str, Meta(min_length=1, description="What iss has to be.")]
-    jwks: Annotated[str, Meta(min_length=1, description="A file with the issuer's public keys (JWKS).")]
+    jwks: Annotated[
+        str,
+        Meta(min_length=1, description="A file with the issuer's public keys (JWKS). It is read again as it changes."),
+    ]
     audiences: Annotated[list[str], Meta(min_length=1, description="One of these has to be in aud.")] = msgspec.field(
         default_factory=lambda: ["istio-ca"]
     )

@@ -104,6 +104,14 @@ def test_a_service_account_token_that_is_not_for_this_gives_nothing(house, root,
     assert not (tmp_path / "guest" / "cert-chain.pem").exists()
 
 
+def test_the_token_of_a_proxy_counts_on_this_machine_alone(house, root, tmp_path):
+    tokens = json.loads((house.run_dir / "tokens.json").read_text())
+    token = next(token for token, owner in tokens.items() if owner["id"] == "client-0")
+    done = issue(house, root, token, "client", tmp_path / "client", check=False)
+    assert done.returncode == 1
+    assert "no known token" in done.stderr
+
+
 def test_tokens_count_over_a_restart_as_they_did_before(house, root, tmp_path):
     used, left = (house.lateen("ca", "token", "-s", "guest").stdout.strip() for _ in range(2))
     issue(house, root, used, "guest", tmp_path / "used")

@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from lateen.identity.account_tokens import AccountIssuer, AccountTokens
+from lateen.identity.account_tokens import AccountFile, AccountIssuer, AccountTokens
 from lateen.identity.authority import Authority
 from lateen.identity.certificate import build_request, new_key
 from lateen.identity.join_tokens import JoinTokens
@@ -241,6 +241,20 @@ def test_a_key_with_an_algorithm_counts_with_that_alone():
 def test_a_curve_has_its_algorithm():
     assert judging(published(P384_KEY, "p", "ES384")).identity(signed(P384_KEY, "ES384", "p")) == REVIEWS
     assert judging(published(P384_KEY, "p", "ES384")).identity(signed(EC_KEY, "ES256", "p")) is None
+
+
+def test_a_file_of_keys_is_read_again_and_a_broken_one_is_not_taken(tmp_path):
+    file = tmp_path / "keys.json"
+    file.write_text(JWKS)
+    accounts = AccountFile(ISSUER, ("istio-ca",), file, "cluster.local")
+    assert accounts.identity(signed()) == REVIEWS
+    file.write_text("{ broken")
+    assert accounts.identity(signed()) == REVIEWS
+    file.unlink()
+    assert accounts.identity(signed()) == REVIEWS
+    file.write_text(json.dumps({"keys": [published(OTHER_KEY, "r", "RS256")]}))
+    assert accounts.identity(signed()) is None
+    assert accounts.identity(signed(OTHER_KEY)) == REVIEWS
 
 
 # --- certificates ----------------------------------------------------------------------------------------------------
