@@ -75,11 +75,13 @@ class CertificateServer:
             pair.fresh(), pair.changed, require_client_authentication=tokens is None
         )
         try:
-            bound = server.add_secure_port(address, credentials)
+            bound, why = server.add_secure_port(address, credentials), ""
         except RuntimeError as problem:
-            raise OSError(f"{address} cannot be listened on: {problem}") from problem
+            bound, why = 0, f": {problem}"
         if bound == 0:
-            raise OSError(f"{address} cannot be listened on")
+            self._servers.remove(server)
+            await server.stop(None)  # left to the garbage collector, gRPC's server brings the process down
+            raise OSError(f"{address} cannot be listened on{why}")
         await server.start()
 
     async def stop(self) -> None:

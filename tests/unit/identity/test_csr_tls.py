@@ -206,6 +206,17 @@ def test_a_certificate_of_an_old_root_renews_no_more_once_that_is_gone(tmp_path)
     run(tmp_path, scenario)
 
 
+@pytest.mark.parametrize("place", ["taken", "no-such-host.invalid:15012", "192.0.2.1:15012"])
+def test_a_place_that_cannot_be_had_is_told(tmp_path, place):
+    async def scenario(service):
+        server = CertificateServer(service.authority, utc_now)
+        address = f"127.0.0.1:{service.port}" if place == "taken" else place
+        with pytest.raises(OSError, match="cannot be listened on"):
+            await server.start_tls(address, OWN, NAMES, None)
+
+    run(tmp_path, scenario)
+
+
 def test_no_token_is_logged(tmp_path, caplog):
     caplog.set_level(logging.DEBUG)
 
