@@ -60,6 +60,7 @@ def build_snapshot(
         findings=(
             *refused,
             *defined.findings,
+            *finding.findings,
             *ingress.findings,
             *unusable,
             *unused_routes(virtual_services, services, settings.domain),

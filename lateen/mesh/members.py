@@ -2,15 +2,19 @@
 
 Rules: a Service's members are the workloads, Pods and WorkloadEntries of its namespace that its selector selects, and
 the endpoints of its EndpointSlices, which then stand for its Pods. A ServiceEntry's are its inline endpoints, or what
-its workloadSelector selects in its namespace. Gateways are members of nothing but what selects them.
+its workloadSelector selects in its namespace; with resolution NONE it has none. Where no name is looked up, a member
+whose address is a name is none. Gateways are members of nothing but what selects them.
 """
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from msgspec.structs import replace
 
+from lateen.findings import Finding, warning
 from lateen.mesh.addresses import in_loopback_view
 from lateen.mesh.cluster_members import MESH_TLS_LABEL, ClusterMembers
 from lateen.mesh.locality import locality_of
@@ -21,6 +25,7 @@ from lateen.resources.resource import Resource
 from lateen.resources.service_entry import ServiceEntrySpec
 from lateen.resources.workload_entry import WorkloadEntrySpec
 
+UNIX = "unix://"
 LOOPBACK_INBOUND = "255.2"
 ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - compared, not bound
 
@@ -36,11 +41,12 @@ def workload_address(workload: Workload) -> str:
 
 
 class MembersOfServices:
-    """Finds the members of services among all that may be one."""
+    """Finds the members of services among all that may be one. ``findings`` tell of those that cannot be."""
 
     def __init__(
         self, by_kind: Mapping[str, Iterable[Resource]], workloads: Iterable[Workload], cluster: ClusterMembers
     ) -> None:
+        self.findings: list[Finding] = []
         self._cluster = cluster
         self._own = _Candidates()
         self._pods = _Candidates()
@@ -53,6 +59,20 @@ class MembersOfServices:
 
     def of(self, definition: Definition) -> tuple[Member, ...]:
         """The members of one service, each address once for the same ports."""
+        found, service = self._all_of(definition), definition.service
+        if service.resolution is not Resolution.STATIC:
+            return found
+        named = [member.address for member in found if not _is_address(member.address)]
+        if not named:
+            return found
+        message = (
+            f"{service.hostname} has resolution STATIC, so that no name is looked up: {', '.join(named)} is left out"
+        )
+        remedy = "give its address, or use a ServiceEntry with resolution DNS"
+        self.findings.append(warning("name-not-looked-up", message, service.origin, remedy))
+        return tuple(member for member in found if member.address not in named)
+
+    def _all_of(self, definition: Definition) -> tuple[Member, ...]:
         service = definition.service
         if definition.entries:
             found = [self._of_entry(service, entry, alone=len(definition.entries) == 1) for entry in definition.entries]
@@ -69,6 +89,8 @@ class MembersOfServices:
 
     def _of_entry(self, service: Service, entry: Resource, *, alone: bool) -> tuple[Member, ...]:
         spec: ServiceEntrySpec = entry.spec
+        if service.resolution is Resolution.NONE:
+            return ()
         if spec.workload_selector is None:
             found = _inline_members(service, spec)
         else:
@@ -86,6 +108,17 @@ def _with_ports(service: Service, own: Iterable[ServicePort], member: Member) ->
         if joined is not None and number is not None:
             numbers.append((joined.name, number))
     return replace(member, ports=tuple(numbers), ports_are_all=True)
+
+
+@lru_cache(maxsize=65536)
+def _is_address(text: str) -> bool:
+    if text.startswith(UNIX):
+        return True
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 class _Candidates:
