@@ -63,7 +63,7 @@ BEHAVIOURS = {
         - retries: {{attempts: 3, retryOn: 5xx, backoff: 0.08s}}
           {TO_V1}
         """,
-    "other-hosts": "- {retries: {attempts: 2, retryOn: 5xx}, route: [{destination: {host: half.example}}]}",
+    "other-hosts": "- {retries: {attempts: 4, retryOn: 5xx}, route: [{destination: {host: half.example}}]}",
     "same-hosts": """
         - retries: {attempts: 1, retryOn: 5xx, retryIgnorePreviousHosts: false}
           route: [{destination: {host: half.example}}]
