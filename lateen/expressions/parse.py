@@ -1,0 +1,280 @@
+"""From text to a tree. The syntax is Go's, as far as Mixer took it.
+
+Literals: "text" with Go's escapes, `raw text`, integers (also 0x), floating-point numbers, true, false. Attributes are
+names with dots. ``m["key"]`` is one entry of a map, ``f(a, b)`` a function, ``a.f(b)`` a method.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+
+from lateen.expressions.syntax import (
+    INDEX,
+    NOT,
+    PRECEDENCE,
+    Attribute,
+    Call,
+    Expression,
+    ExpressionError,
+    Literal,
+)
+from lateen.expressions.vocabulary import ValueType
+
+LONGEST = 8192
+DEEPEST = 50
+_TOKEN = re.compile(
+    r"""
+    (?P<space>[ \t\r\n]+)
+    |(?P<number>(?:0[xX][0-9a-fA-F]+|[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?|\.[0-9]+(?:[eE][+-]?[0-9]+)?)(?![\w]))
+    |(?P<name>[A-Za-z_]\w*)
+    |(?P<text>"(?:[^"\\\n]|\\.)*")
+    |(?P<raw>`[^`]*`)
+    |(?P<operator>\|\||&&|==|!=|<=|>=|[<>|+!()\[\],.-])
+    """,
+    re.VERBOSE | re.ASCII,
+)
+_ESCAPES: Mapping[str, str] = {
+    "a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "\\": "\\", '"': '"',
+}  # fmt: skip
+_ESCAPE = re.compile(r"\\(?:([0-7]{3})|x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.))", re.ASCII)
+_END = ("end", "", 0)
+_HINTS: Mapping[str, str] = {
+    "=": "write ==",
+    "&": "write &&",
+    "'": 'write texts in double quotes: "..."',
+    "*": "there is no multiplication",
+    "/": "there is no division",
+    "%": "there is no remainder",
+    ";": "write one expression",
+    "?": "write conditional(test, then, else)",
+}
+
+Token = tuple[str, str, int]
+
+
+@lru_cache(maxsize=4096)
+def parse(text: str) -> Expression:
+    """The tree of an expression. Raises ExpressionError at the first thing that is wrong."""
+    if len(text) > LONGEST:
+        raise ExpressionError(f"it is longer than {LONGEST} characters", text, 0, "write several rules")
+    if not text.strip():
+        raise ExpressionError("it is empty", text, 0, "write an expression, or leave the field out")
+    return _Parser(text).whole()
+
+
+class _Parser:
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._tokens = _tokens(text)
+        self._next = 0
+        self._depth = 0
+
+    def whole(self) -> Expression:
+        found = self._binary(1)
+        kind, written, at = self._peek()
+        if kind != "end":
+            raise self._wrong(f"{written} is not expected here", at, "join the parts by an operator such as &&")
+        return found
+
+    def _binary(self, level: int) -> Expression:
+        self._depth += 1
+        if self._depth > DEEPEST:
+            raise self._wrong(f"it is nested deeper than {DEEPEST} levels", self._peek()[2], "write several rules")
+        left = self._unary()
+        while True:
+            kind, written, at = self._peek()
+            precedence = PRECEDENCE.get(written, 0) if kind == "operator" else 0
+            if precedence < level:
+                self._depth -= 1
+                return left
+            self._take()
+            left = Call(written, (left, self._binary(precedence + 1)), at)
+
+    def _unary(self) -> Expression:
+        kind, written, at = self._peek()
+        if kind == "operator" and written == NOT:
+            self._take()
+            self._depth += 1
+            if self._depth > DEEPEST:
+                raise self._wrong(f"it is nested deeper than {DEEPEST} levels", at, "write several rules")
+            found: Expression = Call(NOT, (self._unary(),), at)
+            self._depth -= 1
+            return found
+        if kind == "operator" and written == "-":
+            self._take()
+            number = self._postfix()
+            if isinstance(number, Literal) and isinstance(number.value, int | float) and number.value is not True:
+                return Literal(-number.value, number.type, at)
+            raise self._wrong("- stands before numbers alone", at, "there is no subtraction")
+        return self._postfix()
+
+    def _postfix(self) -> Expression:
+        found = self._primary()
+        while True:
+            kind, written, at = self._peek()
+            if kind != "operator":
+                return found
+            if written == "[":
+                self._take()
+                key = self._binary(1)
+                self._expect("]", "close the key of the map")
+                found = Call(INDEX, (found, key), at)
+            elif written == ".":
+                self._take()
+                found = self._member(found, at)
+            else:
+                return found
+
+    def _member(self, owner: Expression, at: int) -> Expression:
+        kind, name, place = self._take()
+        if kind != "name":
+            raise self._wrong("a name is expected after the dot", place, "write an attribute or a method")
+        if self._peek()[1] == "(":
+            return Call(name, (owner, *self._arguments()), place, method=True)
+        if isinstance(owner, Attribute):
+            return Attribute(f"{owner.name}.{name}", owner.at)
+        raise self._wrong(f"{name} is neither part of an attribute's name nor a method", place, f"write .{name}(...)")
+
+    def _primary(self) -> Expression:
+        kind, written, at = self._take()
+        if kind == "number":
+            return self._number(written, at)
+        if kind == "text":
+            return Literal(self._unquoted(written, at), ValueType.STRING, at)
+        if kind == "raw":
+            return Literal(written[1:-1].replace("\r", ""), ValueType.STRING, at)
+        if kind == "name":
+            return self._named(written, at)
+        if written == "(":
+            found = self._binary(1)
+            self._expect(")", "close the parenthesis")
+            return found
+        if kind == "end":
+            raise self._wrong("it ends where a value is expected", at, "complete it")
+        raise self._wrong(f"{written} stands where a value is expected", at, "write an attribute or a literal")
+
+    def _named(self, name: str, at: int) -> Expression:
+        if self._peek()[1] == "(":
+            return Call(name, self._arguments(), at)
+        if name in ("true", "false"):
+            return Literal(name == "true", ValueType.BOOL, at)
+        return Attribute(name, at)
+
+    def _arguments(self) -> tuple[Expression, ...]:
+        self._expect("(", "open the arguments")
+        found: list[Expression] = []
+        while self._peek()[1] != ")" or self._peek()[0] != "operator":
+            found.append(self._binary(1))
+            kind, written, at = self._peek()
+            if kind == "operator" and written == ",":
+                self._take()
+            elif kind != "operator" or written != ")":
+                raise self._wrong("a comma or ) is expected", at, "separate arguments by commas")
+        self._take()
+        return tuple(found)
+
+    def _number(self, written: str, at: int) -> Literal:
+        if written.lower().startswith("0x"):
+            return self._integer(int(written[:25], 16), at)
+        if written.isdigit():
+            octal = len(written) > 1 and written.startswith("0")
+            if octal and not set("89").isdisjoint(written):
+                raise self._wrong(f"{written} is no number of base 8", at, "leave out the first 0")
+            return self._integer(int(written[:25], 8 if octal else 10), at)
+        return Literal(float(written), ValueType.DOUBLE, at)
+
+    def _integer(self, value: int, at: int) -> Literal:
+        if value >= 1 << 63:
+            raise self._wrong("the number does not fit into 64 bits", at, "write a smaller one")
+        return Literal(value, ValueType.INT64, at)
+
+    def _unquoted(self, written: str, at: int) -> str:
+        def one(found: re.Match[str]) -> str:
+            octal, byte, short, long, other = found.groups()
+            if other is not None:
+                if other not in _ESCAPES:
+                    raise self._wrong(f"\\{other} is no escape", at + 1 + found.start(), "write \\\\ for a backslash")
+                return _ESCAPES[other]
+            code = int(octal, 8) if octal else int(byte or short or long, 16)
+            if code > 0x10FFFF or 0xD800 <= code < 0xE000 or (octal and code > 0xFF):
+                raise self._wrong("the escape means no character", at + 1 + found.start(), "correct it")
+            return chr(code)
+
+        return _ESCAPE.sub(one, written[1:-1])
+
+    def _peek(self) -> Token:
+        return self._tokens[self._next]
+
+    def _take(self) -> Token:
+        token = self._tokens[self._next]
+        if token[0] != "end":
+            self._next += 1
+        return token
+
+    def _expect(self, wanted: str, remedy: str) -> None:
+        kind, written, at = self._take()
+        if kind != "operator" or written != wanted:
+            raise self._wrong(f"{wanted} is expected", at, remedy)
+
+    def _wrong(self, message: str, at: int, remedy: str) -> ExpressionError:
+        return ExpressionError(message, self._text, at, remedy)
+
+
+def _tokens(text: str) -> list[Token]:
+    found: list[Token] = []
+    at = 0
+    while at < len(text):
+        match = _TOKEN.match(text, at)
+        if match is None:
+            raise _unreadable(text, at)
+        if match.lastgroup != "space":
+            found.append((match.lastgroup or "", match.group(), at))
+        at = match.end()
+    return [*found, (_END[0], _END[1], len(text.rstrip()))]
+
+
+def _unreadable(text: str, at: int) -> ExpressionError:
+    written = text[at]
+    if written in '"`':
+        return ExpressionError("a text is not closed", text, at, f"end it by {written}")
+    if written.isdigit():
+        return ExpressionError("this is no number", text, at, "put names that begin with a digit in quotes")
+    return ExpressionError(f"{written} means nothing here", text, at, _HINTS.get(written, "leave it out"))
+
+
+def render(expression: Expression) -> str:
+    """The expression as text, fully in parentheses; ``parse`` reads it to the same tree but for the places."""
+    if isinstance(expression, Literal):
+        return _literal(expression)
+    if isinstance(expression, Attribute):
+        return expression.name
+    if not isinstance(expression, Call):
+        return f"<{expression.value}>"
+    arguments = [render(argument) for argument in expression.arguments]
+    if expression.function == INDEX:
+        return f"{arguments[0]}[{arguments[1]}]"
+    if expression.function == NOT:
+        return f"!{arguments[0]}"
+    if expression.function in PRECEDENCE:
+        return f"({arguments[0]} {expression.function} {arguments[1]})"
+    if expression.method:
+        return f"{arguments[0]}.{expression.function}({', '.join(arguments[1:])})"
+    return f"{expression.function}({', '.join(arguments)})"
+
+
+def _literal(literal: Literal) -> str:
+    if isinstance(literal.value, bool):
+        return "true" if literal.value else "false"
+    if isinstance(literal.value, str):
+        return '"' + "".join(_escaped(character) for character in literal.value) + '"'
+    return "<absent>" if literal.value is None else repr(literal.value)
+
+
+def _escaped(character: str) -> str:
+    if character in '"\\':
+        return f"\\{character}"
+    if character.isprintable():
+        return character
+    return f"\\U{ord(character):08x}"
