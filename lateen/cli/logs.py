@@ -16,7 +16,7 @@ from lateen.local.processes import tail
 from lateen.local.rundir import RunDir
 
 POLL_S = 0.1
-DENIED = "rbac_access_denied"
+REFUSED = ("rbac_access_denied", '"response_flags":"RL"')
 
 
 @click.command()
@@ -52,11 +52,11 @@ def logs(
 
 
 def with_reasons(run: RunDir, instance: str, lines: list[str]) -> list[str]:
-    """Lines of an access log; those of denied requests say which rules denied them, with file and line.
+    """Lines of an access log; those of denied and limited requests say which rules did it, with file and line.
 
     That is how the rules stand now. Without a control plane the lines stay as they are.
     """
-    denied = {index: line for index, line in enumerate(lines) if DENIED in line}
+    denied = {index: line for index, line in enumerate(lines) if any(mark in line for mark in REFUSED)}
     if not denied:
         return lines
     found = list(lines)

@@ -17,14 +17,16 @@ from lateen.envoy.rbac import for_bytes
 from lateen.explain.access import judge
 from lateen.explain.call import Call, Mode, Protocol, Tls
 from lateen.explain.facts import Facts
+from lateen.explain.limits import refusal
 from lateen.explain.request import Request
 from lateen.explain.simulate import Configuration, simulate
 from lateen.explain.verdict import Error, Verdict
-from lateen.explain.why import judged, told
+from lateen.explain.why import judged, limited, told
 from lateen.mesh.addresses import in_loopback_view
 from lateen.mesh.members import LOOPBACK_INBOUND
 from lateen.mesh.model import MeshSnapshot, Workload
 from lateen.mesh.visibility import full_host
+from lateen.plan.limits.rules import limit_rules
 from lateen.plan.model import ProxyPlan
 from lateen.plan.planner import Planner, proxy_of
 from lateen.values.names import SpiffeId
@@ -33,6 +35,7 @@ from lateen.values.network import is_ip
 DEFAULT_PORTS = {"http": 80, "https": 443, "tcp": 0}
 OUTSIDE = "outside"
 DENIED = "rbac_access_denied"
+LIMITED = "RL"
 
 
 class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -80,11 +83,16 @@ def explain(coordinator: Coordinator, question: Question) -> Explanation:
 
 
 def explain_entry(coordinator: Coordinator, proxy_id: str, entry: Mapping[str, Any]) -> tuple[str, ...]:
-    """Why a request of an access log was denied, as far as the log tells what it was. Empty where it was not."""
+    """Why a request of an access log was denied or limited, as far as the log tells. Empty where it was not."""
     snapshot = coordinator.snapshot
     workload = snapshot.workloads.get(proxy_id) if snapshot is not None else None
+    if snapshot is None or workload is None:
+        return ()
+    if entry.get("response_flags") == LIMITED:
+        rules = limit_rules(snapshot, workload.namespace, workload.labels)
+        return tuple(refusal(rules, str(entry.get("rate_limit"))))
     details = (entry.get("response_code_details"), entry.get("connection_termination_details"))
-    if snapshot is None or workload is None or not any(DENIED in str(detail) for detail in details):
+    if not any(DENIED in str(detail) for detail in details):
         return ()
     plan = _plan(snapshot, workload)
     facts = _facts_of_entry(entry)
@@ -255,8 +263,11 @@ class _Explaining:
 
     def _walk(self, proxy: Workload, call: Call) -> Verdict:
         verdict = self._verdict(proxy, call)
-        judgement = judged(_plan(self._snapshot, proxy), verdict)
-        access = tuple(told(judgement)) if judgement is not None and call.mode is not Mode.OUTBOUND else ()
+        plan = _plan(self._snapshot, proxy)
+        judgement = judged(plan, verdict)
+        access: tuple[str, ...] = ()
+        if judgement is not None and call.mode is not Mode.OUTBOUND:
+            access = (*told(judgement), *(limited(plan, verdict) if judgement.allowed else ()))
         self._stages.append(Stage(proxy.id, verdict.trail, access))
         return verdict
 

@@ -17,9 +17,10 @@ from envoy.extensions.filters.http.fault.v3 import fault_pb2
 from envoy.extensions.filters.http.grpc_web.v3 import grpc_web_pb2
 from envoy.extensions.filters.http.rbac.v3 import rbac_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
+from envoy.extensions.filters.http.set_filter_state.v3 import set_filter_state_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 
-from lateen.envoy import external, mesh_headers, wire
+from lateen.envoy import external, local_limits, mesh_headers, wire
 from lateen.envoy.dynamic_dns import DYNAMIC_DNS_FILTER, dynamic_dns_filter
 from lateen.envoy.fault import FAULT_FILTER
 from lateen.envoy.http_options import add_options
@@ -118,6 +119,19 @@ def _grpc_web(chain: HttpChain, context: HttpContext) -> Any:
     return _Filter(name=GRPC_WEB_FILTER, typed_config=wire.pack(grpc_web_pb2.GrpcWeb())) if chain.grpc_web else None
 
 
+def _bucket_keys(chain: HttpChain, context: HttpContext) -> Any:
+    return _waiting(local_limits.KEYS_FILTER, set_filter_state_pb2.Config()) if chain.limits is not None else None
+
+
+def _local_limits(chain: HttpChain, context: HttpContext) -> list[Any]:
+    if chain.limits is None:
+        return []
+    return [
+        _waiting(local_limits.filter_name(index), local_limits.idle_filter())
+        for index in range(local_limits.places(chain.limits))
+    ]
+
+
 def _dynamic_dns(chain: HttpChain, context: HttpContext) -> Any:
     if not chain.dynamic_dns:
         return None
@@ -164,6 +178,14 @@ HTTP_FILTERS: tuple[FilterRow, ...] = (
     FilterRow(DENY_FILTER, "A denial beats every permission, so it is looked for first.", _deny),
     FilterRow(ALLOW_FILTER, "Then somebody has to have allowed it; before faults, which nobody else may feel.", _allow),
     FilterRow(GRPC_WEB_FILTER, "Turns gRPC-Web into gRPC before faults answer, so that callers understand.", _grpc_web),
+    FilterRow(
+        local_limits.KEYS_FILTER, "What requests are counted by is known once tokens have been looked at.", _bucket_keys
+    ),
+    FilterRow(
+        local_limits.LOCAL_FILTER,
+        "Counts what has been let in, by identities that are verified; before faults, which count as served.",
+        _local_limits,
+    ),
     FilterRow(FAULT_FILTER, "Injected faults stand for the server, so they come after all that guards it.", _fault),
     FilterRow(CORS_FILTER, "Answers preflights in the server's place; a fault may hit them as any request.", _cors),
     FilterRow(
@@ -192,6 +214,8 @@ def http_manager(chain: HttpChain, context: HttpContext) -> Any:
     _add_routes(manager, chain, context)
     _add_server_name(manager, chain)
     _add_client_certificate(manager, chain)
+    for mapper in local_limits.bodies(chain.limits or ()):
+        manager.local_reply_config.mappers.append(mapper)
     if chain.http10:
         manager.http_protocol_options.accept_http_10 = True
     if chain.websocket:
@@ -212,7 +236,7 @@ def _http_filters(chain: HttpChain, context: HttpContext) -> list[Any]:
 
 def _add_routes(manager: Any, chain: HttpChain, context: HttpContext) -> None:
     if context.embedded is not None:
-        manager.route_config.CopyFrom(route_configuration(context.embedded, chain.access))
+        manager.route_config.CopyFrom(route_configuration(context.embedded, chain.access, chain.limits or ()))
     else:
         manager.rds.config_source.CopyFrom(wire.over_ads())
         manager.rds.route_config_name = chain.route_table or (chain.inline.name if chain.inline else "")

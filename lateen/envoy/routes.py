@@ -18,11 +18,12 @@ from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.extensions.filters.http.cors.v3 import cors_pb2
 from envoy.extensions.filters.http.rbac.v3 import rbac_pb2 as http_rbac_pb2
 
-from lateen.envoy import rbac, wire
+from lateen.envoy import local_limits, rbac, wire
 from lateen.envoy.fault import FAULT_FILTER, route_fault
 from lateen.envoy.matching import route_match
 from lateen.envoy.route_actions import direct_response, forward, header_options, redirect
 from lateen.plan.access.model import AccessPolicy
+from lateen.plan.limits.model import LimitRule
 from lateen.plan.routes import (
     CorsPolicy,
     DirectResponse,
@@ -40,7 +41,7 @@ ENVOYS_BODY_LIMIT = 4096
 _ANSWERS_PLAIN_WITH_TLS = route_components_pb2.VirtualHost.ALL
 
 
-def route_configuration(table: RouteTable, access: AccessPolicy) -> Any:
+def route_configuration(table: RouteTable, access: AccessPolicy, limits: tuple[LimitRule, ...] = ()) -> Any:
     """The message of one route table. Clusters that do not exist (yet) answer 503 instead of refusing the table."""
     message = route_pb2.RouteConfiguration(
         name=table.name,
@@ -53,6 +54,8 @@ def route_configuration(table: RouteTable, access: AccessPolicy) -> Any:
         message.max_direct_response_body_size_bytes.value = longest
     for name, rules in rbac.http_filters(access):
         message.typed_per_filter_config[name].CopyFrom(wire.pack(http_rbac_pb2.RBACPerRoute(rbac=rules)))
+    for name, limit in local_limits.by_route(limits):
+        message.typed_per_filter_config[name].CopyFrom(wire.pack(limit))
     return message
 
 

@@ -242,6 +242,7 @@ HTTP_FIELDS: Mapping[str, str] = {
     "user_agent": "%REQ(USER-AGENT)%",
     "request_id": "%REQ(X-REQUEST-ID)%",
     "trace_id": "%REQ(X-B3-TRACEID?TRACEPARENT)%",
+    "rate_limit": "%RESP(X-LATEEN-RATE-LIMIT)%",
 }
 
 

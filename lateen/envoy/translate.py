@@ -24,6 +24,7 @@ from lateen.envoy.routes import clusters_of, route_configuration
 from lateen.envoy.tls import secret_references, server_secret_references
 from lateen.plan.access.model import AccessPolicy
 from lateen.plan.clusters import Cluster, Discovery, EndpointSet
+from lateen.plan.limits.model import LimitRule
 from lateen.plan.model import Chain, Destinations, HttpChain, Listener, ProxyPlan
 from lateen.plan.patch_values import Patch
 from lateen.plan.proxy import Proxy, ProxyType
@@ -31,7 +32,7 @@ from lateen.plan.routes import RouteTable
 from lateen.values.names import Origin
 
 OPEN = AccessPolicy()
-GuardedTable = tuple[RouteTable, AccessPolicy]
+GuardedTable = tuple[RouteTable, AccessPolicy, tuple[LimitRule, ...]]
 
 
 def translate(plan: ProxyPlan, profile: EnvoyProfile = DEFAULT_PROFILE) -> EnvoyResources:
@@ -51,7 +52,7 @@ def translate(plan: ProxyPlan, profile: EnvoyProfile = DEFAULT_PROFILE) -> Envoy
             CLUSTER: {**parts[0][0], **parts[1][0], **added_clusters(patches)},
             ENDPOINT: {**parts[0][1], **parts[1][1]},
             LISTENER: _by_name(listeners),
-            ROUTE: _by_name(translate_route_table(table, access) for table, access in delivered),
+            ROUTE: _by_name(translate_route_table(*guarded) for guarded in delivered),
             SECRET: {},
         }
     )
@@ -126,10 +127,13 @@ def translate_endpoints(endpoints: EndpointSet) -> EnvoyResource:
 
 
 @lru_cache(maxsize=4096)
-def translate_route_table(table: RouteTable, access: AccessPolicy = OPEN) -> EnvoyResource:
-    """One route table, with the access policy of the chains that use it."""
+def translate_route_table(
+    table: RouteTable, access: AccessPolicy = OPEN, limits: tuple[LimitRule, ...] = ()
+) -> EnvoyResource:
+    """One route table, with the access policy and the limits of the chains that use it."""
     references = [(CLUSTER, name) for name in clusters_of(table)]
-    return wire.resource(table.name, route_configuration(table, access), _common_origin(table, access), references)
+    message = route_configuration(table, access, limits)
+    return wire.resource(table.name, message, _common_origin(table, access, limits), references)
 
 
 @lru_cache(maxsize=4096)
@@ -160,13 +164,13 @@ def _tables(plan: ProxyPlan) -> tuple[list[GuardedTable], dict[str, tuple[tuple[
             table = chain.action.inline or planned.get(chain.action.route_table)
             if table is None:
                 table = RouteTable(chain.action.route_table, ())
-            guarded = (table, chain.action.access)
+            guarded = (table, chain.action.access, chain.action.limits or ())
             users.append((listener, chain, table.name, guarded))
             if guarded not in wanted[table.name]:
                 wanted[table.name].append(guarded)
     for name, table in planned.items():
         if not wanted[name]:
-            wanted[name].append((table, OPEN))
+            wanted[name].append((table, OPEN, ()))
     delivered = [tables[0] for name, tables in wanted.items() if name and len(tables) == 1]
     embedded: dict[str, tuple[tuple[str, RouteTable], ...]] = {listener.name: () for listener in plan.listeners}
     for listener, chain, name, guarded in users:
@@ -181,10 +185,11 @@ def _chains(listener: Listener) -> Iterator[Chain]:
         yield listener.default_chain
 
 
-def _common_origin(table: RouteTable, access: AccessPolicy) -> Origin | None:
+def _common_origin(table: RouteTable, access: AccessPolicy, limits: tuple[LimitRule, ...]) -> Origin | None:
     """The resource behind the whole table, where it is one."""
     origins = {route.origin for host in table.virtual_hosts for route in host.routes}
     origins.update(rule.origin for rule in access.rules)
+    origins.update(rule.origin for rule in limits)
     return origins.pop() if len(origins) == 1 else None
 
 

@@ -9,26 +9,35 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lateen.envoy.rbac import for_bytes
+from lateen.explain import limits
 from lateen.explain.access import Judgement, judge
 from lateen.explain.verdict import Verdict
-from lateen.plan.access.model import AccessPolicy
-from lateen.plan.model import Chain, Listener, ProxyPlan
+from lateen.plan.model import Chain, HttpChain, Listener, ProxyPlan, TcpChain
 
 
 def judged(plan: ProxyPlan, verdict: Verdict) -> Judgement | None:
     """What the access policy says; None where the call did not come that far."""
-    access = _access(plan, verdict)
-    if access is None or verdict.facts is None:
+    action = _action(plan, verdict)
+    if action is None or verdict.facts is None:
         return None
+    access = action.access
     return judge(access if verdict.facts.request is not None else for_bytes(access), verdict.facts)
 
 
-def _access(plan: ProxyPlan, verdict: Verdict) -> AccessPolicy | None:
+def limited(plan: ProxyPlan, verdict: Verdict) -> list[str]:
+    """Which limits count the call, in sentences."""
+    action = _action(plan, verdict)
+    if not isinstance(action, HttpChain) or verdict.facts is None:
+        return []
+    return limits.told(action.limits or (), verdict.facts)
+
+
+def _action(plan: ProxyPlan, verdict: Verdict) -> HttpChain | TcpChain | None:
     for listener in plan.listeners:
         if listener.name == verdict.listener:
             for chain in _chains(listener):
                 if chain.name == verdict.filter_chain:
-                    return chain.action.access
+                    return chain.action
     return None
 
 

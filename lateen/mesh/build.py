@@ -77,6 +77,7 @@ def build_snapshot(
         request_authentications=tuple(by_kind.get("RequestAuthentication", ())),
         envoy_filters=_by_namespace(by_kind.get("EnvoyFilter", ())),
         proxy_configs=tuple(by_kind.get("ProxyConfig", ())),
+        rate_limits=tuple(by_kind.get("RateLimit", ())),
         aliases=defined.aliases,
         contested={host: found for host, found in contenders.items() if len(found) > 1},
         token_keys=token_keys,

@@ -12,6 +12,7 @@ import msgspec
 from lateen.plan.access.model import AccessPolicy
 from lateen.plan.access.tokens import TokenProvider
 from lateen.plan.clusters import Cluster, EndpointSet
+from lateen.plan.limits.model import LimitRule
 from lateen.plan.patch_values import Patch
 from lateen.plan.proxy import Bind, Proxy
 from lateen.plan.routes import RouteTable
@@ -73,7 +74,7 @@ class HttpChain(msgspec.Struct, frozen=True, cache_hash=True, tag=True):
     dropped).
     ``mesh_headers``: ``add`` (client side of a mesh hop), ``take`` (read after mTLS, then remove) or ``drop``.
     ``grpc_web``: gRPC-Web is turned into gRPC. ``http10``: HTTP/1.0 is accepted. ``dynamic_dns``: routes may lead to
-    clusters that look the request's host up. ``tokens``: JWT are looked at.
+    clusters that look the request's host up. ``tokens``: JWT are looked at. ``limits`` of rates hold (None: never).
     """
 
     stat_prefix: str
@@ -94,6 +95,7 @@ class HttpChain(msgspec.Struct, frozen=True, cache_hash=True, tag=True):
     dynamic_dns: bool = False
     options: HttpOptions | None = None
     tokens: tuple[TokenProvider, ...] = ()
+    limits: tuple[LimitRule, ...] | None = None
 
 
 class TcpTarget(msgspec.Struct, frozen=True):

@@ -27,6 +27,7 @@ from lateen.plan.egress_listeners import egress_listeners
 from lateen.plan.gateway import plan_gateway
 from lateen.plan.hash_policies import with_hash_policies
 from lateen.plan.inbound import inbound
+from lateen.plan.limits.rules import limit_rules, with_limits
 from lateen.plan.localities import place_of
 from lateen.plan.looked_up_hosts import with_looked_up_hosts
 from lateen.plan.model import ProxyPlan, Telemetry
@@ -150,12 +151,13 @@ class Planner:
             snapshot, access.policy, view.destinations.clusters, proxy.namespace, proxy.labels
         )
         tokens = token_providers(snapshot, proxy.namespace, proxy.labels)
+        limits = limit_rules(snapshot, proxy.namespace, proxy.labels)
         outbound = self._outbound_of(proxy, view)
         sockets, empty = egress_listeners(snapshot, proxy, view.scope, view.reachable, outgoing)
         going = with_looked_up_hosts((*outbound.of(proxy, outgoing), *sockets), view.destinations.clusters)
         plan = ProxyPlan(
             proxy=proxy,
-            listeners=(*going, *with_tokens(arriving.listeners, tokens)),
+            listeners=(*going, *with_limits(with_tokens(arriving.listeners, tokens), limits)),
             route_tables=view.route_tables,
             clusters=(*passthrough_clusters(view.outside), *arriving.clusters, *asked[0]),
             endpoints=(*arriving.endpoints, *asked[1]),
@@ -186,9 +188,11 @@ class Planner:
         known = (*view.destinations.clusters, *parts.clusters.values())
         asked = external_destinations(snapshot, access.policy, known, proxy.namespace, proxy.labels)
         tokens = token_providers(self.snapshot, proxy.namespace, proxy.labels)
+        limits = limit_rules(snapshot, proxy.namespace, proxy.labels)
+        listeners = with_limits(with_tokens(tuple(parts.listeners), tokens), limits)
         plan = ProxyPlan(
             proxy=proxy,
-            listeners=with_looked_up_hosts(with_tokens(tuple(parts.listeners), tokens), view.destinations.clusters),
+            listeners=with_looked_up_hosts(listeners, view.destinations.clusters),
             route_tables=self._tables(with_hash_policies(parts.tables, view.destinations.clusters)),
             clusters=(*passthrough_clusters(view.outside)[:1], *parts.clusters.values(), *asked[0]),
             endpoints=(*parts.endpoints.values(), *asked[1]),

@@ -16,7 +16,7 @@ import msgspec
 from lateen.findings import Finding, Severity, error
 from lateen.resources.base import Duration
 from lateen.resources.documents import Document
-from lateen.resources.registry import BARE, BY_GROUP_AND_NAME, ISTIO_GROUPS, Kind
+from lateen.resources.registry import BARE, BY_GROUP_AND_NAME, KNOWN_GROUPS, Kind
 from lateen.resources.resource import Resource
 from lateen.resources.shape import Problem, walk
 from lateen.values.names import Origin, ResourceKey
@@ -138,7 +138,7 @@ def _kind(document: Document, value: dict[str, Any], hint: str) -> tuple[Kind | 
     if kind is not None:
         versions = " or ".join(f"{group}/{known}" if group else known for known in kind.versions)
         return None, error("unknown-version", f"{name} has no version {version}", place, f"write {versions}")
-    if group in ISTIO_GROUPS:
+    if group in KNOWN_GROUPS:
         names = [known for known_group, known in BY_GROUP_AND_NAME if known_group == group]
         if not names:
             return None, error("unsupported-kind", f"Lateen does not support {api_version} yet", place)

@@ -16,6 +16,7 @@ from lateen.resources.legacy_authentication import AuthenticationPolicySpec
 from lateen.resources.mesh_config import MeshConfigSpec
 from lateen.resources.mesh_networks import MeshNetworksSpec
 from lateen.resources.proxy_config import ProxyConfigSpec
+from lateen.resources.rate_limit import RateLimitSpec
 from lateen.resources.request_authentication import RequestAuthenticationSpec
 from lateen.resources.security import AuthorizationPolicySpec, PeerAuthenticationSpec
 from lateen.resources.service_entry import ServiceEntrySpec
@@ -32,6 +33,7 @@ AUTHENTICATION = "authentication.istio.io"
 TELEMETRY = "telemetry.istio.io"
 EXTENSIONS = "extensions.istio.io"
 MESH = "mesh.istio.io"
+LATEEN = "lateen.io"
 KUBERNETES_NETWORKING = "networking.k8s.io"
 DISCOVERY = "discovery.k8s.io"
 _NETWORKING_VERSIONS = ("v1", "v1beta1", "v1alpha3")
@@ -75,6 +77,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("Telemetry", TELEMETRY, ("v1", "v1alpha1"), TelemetrySpec),
     Kind("WasmPlugin", EXTENSIONS, ("v1alpha1",), WasmPluginSpec),
     Kind("TrafficExtension", EXTENSIONS, ("v1alpha1",), TrafficExtensionSpec),
+    Kind("RateLimit", LATEEN, ("v1alpha1",), RateLimitSpec),
     Kind("MeshConfig", MESH, ("v1alpha1",), MeshConfigSpec, flat=True, bare=True),
     Kind("MeshNetworks", MESH, ("v1alpha1",), MeshNetworksSpec, flat=True, bare=True),
     Kind("Service", "", ("v1",), KubernetesServiceSpec),
@@ -88,7 +91,7 @@ KINDS: tuple[Kind, ...] = (
 )
 BARE = {kind.name: kind for kind in KINDS if kind.bare}
 BY_GROUP_AND_NAME = {(kind.group, kind.name): kind for kind in KINDS}
-ISTIO_GROUPS = frozenset(
+KNOWN_GROUPS = frozenset(
     {
         NETWORKING,
         SECURITY,
@@ -98,5 +101,6 @@ ISTIO_GROUPS = frozenset(
         "config.istio.io",
         RBAC,
         AUTHENTICATION,
+        LATEEN,
     }
 )

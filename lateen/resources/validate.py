@@ -20,6 +20,7 @@ from lateen.resources.checks.legacy_authentication import check_authentication_p
 from lateen.resources.checks.mesh_config import check_mesh_config
 from lateen.resources.checks.mesh_networks import check_mesh_networks
 from lateen.resources.checks.metadata import check_metadata
+from lateen.resources.checks.rate_limit import check_rate_limit
 from lateen.resources.checks.request_authentication import check_request_authentication
 from lateen.resources.checks.security import check_authorization_policy, check_peer_authentication
 from lateen.resources.checks.service_entry import check_service_entry, check_workload_entry
@@ -54,6 +55,7 @@ CHECKS: dict[str, Callable[[Report], None]] = {
     "ProxyConfig": check_proxy_config,
     "MeshConfig": check_mesh_config,
     "MeshNetworks": check_mesh_networks,
+    "RateLimit": check_rate_limit,
     "Service": check_service,
     "Secret": check_secret,
     "Pod": check_pod,

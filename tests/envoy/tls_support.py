@@ -135,11 +135,19 @@ def connected(port: int, name: str, context: ssl.SSLContext, address: str = "127
         yield connection
 
 
-def call(port: int, name: str, context: ssl.SSLContext, host: str = "", path: str = "/") -> Outcome:
+def call(
+    port: int,
+    name: str,
+    context: ssl.SSLContext,
+    host: str = "",
+    path: str = "/",
+    headers: Mapping[str, str] | None = None,
+) -> Outcome:
     """One HTTP request over TLS to ``name``; the server's certificate has to be good for that name."""
     try:
         with connected(port, name, context) as connection:
-            text = f"GET {path} HTTP/1.1\r\nHost: {host or name}\r\nConnection: close\r\n\r\n"
+            more = "".join(f"{key}: {value}\r\n" for key, value in (headers or {}).items())
+            text = f"GET {path} HTTP/1.1\r\nHost: {host or name}\r\n{more}Connection: close\r\n\r\n"
             connection.sendall(text.encode())
             response = http.client.HTTPResponse(connection)
             response.begin()

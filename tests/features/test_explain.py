@@ -49,6 +49,29 @@ def test_a_denial_names_the_rule_its_file_and_its_line(mesh):
         assert "extra.yaml:9" in denied_entry(mesh, "echo", "/secret")["denied_because"][0]
 
 
+LIMIT = """
+apiVersion: lateen.io/v1alpha1
+kind: RateLimit
+metadata: {name: echo}
+spec:
+  selector: {matchLabels: {app: echo}}
+  rules:
+  - {match: {paths: [{exact: /limited}]}, per: [source.principal], limit: {requests: 1, per: 1h}}
+"""
+
+
+def test_a_limit_that_refuses_a_call_is_named_with_its_line(mesh):
+    with mesh.applied(LIMIT):
+        statuses = {mesh.fetch(f"{ECHO}/limited").status for _ in range(4)}  # there are two replicas
+        assert statuses == {200, 429}
+        code, said = explained(mesh, "client", f"{ECHO}/limited")
+        assert code == 0
+        assert "limit default/echo/0 counts it: 1 in 3600 s for each client, by this proxy alone" in said
+        assert "extra.yaml:8" in said
+        assert "limit" not in explained(mesh, "client", f"{ECHO}/open")[1]
+        assert "extra.yaml:8" in denied_entry(mesh, "echo", "/limited")["denied_because"][0]
+
+
 def test_what_came_near_is_told_with_what_it_failed_by(mesh):
     rules = "  rules:\n  - {from: [{source: {principals: ['*/sa/other']}}], to: [{operation: {paths: [/near]}}]}"
     with mesh.applied(policy(rules)):

@@ -185,10 +185,10 @@ def _check_operation(report: Report, field: str, operation: Operation | None) ->
     for name, paths in (("paths", operation.paths), ("notPaths", operation.not_paths)):
         for index, path in enumerate(paths):
             if "{*}" in path or "{**}" in path:
-                _check_template(report, f"{field}.operation.{name}[{index}]", path)
+                check_template(report, f"{field}.operation.{name}[{index}]", path)
 
 
-def _check_template(report: Report, field: str, path: str) -> None:
+def check_template(report: Report, field: str, path: str) -> None:
     """Path templates: ``{*}`` is one segment; ``{**}`` is any number of them, and the last of the two kinds."""
     operators = _OPERATOR.findall(path)
     rest = _OPERATOR.sub("", path)

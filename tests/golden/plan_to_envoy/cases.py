@@ -54,7 +54,7 @@ from lateen.plan.routes import (
 )
 from lateen.plan.tls import MESH_ROOTS, WORKLOAD_CERTIFICATE, ClientTls, SecretRef, ServerTls
 from lateen.values.names import BUILT_IN, Origin, ResourceKey
-from tests.golden.plan_to_envoy import guarded_by_tokens, patched
+from tests.golden.plan_to_envoy import guarded_by_tokens, limited, patched
 
 RULES = Origin("AuthorizationPolicy", "default", "rules", "authz.yaml", 3)
 ROUTES = Origin("VirtualService", "default", "reviews", "routes.yaml", 1)
@@ -524,6 +524,7 @@ CASES: dict[str, Callable[[], ProxyPlan]] = {
     "cluster_features": cluster_features,
     "gateway": gateway,
     "guarded_by_tokens": lambda: plan_of(guarded_by_tokens.listeners(), (), ()),
+    "limited": lambda: plan_of(limited.listeners(), (), ()),
     "patched_filters": lambda: patched.filters(sidecar()),
     "patched_tables": lambda: patched.tables_and_clusters(sidecar()),
 }

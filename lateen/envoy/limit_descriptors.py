@@ -1,0 +1,140 @@
+"""What a request is counted as: Envoy's descriptors, the same for limits of one proxy and of all.
+
+Comes in: ``LimitRule`` values. Goes out: the actions that make a descriptor of a request, the entries that it has, and
+how each part of a bucket's key is formatted. A descriptor is made of a request that fulfils all conditions, and of no
+other: an expression that asks for an entry beyond the end of a list fails, and with it the descriptor.
+
+Keys come from filter state and not from headers, so that whatever bytes a client sends make some key: text without a
+value is ``-``, long text is cut. What fails to make a key would not be counted.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from envoy.config.core.v3 import extension_pb2
+from envoy.config.route.v3 import route_components_pb2
+from envoy.extensions.rate_limit_descriptors.expr.v3 import expr_pb2
+
+from lateen.envoy import wire
+from lateen.envoy.matching import header_condition
+from lateen.plan.access.conditions import quote
+from lateen.plan.access.model import PAYLOAD, TOKEN_FILTER
+from lateen.plan.limits.model import BucketKey, Counted, KeyKind, LimitRule, PathTemplate
+from lateen.plan.matching import MatchKind, StringMatcher
+
+RULE = "rule"
+REQUEST = "request"
+HEADERS = "headers"
+HOLDS = "yes"
+LONGEST_KEY = 256
+
+_EXPRESSION = "envoy.rate_limit_descriptors.expr"
+_Action = route_components_pb2.RateLimit.Action
+_FORMATS = {
+    KeyKind.PEER: "%DOWNSTREAM_PEER_URI_SAN%",
+    KeyKind.DIRECT_ADDRESS: "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%",
+    KeyKind.REMOTE_ADDRESS: "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
+    KeyKind.HOST: f"%REQ(:AUTHORITY):{LONGEST_KEY}%",
+    KeyKind.METHOD: f"%REQ(:METHOD):{LONGEST_KEY}%",
+    KeyKind.PATH: f"%PATH(NQ:PATH):{LONGEST_KEY}%",
+}
+
+
+def state_of(key: BucketKey) -> str:
+    """The filter state that holds this part of a key."""
+    return ".".join(("lateen.bucket", key.kind.value, *key.path))
+
+
+def format_of(key: BucketKey) -> str:
+    """How Envoy formats it. Identities are never cut: two that begin alike must not share a bucket."""
+    if key.kind is KeyKind.HEADER:
+        return f"%REQ({key.path[0]}):{LONGEST_KEY}%"
+    if key.kind is KeyKind.CLAIM:
+        return f"%DYNAMIC_METADATA({':'.join((TOKEN_FILTER, PAYLOAD, *key.path))}):{LONGEST_KEY}%"
+    return _FORMATS[key.kind]
+
+
+def has_conditions(counted: Counted) -> bool:
+    """Whether there are requests that are not counted."""
+    return counted != Counted()
+
+
+def entries_of(rule: LimitRule) -> list[tuple[str, str]]:
+    """The entries of the rule's descriptors, in order; those of keys have no value, which stands for any."""
+    found = [(RULE, rule.name)]
+    if _expression(rule.counted):
+        found.append((REQUEST, HOLDS))
+    if rule.counted.headers:
+        found.append((HEADERS, HOLDS))
+    return [*found, *((state_of(key), "") for key in rule.keys)]
+
+
+def rate_limit(rule: LimitRule) -> Any:
+    """The actions that make the descriptor."""
+    actions = [_Action(generic_key=_Action.GenericKey(descriptor_key=RULE, descriptor_value=rule.name))]
+    condition = _expression(rule.counted)
+    if condition:
+        actions.append(_evaluated(REQUEST, f'{condition} ? "{HOLDS}" : ["no"][1]'))
+    if rule.counted.headers:
+        wanted = [header_condition(header.name, header.match) for header in rule.counted.headers]
+        match = _Action.HeaderValueMatch(descriptor_key=HEADERS, descriptor_value=HOLDS, headers=wanted)
+        actions.append(_Action(header_value_match=match))
+    for key in rule.keys:
+        state = _text(state_of(key))
+        actions.append(_evaluated(state_of(key), f'{state} in filter_state ? filter_state[{state}] : "-"'))
+    return route_components_pb2.RateLimit(actions=actions)
+
+
+def _evaluated(name: str, expression: str) -> Any:
+    config = expr_pb2.Descriptor(descriptor_key=name, text=expression)
+    return _Action(extension=extension_pb2.TypedExtensionConfig(name=_EXPRESSION, typed_config=wire.pack(config)))
+
+
+# --- conditions, in CEL ----------------------------------------------------------------------------------------------
+
+
+def _expression(counted: Counted) -> str:
+    """What has to hold, but for headers; empty where nothing has to."""
+    parts = []
+    if counted.methods:
+        parts.append(f"request.method in [{', '.join(map(_text, counted.methods))}]")
+    if counted.hosts:
+        parts.append(_any("request.host", counted.hosts))
+    if counted.paths:
+        parts.append(_any("request.url_path", tuple(_as_matcher(path) for path in counted.paths)))
+    if counted.ports:
+        parts.append(f"destination.port in [{', '.join(map(str, counted.ports))}]")
+    return f"({' && '.join(parts)})" if parts else ""
+
+
+def _as_matcher(path: StringMatcher | PathTemplate) -> StringMatcher:
+    if isinstance(path, StringMatcher):
+        return path
+    inner = ".*".join("[^/]+".join(map(quote, part.split("{*}"))) for part in path.text.split("{**}"))
+    return StringMatcher(MatchKind.REGEX, inner)
+
+
+def _any(value: str, matchers: tuple[StringMatcher, ...]) -> str:
+    return f"({' || '.join(_holds(value, match) for match in matchers)})"
+
+
+def _holds(value: str, match: StringMatcher) -> str:
+    text = _text(match.value)
+    if match.kind is MatchKind.REGEX:
+        return f"{value}.matches({_text(f'^(?:{match.value})$')})"
+    if match.ignore_case:
+        pattern = quote(match.value)
+        ends = ("" if match.kind is MatchKind.SUFFIX else "^", "" if match.kind is MatchKind.PREFIX else "$")
+        return f"{value}.matches({_text(f'(?i){ends[0]}{pattern}{ends[1]}')})"
+    if match.kind is MatchKind.PREFIX:
+        return f"{value}.startsWith({text})"
+    if match.kind is MatchKind.SUFFIX:
+        return f"{value}.endsWith({text})"
+    return f"{value} == {text}"
+
+
+def _text(text: str) -> str:
+    """A text as CEL writes it; its escapes are those of JSON."""
+    return json.dumps(text, ensure_ascii=False)

@@ -1,0 +1,1 @@
+"""What one proxy counts, and what it refuses above it."""
