@@ -21,6 +21,7 @@ class Settings(msgspec.Struct, frozen=True):
     ``ingress_mode``: which Ingress resources are taken, OFF, DEFAULT or STRICT; ``ingress_class`` is their class and
     ``ingress_gateway`` the value of the label ``istio`` of the gateways that serve them.
     ``federated_domains`` are trust domains of other meshes, whose workloads may call servers of this one.
+    ``mixer_socket``: where proxies reach the mixer.
     ``trust_domain_is_fixed``: certificates of the trust domain are in use, so that it cannot be another.
     """
 
@@ -49,6 +50,7 @@ class Settings(msgspec.Struct, frozen=True):
     ingress_mode: str = "STRICT"
     ingress_class: str = "istio"
     ingress_gateway: str = "ingressgateway"
+    mixer_socket: str = "/var/run/lateen/mixer.sock"
 
     @property
     def client_trust_domains(self) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ GET  /v1/status                the whole status (``lateen.local.status.MeshStatu
 GET  /v1/identities            the certificate of each instance (``lateen.local.links.HeldIdentity``)
 GET  /v1/rates                 requests and errors a second, by instance
 GET  /v1/events                server-sent events: the last ones, then new ones as they come
-GET  /v1/logs?name=&kind=      the last lines of a log: kind app, envoy, access or control
+GET  /v1/logs?name=&kind=      the last lines of a log: kind app, envoy, access, control or mixer
 GET  /v1/command?name=         how to run a command in a workload's place
 POST /v1/scale                 {"workload": "reviews/v1", "replicas": 3}
 POST /v1/restart               {"workload": "reviews"}
@@ -17,7 +17,8 @@ Errors are ``{"error": sentence}`` with status 400 or 404. Over TCP, where asked
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import msgspec
 from starlette.applications import Starlette
@@ -27,11 +28,16 @@ from starlette.routing import Route
 
 from lateen.local.mesh import Mesh
 from lateen.local.processes import tail
+from lateen.local.rundir import RunDir
 from lateen.local.scrape import Rates, merged_metrics
 
 PROMETHEUS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 MAX_BODY_BYTES = 64 * 1024
 MAX_LINES = 10_000
+OWN_LOGS: dict[str, Callable[[RunDir], Path]] = {
+    "control": lambda run: run.control_log,
+    "mixer": lambda run: run.mixer_log,
+}
 LOG_FILES = {"app": "app.log", "envoy": "envoy.log", "access": "access.log"}
 
 
@@ -108,10 +114,10 @@ class Api:
         count = request.query_params.get("lines", "100")
         if not count.isdigit() or int(count) > MAX_LINES:
             return _problem(f"lines is a number up to {MAX_LINES}")
-        if kind == "control":
-            path = self._mesh.run.control_log
+        if kind in OWN_LOGS:
+            path = OWN_LOGS[kind](self._mesh.run)
         elif kind not in LOG_FILES:
-            return _problem(f"there is no log {kind!r}: app, envoy, access or control")
+            return _problem(f"there is no log {kind!r}: app, envoy, access, control or mixer")
         else:
             try:
                 path = self._mesh.run.proxy(self._mesh.runner(name).id) / LOG_FILES[kind]

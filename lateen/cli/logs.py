@@ -26,6 +26,7 @@ REFUSED = ("rbac_access_denied", '"response_flags":"RL"')
 @click.option("--envoy", "kind", flag_value="envoy", help="What the proxies wrote.")
 @click.option("--access", "kind", flag_value="access", help="The proxies' access logs: a JSON object a request.")
 @click.option("--control", "kind", flag_value="control", help="What the control plane wrote.")
+@click.option("--mixer", "kind", flag_value="mixer", help="What the mixer wrote.")
 @click.option("--supervisor", "kind", flag_value="supervisor", help="What happened in the mesh.")
 @mesh_options
 def logs(
@@ -73,8 +74,9 @@ def with_reasons(run: RunDir, instance: str, lines: list[str]) -> list[str]:
 
 def log_files(run: RunDir, name: str | None, kind: str) -> dict[str, Path]:
     """The files that are meant, by instance. A workload or service means all instances whose names begin with it."""
-    if kind in ("control", "supervisor"):
-        return {kind: run.control_log if kind == "control" else run.supervisor_log}
+    own = {"control": run.control_log, "mixer": run.mixer_log, "supervisor": run.supervisor_log}
+    if kind in own:
+        return {kind: own[kind]}
     folders = sorted((run.path / "proxies").glob("*"))
     wanted = (name or "").replace("/", "-")
     if wanted:

@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "xds": ("lateen.cli.xds:xds", "Show what a proxy would be configured with, without a mesh."),
     "proxy": ("lateen.cli.proxy:proxy", "Look at the proxies of a running mesh."),
     "ca": ("lateen.cli.ca:ca", "Look at the mesh's certificate authority, and exchange its root."),
+    "mixer": ("lateen.cli.mixer:mixer", "Look at Mixer's rules: what they decide, and where."),
     "schema": ("lateen.cli.schema:schema", "Print the JSON schema of lateen.yaml."),
     "version": ("lateen.cli.version:version", "Print the versions of Lateen and Envoy."),
 }

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 from lateen.cli.up_options import UpOptions
 from lateen.findings import Finding
-from lateen.local.control_child import ControlChild
 from lateen.local.environment import control_environment
 from lateen.local.events import EventLog, MeshEvent
 from lateen.local.procfs import reference
 from lateen.local.project import Project
 from lateen.local.registry import Registry
 from lateen.local.rundir import RunBook, RunDir, RunRecord
+from lateen.local.service_child import ServiceChild, control_role, mixer_role
 
 if TYPE_CHECKING:
     from lateen.local.mesh import Mesh
@@ -47,12 +47,13 @@ async def supervise(
     registry = Registry(run)
     registry.publish_services(project.services)
     environment = control_environment(os.environ, book.record.run_id)
-    control = ControlChild(run, _control_argv(run), environment, events, book.note)
+    control = ServiceChild(control_role(run), own_argv(run, "control"), environment, events, book.note)
+    mixer = ServiceChild(mixer_role(run), own_argv(run, "mixer", "serve"), environment, events, book.note)
     stop_asked = asyncio.Event()
     hurry = _stop_on_signals(stop_asked)
     control.start()
     try:
-        mesh = _build(project, run, book, control, stop_asked, registry, events, options)
+        mesh = _build(project, run, book, control, mixer, stop_asked, registry, events, options)
     except BaseException:
         await control.stop()
         raise
@@ -97,15 +98,17 @@ def resource_paths(project: Project) -> tuple[str, ...]:
     return (str(folder / "*.yaml"), str(folder / "*.yml"), str(folder / "mesh"))
 
 
-def _control_argv(run: RunDir) -> list[str]:
-    return [sys.executable, "-m", "lateen", "control", "--run-dir", str(run.path)]
+def own_argv(run: RunDir, *command: str) -> list[str]:
+    """How a part of Lateen is started that serves this mesh."""
+    return [sys.executable, "-m", "lateen", *command, "--run-dir", str(run.path)]
 
 
 def _build(
     project: Project,
     run: RunDir,
     book: RunBook,
-    control: ControlChild,
+    control: ServiceChild,
+    mixer: ServiceChild,
     stop_asked: asyncio.Event,
     registry: Registry,
     events: EventLog,
@@ -121,6 +124,7 @@ def _build(
         network=make_network(run.path, os.environ, book.record.run_id, options.capture),
         identities=make_identities(project.options, run),
         control=control,
+        mixer=mixer,
         stop_asked=stop_asked,
         registry=registry,
         events=events,

@@ -54,6 +54,9 @@ def render_status(answer: dict[str, Any]) -> list[str]:
     )
     if not control["ready"]:
         lines.append(f"control plane: not ready, started again {control['restarts']} times")
+    mixer = answer.get("mixer")
+    if mixer and not mixer["ready"]:
+        lines.append(f"mixer: not ready, started again {mixer['restarts']} times")
     lines += [finding["text"] for finding in answer["findings"]]
     return lines
 

@@ -25,6 +25,7 @@ from lateen.control.coordinator import Coordinator, ProxyOptions
 from lateen.control.debounce import Debounce
 from lateen.control.key_book import KeyBook
 from lateen.control.last_good import LastGood, write_whole
+from lateen.control.mixer_link import MixerLink
 from lateen.control.rollout import Rollout
 from lateen.control.store import ResourceStore
 from lateen.control.tokens import TokenBook
@@ -96,6 +97,7 @@ class ControlPlane:
             root_namespace=self.options.root_namespace,
             outbound_policy=self.options.outbound_policy,
             trust_domain_is_fixed=True,
+            mixer_socket=str(run / "mixer.sock"),
         )
         self.cache = ResourceCache()
         self.status = StatusBoard()
@@ -128,6 +130,7 @@ class ControlPlane:
         self._service_origin = Origin("Project", "", self.options.name, self.options.project, 0, "mesh.identity")
         self._concurrency: tuple[ConcurrencyRule, ...] | None = None
         self._trusted: TrustedDomains | None = None
+        self._mixer = MixerLink(run, self._service_origin)
 
     @property
     def is_settled(self) -> bool:
@@ -140,7 +143,7 @@ class ControlPlane:
         keys = self._keys.findings(key_uses(self.coordinator.effective))
         expiring = expiry_findings(self.authority.status()) if self._authority is not None else ()
         own = (*self._store.findings(), *self._services.findings(), *self.coordinator.findings)
-        return (*own, *keys, *refused, *expiring, *self._service_findings)
+        return (*own, *keys, *refused, *expiring, *self._service_findings, *self._mixer.findings)
 
     def _publish(self, proxy_id: str, resources: EnvoyResources | None) -> None:
         workload = self._workloads.get(proxy_id)
@@ -309,13 +312,13 @@ class ControlPlane:
             await self._keys.follow(key_uses((*resources, *self.coordinator.effective)))
             running, keys = tuple(self._workloads.values()), self._keys.keys
             if not self.coordinator.update_readiness(resources, running, keys):
-                self.coordinator.adopt(
-                    await self._approval.approved(
-                        lambda refused: self.coordinator.draft(resources, running, refused, keys),
-                        self.coordinator.effective,
-                        resources,
-                    )
+                draft = await self._approval.approved(
+                    lambda refused: self.coordinator.draft(resources, running, refused, keys),
+                    self.coordinator.effective,
+                    resources,
                 )
+                await self._mixer.hand_over(draft.planner.snapshot, draft.effective, self.options.jwks_allow)
+                self.coordinator.adopt(draft)
             self._publish_change(started)
 
     def _publish_change(self, started: float) -> None:

@@ -14,7 +14,7 @@ from envoy.extensions.filters.common.set_filter_state.v3 import value_pb2
 from envoy.extensions.filters.network.set_filter_state.v3 import set_filter_state_pb2
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 
-from lateen.envoy import tls, wire
+from lateen.envoy import mixer, tls, wire
 from lateen.envoy.dynamic_dns import server_name_filter
 from lateen.envoy.http_connection import HttpContext, http_manager
 from lateen.envoy.mesh_headers import SourceFields
@@ -22,6 +22,7 @@ from lateen.envoy.profile import EnvoyProfile
 from lateen.envoy.rbac import network_filters, notes_of
 from lateen.envoy.telemetry import ChainFacts, tcp_loggers
 from lateen.envoy.tokens import token_in_query
+from lateen.plan.mixer.model import MixerCheck
 from lateen.plan.model import Chain, ChainMatch, HttpChain, TcpChain
 from lateen.plan.routes import RouteTable
 
@@ -76,7 +77,13 @@ def _filters(chain: Chain, context: ChainContext) -> list[Any]:
     action = chain.action
     offer = [_upstream_alpn(action.upstream_alpn)] if action.upstream_alpn else []
     lookup = [server_name_filter(action.looks_up_port)] if action.looks_up_port is not None else []
-    return [*network_filters(action.access), *offer, *lookup, _tcp_proxy(action, facts)]
+    asking = [_mixer(action.mixer)] if action.mixer is not None else []
+    return [*network_filters(action.access), *asking, *offer, *lookup, _tcp_proxy(action, facts)]
+
+
+def _mixer(check: MixerCheck) -> Any:
+    config = wire.pack(mixer.network_filter(check))
+    return listener_components_pb2.Filter(name=mixer.NETWORK_FILTER, typed_config=config)
 
 
 def _upstream_alpn(names: tuple[str, ...]) -> Any:
@@ -107,7 +114,7 @@ def _tcp_proxy(chain: TcpChain, facts: ChainFacts) -> Any:
         message.tunneling_config.use_post = chain.tunnel.method == "POST"
     if chain.idle_timeout is not None:
         message.idle_timeout.CopyFrom(wire.duration(chain.idle_timeout))
-    if not (chain.access.is_open or chain.server_first):
+    if not ((chain.access.is_open and chain.mixer is None) or chain.server_first):
         message.upstream_connect_mode = tcp_proxy_pb2.UpstreamConnectMode.ON_DOWNSTREAM_DATA
         message.max_early_data_bytes.value = EARLY_BYTES
     if chain.telemetry is not None:

@@ -20,7 +20,7 @@ from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.http.set_filter_state.v3 import set_filter_state_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 
-from lateen.envoy import external, local_limits, mesh_headers, wire
+from lateen.envoy import external, local_limits, mesh_headers, mixer, wire
 from lateen.envoy.dynamic_dns import DYNAMIC_DNS_FILTER, dynamic_dns_filter
 from lateen.envoy.fault import FAULT_FILTER
 from lateen.envoy.http_options import add_options
@@ -115,6 +115,14 @@ def _allow(chain: HttpChain, context: HttpContext) -> Any:
     return _waiting(ALLOW_FILTER, rbac_pb2.RBAC())
 
 
+def _kept_answers(chain: HttpChain, context: HttpContext) -> Any:
+    return _waiting(mixer.CACHE_FILTER, mixer.cache_filter()) if chain.mixer is not None else None
+
+
+def _mixer(chain: HttpChain, context: HttpContext) -> Any:
+    return _waiting(mixer.CHECK_FILTER, mixer.check_filter(chain.mixer)) if chain.mixer is not None else None
+
+
 def _grpc_web(chain: HttpChain, context: HttpContext) -> Any:
     return _Filter(name=GRPC_WEB_FILTER, typed_config=wire.pack(grpc_web_pb2.GrpcWeb())) if chain.grpc_web else None
 
@@ -177,6 +185,8 @@ HTTP_FILTERS: tuple[FilterRow, ...] = (
     FilterRow(AUDIT_FILTER, "Marks for the log what a denial may end next, and decides nothing.", _audit),
     FilterRow(DENY_FILTER, "A denial beats every permission, so it is looked for first.", _deny),
     FilterRow(ALLOW_FILTER, "Then somebody has to have allowed it; before faults, which nobody else may feel.", _allow),
+    FilterRow(mixer.CACHE_FILTER, "Nobody is asked what was answered before; only about what may pass.", _kept_answers),
+    FilterRow(mixer.CHECK_FILTER, "The mixer is asked last: its rules may count what is let through.", _mixer),
     FilterRow(GRPC_WEB_FILTER, "Turns gRPC-Web into gRPC before faults answer, so that callers understand.", _grpc_web),
     FilterRow(
         local_limits.KEYS_FILTER, "What requests are counted by is known once tokens have been looked at.", _bucket_keys
@@ -236,7 +246,7 @@ def _http_filters(chain: HttpChain, context: HttpContext) -> list[Any]:
 
 def _add_routes(manager: Any, chain: HttpChain, context: HttpContext) -> None:
     if context.embedded is not None:
-        manager.route_config.CopyFrom(route_configuration(context.embedded, chain.access, chain.limits or ()))
+        manager.route_config.CopyFrom(route_configuration(context.embedded, chain.guards))
     else:
         manager.rds.config_source.CopyFrom(wire.over_ads())
         manager.rds.route_config_name = chain.route_table or (chain.inline.name if chain.inline else "")

@@ -18,12 +18,11 @@ from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.extensions.filters.http.cors.v3 import cors_pb2
 from envoy.extensions.filters.http.rbac.v3 import rbac_pb2 as http_rbac_pb2
 
-from lateen.envoy import local_limits, rbac, wire
+from lateen.envoy import local_limits, mixer, rbac, wire
 from lateen.envoy.fault import FAULT_FILTER, route_fault
 from lateen.envoy.matching import route_match
 from lateen.envoy.route_actions import direct_response, forward, header_options, redirect
-from lateen.plan.access.model import AccessPolicy
-from lateen.plan.limits.model import LimitRule
+from lateen.plan.model import OPEN, Guards
 from lateen.plan.routes import (
     CorsPolicy,
     DirectResponse,
@@ -41,7 +40,7 @@ ENVOYS_BODY_LIMIT = 4096
 _ANSWERS_PLAIN_WITH_TLS = route_components_pb2.VirtualHost.ALL
 
 
-def route_configuration(table: RouteTable, access: AccessPolicy, limits: tuple[LimitRule, ...] = ()) -> Any:
+def route_configuration(table: RouteTable, guards: Guards = OPEN) -> Any:
     """The message of one route table. Clusters that do not exist (yet) answer 503 instead of refusing the table."""
     message = route_pb2.RouteConfiguration(
         name=table.name,
@@ -52,10 +51,13 @@ def route_configuration(table: RouteTable, access: AccessPolicy, limits: tuple[L
     longest = max((_body_length(route) for host in table.virtual_hosts for route in host.routes), default=0)
     if longest > ENVOYS_BODY_LIMIT:
         message.max_direct_response_body_size_bytes.value = longest
-    for name, rules in rbac.http_filters(access):
+    for name, rules in rbac.http_filters(guards.access):
         message.typed_per_filter_config[name].CopyFrom(wire.pack(http_rbac_pb2.RBACPerRoute(rbac=rules)))
-    for name, limit in local_limits.by_route(limits):
+    for name, limit in local_limits.by_route(guards.limits):
         message.typed_per_filter_config[name].CopyFrom(wire.pack(limit))
+    check = guards.mixer
+    for name, told in mixer.by_route(check).items() if check is not None and check.generation else ():
+        message.typed_per_filter_config[name].CopyFrom(wire.pack(told))
     return message
 
 

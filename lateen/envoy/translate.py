@@ -22,17 +22,15 @@ from lateen.envoy.profile import DEFAULT_PROFILE, EnvoyProfile
 from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, EnvoyResource, EnvoyResources
 from lateen.envoy.routes import clusters_of, route_configuration
 from lateen.envoy.tls import secret_references, server_secret_references
-from lateen.plan.access.model import AccessPolicy
 from lateen.plan.clusters import Cluster, Discovery, EndpointSet
-from lateen.plan.limits.model import LimitRule
-from lateen.plan.model import Chain, Destinations, HttpChain, Listener, ProxyPlan
+from lateen.plan.mixer.model import MIXER_CLUSTER
+from lateen.plan.model import OPEN, Chain, Destinations, Guards, HttpChain, Listener, ProxyPlan
 from lateen.plan.patch_values import Patch
 from lateen.plan.proxy import Proxy, ProxyType
 from lateen.plan.routes import RouteTable
 from lateen.values.names import Origin
 
-OPEN = AccessPolicy()
-GuardedTable = tuple[RouteTable, AccessPolicy, tuple[LimitRule, ...]]
+GuardedTable = tuple[RouteTable, Guards]
 
 
 def translate(plan: ProxyPlan, profile: EnvoyProfile = DEFAULT_PROFILE) -> EnvoyResources:
@@ -127,13 +125,10 @@ def translate_endpoints(endpoints: EndpointSet) -> EnvoyResource:
 
 
 @lru_cache(maxsize=4096)
-def translate_route_table(
-    table: RouteTable, access: AccessPolicy = OPEN, limits: tuple[LimitRule, ...] = ()
-) -> EnvoyResource:
-    """One route table, with the access policy and the limits of the chains that use it."""
+def translate_route_table(table: RouteTable, guards: Guards = OPEN) -> EnvoyResource:
+    """One route table, with what guards the chains that use it."""
     references = [(CLUSTER, name) for name in clusters_of(table)]
-    message = route_configuration(table, access, limits)
-    return wire.resource(table.name, message, _common_origin(table, access, limits), references)
+    return wire.resource(table.name, route_configuration(table, guards), _common_origin(table, guards), references)
 
 
 @lru_cache(maxsize=4096)
@@ -164,13 +159,13 @@ def _tables(plan: ProxyPlan) -> tuple[list[GuardedTable], dict[str, tuple[tuple[
             table = chain.action.inline or planned.get(chain.action.route_table)
             if table is None:
                 table = RouteTable(chain.action.route_table, ())
-            guarded = (table, chain.action.access, chain.action.limits or ())
+            guarded = (table, chain.action.guards)
             users.append((listener, chain, table.name, guarded))
             if guarded not in wanted[table.name]:
                 wanted[table.name].append(guarded)
     for name, table in planned.items():
         if not wanted[name]:
-            wanted[name].append((table, OPEN, ()))
+            wanted[name].append((table, OPEN))
     delivered = [tables[0] for name, tables in wanted.items() if name and len(tables) == 1]
     embedded: dict[str, tuple[tuple[str, RouteTable], ...]] = {listener.name: () for listener in plan.listeners}
     for listener, chain, name, guarded in users:
@@ -185,11 +180,11 @@ def _chains(listener: Listener) -> Iterator[Chain]:
         yield listener.default_chain
 
 
-def _common_origin(table: RouteTable, access: AccessPolicy, limits: tuple[LimitRule, ...]) -> Origin | None:
+def _common_origin(table: RouteTable, guards: Guards) -> Origin | None:
     """The resource behind the whole table, where it is one."""
     origins = {route.origin for host in table.virtual_hosts for route in host.routes}
-    origins.update(rule.origin for rule in access.rules)
-    origins.update(rule.origin for rule in limits)
+    origins.update(rule.origin for rule in guards.access.rules)
+    origins.update(rule.origin for rule in guards.limits)
     return origins.pop() if len(origins) == 1 else None
 
 
@@ -202,6 +197,8 @@ def _listener_references(listener: Listener, embedded: dict[str, RouteTable]) ->
             yield from server_secret_references(chain.tls)
         action = chain.action
         yield from ((CLUSTER, check.authorizer.cluster) for check in action.access.external)
+        if action.mixer is not None:
+            yield (CLUSTER, MIXER_CLUSTER)
         if not isinstance(action, HttpChain):
             yield from ((CLUSTER, target.cluster) for target in action.targets)
         elif chain.name in embedded:

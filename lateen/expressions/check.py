@@ -30,6 +30,7 @@ from lateen.expressions.syntax import (
     ExpressionError,
     Known,
     Literal,
+    UnknownAttributeError,
 )
 from lateen.expressions.vocabulary import DEFAULT_VOCABULARY, ValueType, Vocabulary
 
@@ -81,7 +82,7 @@ class _Checker:
             return kind
         near = difflib.get_close_matches(node.name, self._vocabulary.attributes, n=1)
         remedy = f"did you mean {near[0]}?" if near else "define it in an attributemanifest"
-        raise self._wrong(f"there is no attribute {node.name}", node.at, remedy)
+        raise UnknownAttributeError(f"there is no attribute {node.name}", self._text, node.at, remedy)
 
     def _index(self, node: Call) -> tuple[Expression, ValueType]:
         owner, key = node.arguments

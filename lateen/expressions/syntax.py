@@ -38,6 +38,10 @@ class ExpressionError(ValueError):
         super().__init__(f"{self.line}:{self.column}: {message}")
 
 
+class UnknownAttributeError(ExpressionError):
+    """An attribute that is not in the vocabulary, which manifests may add to."""
+
+
 class Literal(msgspec.Struct, frozen=True, tag=True, tag_field="node"):
     """A value that is written down, or is known beforehand; None: an attribute that is known to be absent."""
 

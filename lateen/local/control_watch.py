@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from lateen.local.control_child import ControlChild
 from lateen.local.events import EventLog
+from lateen.local.service_child import ServiceChild
 from lateen.local.status import FindingStatus
 from lateen.local.uds_http import request
 
@@ -58,7 +58,7 @@ class _Findings(msgspec.Struct, frozen=True):
 class ControlWatch:
     """Keeps ``findings`` true and tells news on them."""
 
-    def __init__(self, socket: Path, control: ControlChild, events: EventLog) -> None:
+    def __init__(self, socket: Path, control: ServiceChild, events: EventLog) -> None:
         self.findings: tuple[FindingStatus, ...] = ()
         self._socket = socket
         self._control = control

@@ -15,7 +15,6 @@ from typing import Any
 from lateen.findings import Finding
 from lateen.local.addresses import AddressPool
 from lateen.local.changes import compare, find_workloads, keep_scale, rescale, wanted_instances
-from lateen.local.control_child import ControlChild
 from lateen.local.control_watch import ControlWatch
 from lateen.local.events import EventLog
 from lateen.local.gateway_ports import POLL_S, GatewayPorts, unopened_findings
@@ -28,6 +27,7 @@ from lateen.local.project import Project, Workload
 from lateen.local.registry import Registry
 from lateen.local.rundir import RunBook, RunDir
 from lateen.local.runner import Runner, Surroundings
+from lateen.local.service_child import ServiceChild
 from lateen.local.status import CaptureStatus, MeshStatus, finding_status
 from lateen.values.names import Origin
 
@@ -46,7 +46,8 @@ class Mesh:
         *,
         network: Network,
         identities: Identities,
-        control: ControlChild,
+        control: ServiceChild,
+        mixer: ServiceChild,
         stop_asked: asyncio.Event,
         registry: Registry,
         events: EventLog,
@@ -57,6 +58,7 @@ class Mesh:
         self.run = run
         self.events = events
         self.control = control
+        self.mixer = mixer
         self.ready = asyncio.Event()
         self.stop_asked = stop_asked
         self.failed = False
@@ -107,8 +109,15 @@ class Mesh:
         self._keep(LogCap(self.run.path).run())
         self._keep(self._watch.run())
         self._keep(self._watch_ports())
+        self._keep(self._start_mixer_when_needed())
         self._keep(self._tell_when_ready())
         self._launch(wanted_instances(self.project))
+
+    async def _start_mixer_when_needed(self) -> None:
+        """Once the control plane has something for it to do; it then stays."""
+        while not self.run.mixer_order.exists():  # noqa: ASYNC110 - it is another process that is waited for
+            await asyncio.sleep(POLL_S)
+        self.mixer.start()
 
     def _note_network(self) -> None:
         self._book.set_mode(self._network.mode)
@@ -267,6 +276,7 @@ class Mesh:
                 runner.stop(settle=False)
             for runner in runners:
                 await runner.stopped.wait()
+        await self.mixer.stop()
         await self.control.stop()
         for close in (self._identities.close, self._network.close):
             try:
@@ -304,6 +314,7 @@ class Mesh:
             findings=(*(finding_status(finding) for finding in self._own_findings()), *self._watch.findings),
             capture=CaptureStatus(self._network.mode, self._network.reason),
             control_plane=self.control.status(),
+            mixer=self.mixer.status() if self.mixer.started else None,
         )
 
     def _own_findings(self) -> tuple[Finding, ...]:

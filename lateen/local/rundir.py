@@ -82,6 +82,15 @@ class RunDir:
         return self.path / "ca.sock"
 
     @property
+    def mixer_socket(self) -> Path:
+        return self.path / "mixer.sock"
+
+    @property
+    def mixer_order(self) -> Path:
+        """What the mixer has to do, which the control plane writes once there is something."""
+        return self.path / "mixer" / "order.json"
+
+    @property
     def ca_generation(self) -> Path:
         """Changes as the authority does, which the control plane writes."""
         return self.path / "ca-generation"
@@ -98,6 +107,10 @@ class RunDir:
     @property
     def control_log(self) -> Path:
         return self.path / "control.log"
+
+    @property
+    def mixer_log(self) -> Path:
+        return self.path / "mixer.log"
 
     @property
     def registry(self) -> Path:
@@ -132,7 +145,7 @@ class RunDir:
             raise FileExistsError(f"{self.path} holds other files")
         self.path.chmod(0o700)
         (self.path / "lock").touch(mode=0o600)
-        for name in ("registry", "proxies", "ca"):
+        for name in ("registry", "proxies", "ca", "mixer"):
             (self.path / name).mkdir(mode=0o700, exist_ok=True)
 
     def lock(self) -> bool:

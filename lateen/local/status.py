@@ -51,8 +51,8 @@ class CaptureStatus(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
-class ControlPlaneStatus(msgspec.Struct, frozen=True):
-    """The control plane's process."""
+class ServiceStatus(msgspec.Struct, frozen=True):
+    """A process of Lateen's own: the control plane's, or the mixer's."""
 
     pid: int = 0
     ready: bool = False
@@ -91,7 +91,7 @@ def finding_status(finding: Finding) -> FindingStatus:
 
 
 class MeshStatus(msgspec.Struct, frozen=True):
-    """A whole mesh on this machine. ``ready``: every gateway and workload is."""
+    """A whole mesh on this machine. ``ready``: every gateway and workload is. ``mixer``: None until needed."""
 
     name: str
     run_id: str
@@ -105,7 +105,8 @@ class MeshStatus(msgspec.Struct, frozen=True):
     workloads: tuple[InstanceStatus, ...]
     findings: tuple[FindingStatus, ...]
     capture: CaptureStatus
-    control_plane: ControlPlaneStatus
+    control_plane: ServiceStatus
+    mixer: ServiceStatus | None = None
 
 
 _SCHEMES = {

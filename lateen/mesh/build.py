@@ -12,6 +12,7 @@ from lateen.mesh.ingress import ingress_routes
 from lateen.mesh.legacy import legacy_security
 from lateen.mesh.members import MembersOfServices
 from lateen.mesh.mesh_config import with_mesh_config
+from lateen.mesh.mixer.resolve import resolve
 from lateen.mesh.model import Contender, Member, MeshSnapshot, Workload
 from lateen.mesh.services import define_services
 from lateen.mesh.token_demand import tokens_not_asked_for
@@ -45,6 +46,7 @@ def build_snapshot(
     routing = [*by_kind.get("VirtualService", ()), *ingress.virtual_services]
     virtual_services, unusable = with_delegates(sorted(routing, key=_precedence), settings)
     defined_services = [definition.service for found in defined.by_host.values() for definition in found]
+    mixer, of_mixer = resolve(by_kind, settings.root_namespace)
     legacy, of_legacy = legacy_security(by_kind, defined_services, settings.root_namespace)
     return MeshSnapshot(
         settings=settings,
@@ -71,6 +73,7 @@ def build_snapshot(
                 settings.root_namespace,
             ),
             *of_legacy,
+            *of_mixer,
         ),
         mesh_config=mesh_config.spec if mesh_config is not None else MeshConfigSpec(),
         sidecars=tuple(by_kind.get("Sidecar", ())),
@@ -82,6 +85,7 @@ def build_snapshot(
         contested={host: found for host, found in contenders.items() if len(found) > 1},
         token_keys=token_keys,
         legacy=legacy,
+        mixer=mixer,
     )
 
 

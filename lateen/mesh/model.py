@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import msgspec
 
 from lateen.findings import Finding
+from lateen.mesh.mixer.model import MixerRules
 from lateen.mesh.token_keys import NO_KEYS, TokenKeys
 from lateen.resources.mesh_config import MeshConfigSpec
 from lateen.resources.resource import Resource
@@ -167,6 +168,7 @@ class MeshSnapshot(msgspec.Struct, frozen=True):
     ``destination_rules`` by namespace. Resource tuples stand in order of precedence: oldest first, then by name, then
     by namespace. ``settings`` has the MeshConfig's values in it; ``mesh_config`` holds its blocks. ``token_keys`` are
     those that have been fetched for rules on tokens. ``legacy``: security of the first generation.
+    ``mixer``: Mixer's rules.
     """
 
     settings: Settings
@@ -190,6 +192,7 @@ class MeshSnapshot(msgspec.Struct, frozen=True):
     contested: Mapping[str, tuple[Contender, ...]] = {}
     token_keys: TokenKeys = NO_KEYS
     legacy: LegacySecurity = LegacySecurity()
+    mixer: MixerRules = MixerRules()
 
     def concrete(self, host: str) -> str:
         """The host that a name stands for, which mostly is itself."""

@@ -13,6 +13,7 @@ from lateen.plan.access.model import AccessPolicy
 from lateen.plan.access.tokens import TokenProvider
 from lateen.plan.clusters import Cluster, EndpointSet
 from lateen.plan.limits.model import LimitRule
+from lateen.plan.mixer.model import MixerCheck
 from lateen.plan.patch_values import Patch
 from lateen.plan.proxy import Bind, Proxy
 from lateen.plan.routes import RouteTable
@@ -66,6 +67,17 @@ class HttpOptions(msgspec.Struct, frozen=True, cache_hash=True):
     escaped_slashes: str = ""
 
 
+class Guards(msgspec.Struct, frozen=True, cache_hash=True):
+    """What requests have to pass, by rules that ride in the route table: access, limits of rates, Mixer's checks."""
+
+    access: AccessPolicy = AccessPolicy()
+    limits: tuple[LimitRule, ...] = ()
+    mixer: MixerCheck | None = None
+
+
+OPEN = Guards()
+
+
 class HttpChain(msgspec.Struct, frozen=True, cache_hash=True, tag=True):
     """Speak HTTP. Routes come by RDS under ``route_table``, or are ``inline``.
 
@@ -75,6 +87,7 @@ class HttpChain(msgspec.Struct, frozen=True, cache_hash=True, tag=True):
     ``mesh_headers``: ``add`` (client side of a mesh hop), ``take`` (read after mTLS, then remove) or ``drop``.
     ``grpc_web``: gRPC-Web is turned into gRPC. ``http10``: HTTP/1.0 is accepted. ``dynamic_dns``: routes may lead to
     clusters that look the request's host up. ``tokens``: JWT are looked at. ``limits`` of rates hold (None: never).
+    ``mixer``: whom rules of Mixer ask.
     """
 
     stat_prefix: str
@@ -96,6 +109,12 @@ class HttpChain(msgspec.Struct, frozen=True, cache_hash=True, tag=True):
     options: HttpOptions | None = None
     tokens: tuple[TokenProvider, ...] = ()
     limits: tuple[LimitRule, ...] | None = None
+    mixer: MixerCheck | None = None
+
+    @property
+    def guards(self) -> Guards:
+        """What rides in its route table."""
+        return Guards(self.access, self.limits or (), self.mixer)
 
 
 class TcpTarget(msgspec.Struct, frozen=True):
@@ -129,6 +148,7 @@ class TcpChain(msgspec.Struct, frozen=True, cache_hash=True, tag=True):
     tunnel: Tunnel | None = None
     server_first: bool = False
     looks_up_port: int | None = None
+    mixer: MixerCheck | None = None
 
 
 class ChainMatch(msgspec.Struct, frozen=True):

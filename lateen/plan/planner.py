@@ -30,6 +30,7 @@ from lateen.plan.inbound import inbound
 from lateen.plan.limits.rules import limit_rules, with_limits
 from lateen.plan.localities import place_of
 from lateen.plan.looked_up_hosts import with_looked_up_hosts
+from lateen.plan.mixer.rules import mixer_parts, with_mixer
 from lateen.plan.model import ProxyPlan, Telemetry
 from lateen.plan.outbound import OutboundListeners, outbound_listeners, passthrough_clusters
 from lateen.plan.patch_values import Patch
@@ -152,15 +153,18 @@ class Planner:
         )
         tokens = token_providers(snapshot, proxy.namespace, proxy.labels)
         limits = limit_rules(snapshot, proxy.namespace, proxy.labels)
+        limited = with_limits(with_tokens(arriving.listeners, tokens), limits)
+        guarded = with_mixer(limited, snapshot, proxy, services)
+        asked_too = mixer_parts(guarded, snapshot.settings.mixer_socket)
         outbound = self._outbound_of(proxy, view)
         sockets, empty = egress_listeners(snapshot, proxy, view.scope, view.reachable, outgoing)
         going = with_looked_up_hosts((*outbound.of(proxy, outgoing), *sockets), view.destinations.clusters)
         plan = ProxyPlan(
             proxy=proxy,
-            listeners=(*going, *with_limits(with_tokens(arriving.listeners, tokens), limits)),
+            listeners=(*going, *guarded),
             route_tables=view.route_tables,
-            clusters=(*passthrough_clusters(view.outside), *arriving.clusters, *asked[0]),
-            endpoints=(*arriving.endpoints, *asked[1]),
+            clusters=(*passthrough_clusters(view.outside), *arriving.clusters, *asked[0], *asked_too[0]),
+            endpoints=(*arriving.endpoints, *asked[1], *asked_too[1]),
             secrets=tuple(dict.fromkeys((*arriving.secrets, *view.secrets))),
             shared=view.destinations,
             patches=self._patches_of(proxy),

@@ -294,3 +294,5 @@ class MeshConfigSpec(Spec, frozen=True):
     tls_defaults: TlsConfig | None = None
     default_traffic_policy: DefaultTrafficPolicy | None = None
     service_entry_visibility: dict[str, Any] | None = None
+    disable_policy_checks: bool | None = None
+    policy_check_fail_open: bool | None = None

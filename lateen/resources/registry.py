@@ -15,6 +15,9 @@ from lateen.resources.legacy_access import RbacConfigSpec, ServiceRoleBindingSpe
 from lateen.resources.legacy_authentication import AuthenticationPolicySpec
 from lateen.resources.mesh_config import MeshConfigSpec
 from lateen.resources.mesh_networks import MeshNetworksSpec
+from lateen.resources.mixer.adapters import ADAPTERS, UnreadParams
+from lateen.resources.mixer.kinds import HandlerSpec, InstanceSpec, RuleSpec
+from lateen.resources.mixer.templates import TEMPLATES
 from lateen.resources.proxy_config import ProxyConfigSpec
 from lateen.resources.rate_limit import RateLimitSpec
 from lateen.resources.request_authentication import RequestAuthenticationSpec
@@ -30,6 +33,7 @@ NETWORKING = "networking.istio.io"
 SECURITY = "security.istio.io"
 RBAC = "rbac.istio.io"
 AUTHENTICATION = "authentication.istio.io"
+MIXER = "config.istio.io"
 TELEMETRY = "telemetry.istio.io"
 EXTENSIONS = "extensions.istio.io"
 MESH = "mesh.istio.io"
@@ -38,6 +42,7 @@ KUBERNETES_NETWORKING = "networking.k8s.io"
 DISCOVERY = "discovery.k8s.io"
 _NETWORKING_VERSIONS = ("v1", "v1beta1", "v1alpha3")
 _SECURITY_VERSIONS = ("v1", "v1beta1")
+_MIXER_VERSIONS = ("v1alpha2",)
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -70,6 +75,11 @@ KINDS: tuple[Kind, ...] = (
     Kind("ClusterRbacConfig", RBAC, ("v1alpha1",), RbacConfigSpec),
     Kind("Policy", AUTHENTICATION, ("v1alpha1",), AuthenticationPolicySpec),
     Kind("MeshPolicy", AUTHENTICATION, ("v1alpha1",), AuthenticationPolicySpec),
+    Kind("handler", MIXER, _MIXER_VERSIONS, HandlerSpec),
+    Kind("instance", MIXER, _MIXER_VERSIONS, InstanceSpec),
+    Kind("rule", MIXER, _MIXER_VERSIONS, RuleSpec),
+    *(Kind(one.name, MIXER, _MIXER_VERSIONS, one.params or UnreadParams) for one in ADAPTERS.values()),
+    *(Kind(one.name, MIXER, _MIXER_VERSIONS, one.params) for one in TEMPLATES.values()),
     Kind("WorkloadGroup", NETWORKING, _NETWORKING_VERSIONS, WorkloadGroupSpec),
     Kind("Sidecar", NETWORKING, _NETWORKING_VERSIONS, SidecarSpec),
     Kind("EnvoyFilter", NETWORKING, ("v1alpha3",), EnvoyFilterSpec),
@@ -98,7 +108,7 @@ KNOWN_GROUPS = frozenset(
         TELEMETRY,
         EXTENSIONS,
         MESH,
-        "config.istio.io",
+        MIXER,
         RBAC,
         AUTHENTICATION,
         LATEEN,

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from lateen.findings import Finding, error, warning
+from lateen.resources.checks.mixer import OLDER_INSTANCES
 from lateen.resources.fields import set_fields
 from lateen.resources.legacy_support import AUTHENTICATION_FIELDS, unusable_authentication, unusable_rules
 from lateen.resources.mesh_support import DEFAULT_CONFIG, PROXY_CONFIG, REFUSED, WITHOUT_EFFECT
+from lateen.resources.mixer.adapters import ADAPTERS
 from lateen.resources.patch_support import PATCH_FIELDS, unusable_patches
 from lateen.resources.registry import BARE
 from lateen.resources.request_authentication import LONGEST_TIMEOUT_S
@@ -18,6 +20,7 @@ from lateen.resources.resource import Resource
 from lateen.values.network import is_resource_name
 from lateen.values.protocol import Protocol, parse_protocol
 
+ADAPTERS_HERE = tuple(name for name, kind in ADAPTERS.items() if kind.params is not None)
 _TRAFFIC_POLICY = ("loadBalancer.zoneAwareLbSetting",)
 
 UNSUPPORTED: dict[str, frozenset[str]] = {
@@ -44,6 +47,7 @@ UNSUPPORTED: dict[str, frozenset[str]] = {
     "ClusterRbacConfig": frozenset(),
     "Policy": AUTHENTICATION_FIELDS,
     "MeshPolicy": AUTHENTICATION_FIELDS,
+    **dict.fromkeys(("handler", "instance", "rule", *ADAPTERS_HERE, *OLDER_INSTANCES), frozenset()),
     "Sidecar": frozenset(),
     "ProxyConfig": frozenset(),
     "EnvoyFilter": PATCH_FIELDS,

@@ -20,6 +20,7 @@ from lateen.resources.checks.legacy_authentication import check_authentication_p
 from lateen.resources.checks.mesh_config import check_mesh_config
 from lateen.resources.checks.mesh_networks import check_mesh_networks
 from lateen.resources.checks.metadata import check_metadata
+from lateen.resources.checks.mixer import OLDER_HANDLERS, OLDER_INSTANCES, check_handler, check_instance, check_rule
 from lateen.resources.checks.rate_limit import check_rate_limit
 from lateen.resources.checks.request_authentication import check_request_authentication
 from lateen.resources.checks.security import check_authorization_policy, check_peer_authentication
@@ -46,6 +47,11 @@ CHECKS: dict[str, Callable[[Report], None]] = {
     "ClusterRbacConfig": check_rbac_config,
     "Policy": check_authentication_policy,
     "MeshPolicy": check_authentication_policy,
+    "handler": check_handler,
+    "instance": check_instance,
+    "rule": check_rule,
+    **dict.fromkeys(OLDER_HANDLERS, check_handler),
+    **dict.fromkeys(OLDER_INSTANCES, check_instance),
     "Sidecar": check_sidecar,
     "EnvoyFilter": check_envoy_filter,
     "Telemetry": check_telemetry,

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from lateen.cli.rooms import envoy_path, make_identities, make_network
-from lateen.cli.running import new_record
-from lateen.local.control_child import ControlChild
+from lateen.cli.running import new_record, own_argv
 from lateen.local.environment import control_environment
 from lateen.local.events import EventLog
 from lateen.local.mesh import Mesh
@@ -20,6 +18,7 @@ from lateen.local.project import Project
 from lateen.local.project_file import read_project
 from lateen.local.registry import Registry
 from lateen.local.rundir import RunBook, RunDir
+from lateen.local.service_child import ServiceChild, control_role, mixer_role
 
 GATEWAY = (
     "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: in}\nspec: {selector: {istio: in}, "
@@ -46,8 +45,9 @@ async def running_mesh(wanted: Project) -> AsyncIterator[Mesh]:
         events, registry = EventLog(), Registry(run)
         registry.publish_services(wanted.services)
         run_id = book.record.run_id
-        argv = [sys.executable, "-m", "lateen", "control", "--run-dir", str(run.path)]
-        control = ControlChild(run, argv, control_environment(os.environ, run_id), events, book.note)
+        environment = control_environment(os.environ, run_id)
+        control = ServiceChild(control_role(run), own_argv(run, "control"), environment, events, book.note)
+        mixer = ServiceChild(mixer_role(run), own_argv(run, "mixer", "serve"), environment, events, book.note)
         control.start()
         mesh = Mesh(
             wanted,
@@ -56,6 +56,7 @@ async def running_mesh(wanted: Project) -> AsyncIterator[Mesh]:
             network=make_network(run.path, os.environ, run_id, "loopback"),
             identities=make_identities(wanted.options, run),
             control=control,
+            mixer=mixer,
             stop_asked=asyncio.Event(),
             registry=registry,
             events=events,

@@ -76,7 +76,7 @@ def test_an_address_that_yaml_took_for_a_mapping() -> None:
         ("- 1\n", "not-a-resource"),
         (HEAD.replace("/v1", "/v3"), "unknown-version"),
         (HEAD.replace("VirtualService", "VirtualServise"), "unknown-kind"),
-        ("apiVersion: config.istio.io/v1alpha2\nkind: rule\nmetadata: {name: a}\n", "unsupported-kind"),
+        ("apiVersion: config.istio.io/v1alpha2\nkind: rules\nmetadata: {name: a}\n", "unknown-kind"),
         ("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\n", "ignored-kind"),
         (HEAD.replace("{name: a, namespace: n}", "{}"), "missing-name"),
     ],

@@ -1,0 +1,103 @@
+"""The mixer, as the control plane sees it: it is told what to do before proxies are told to ask it.
+
+Comes in: a snapshot and the resources that hold. Goes out: the order in the run directory. A change goes on to the
+proxies once the mixer is at work on it, or when that has taken too long: what proxies do then, the rules say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from lateen.control.last_good import write_whole
+from lateen.findings import Finding, error
+from lateen.mesh.members import ServicesOfWorkloads
+from lateen.mesh.model import MeshSnapshot
+from lateen.mixer.order import MixerOrder, Place, encoded, generation_of, ordered
+from lateen.plan.mixer.place import port_attributes, proxy_attributes, workload_attributes
+from lateen.plan.mixer.rules import asks
+from lateen.plan.planner import proxy_of
+from lateen.resources.resource import Resource
+from lateen.values.names import Origin
+
+PATIENCE_S = 10.0
+POLL_S = 0.01
+
+
+class MixerLink:
+    """``origin`` is where findings on the mixer itself point to."""
+
+    def __init__(self, run: Path, origin: Origin) -> None:
+        self.findings: tuple[Finding, ...] = ()
+        self._order = run / "mixer" / "order.json"
+        self._generation = run / "mixer" / "generation"
+        self._origin = origin
+        self._given = ""
+
+    async def hand_over(
+        self, snapshot: MeshSnapshot, effective: Iterable[Resource], fetch_allowed: tuple[str, ...]
+    ) -> None:
+        """Give the mixer its order, if that is another one now, and wait until it is at work on it."""
+        if not asks(snapshot.mixer) and not self._given:
+            return
+        order = order_of(snapshot, effective, fetch_allowed)
+        if order.generation == self._given:
+            return
+        self._given = order.generation
+        write_whole(self._order, encoded(order))
+        self.findings = () if await self._taken(order.generation) else (self._late(),)
+
+    async def _taken(self, generation: str) -> bool:
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                while self._at_work() != generation:  # noqa: ASYNC110 - it is another process that is waited for
+                    await asyncio.sleep(POLL_S)
+        except TimeoutError:
+            return False
+        return True
+
+    def _at_work(self) -> str:
+        try:
+            return self._generation.read_text()
+        except OSError:
+            return ""
+
+    def _late(self) -> Finding:
+        message = f"the mixer has not taken up a change of its rules within {PATIENCE_S:g} s"
+        return error("mixer-late", message, self._origin, "see lateen logs --mixer")
+
+
+def order_of(snapshot: MeshSnapshot, effective: Iterable[Resource], fetch_allowed: tuple[str, ...]) -> MixerOrder:
+    """What the mixer of a mesh has to know."""
+    services = ServicesOfWorkloads(snapshot)
+    places, callers = {}, {}
+    for workload in snapshot.workloads.values():
+        proxy = proxy_of(workload)
+        caller = workload_attributes("source", "", workload.namespace, workload.name, workload.labels)
+        callers[f"{workload.namespace}/{workload.name}"] = {
+            **caller,
+            "source.serviceAccount": workload.service_account,
+        }
+        if workload.is_gateway:
+            continue
+        reached = services.of(proxy.id, proxy.address)
+        numbers = {port.target for port in workload.ports}
+        ports = {str(number): port_attributes(snapshot, proxy, reached, number) for number in sorted(numbers)}
+        known = {name: value for name, value in proxy_attributes(snapshot, proxy).items() if value is not None}
+        places[workload.id] = Place(known, {port: _present(found) for port, found in ports.items()})
+    order = MixerOrder(
+        root_namespace=snapshot.settings.root_namespace,
+        fail_open=bool(snapshot.mesh_config.policy_check_fail_open),
+        fetch_allowed=fetch_allowed,
+        resources=ordered(effective),
+        places=places,
+        workloads=callers,
+    )
+    return msgspec.structs.replace(order, generation=generation_of(order))
+
+
+def _present(found: dict[str, object]) -> dict[str, object]:
+    return {name: value for name, value in found.items() if value is not None}

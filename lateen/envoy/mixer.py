@@ -1,0 +1,82 @@
+"""The filters by which a proxy asks the mixer, and those by which it needs not.
+
+Comes in: ``MixerCheck``. Goes out: for requests a filter that looks for a kept answer and one that asks, which the
+route table switches on; for connections a filter that asks.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from envoy.config.core.v3 import base_pb2, config_source_pb2, grpc_service_pb2
+from envoy.extensions.filters.http.ext_authz.v3 import ext_authz_pb2
+from envoy.extensions.filters.http.lua.v3 import lua_pb2
+from envoy.extensions.filters.network.ext_authz.v3 import ext_authz_pb2 as network_ext_authz_pb2
+from envoy.type.matcher.v3 import metadata_pb2
+from envoy.type.v3 import http_status_pb2
+
+from lateen.envoy import check_cache, wire
+from lateen.plan.mixer.model import MIXER_CLUSTER, MixerCheck
+
+CACHE_FILTER = "envoy.filters.http.lua.check_cache"
+CHECK_FILTER = "envoy.filters.http.ext_authz.mixer"
+NETWORK_FILTER = "envoy.filters.network.ext_authz"
+AWAY_STATUS = 503
+
+
+def cache_filter() -> Any:
+    """Looks for a kept answer, and keeps those that come."""
+    return lua_pb2.Lua(default_source_code=base_pb2.DataSource(inline_string=check_cache.SOURCE))
+
+
+def check_filter(check: MixerCheck) -> Any:
+    """Asks where no kept answer was found."""
+    return ext_authz_pb2.ExtAuthz(
+        transport_api_version=config_source_pb2.V3,
+        grpc_service=_mixer(check),
+        failure_mode_allow=check.fail_open,
+        status_on_error=http_status_pb2.HttpStatus(code=AWAY_STATUS),
+        filter_enabled_metadata=_where_asked(),
+        metadata_context_namespaces=[check_cache.NOTES, check_cache.TOKENS],
+    )
+
+
+def by_route(check: MixerCheck) -> dict[str, Any]:
+    """What the route table says to these filters: which rules hold, and where the request is."""
+    generation = wire.text_struct((("generation", check.generation),))
+    asking = ext_authz_pb2.ExtAuthzPerRoute()
+    for name, value in place(check):
+        asking.check_settings.context_extensions[name] = value
+    return {CACHE_FILTER: lua_pb2.LuaPerRoute(filter_context=generation), CHECK_FILTER: asking}
+
+
+def place(check: MixerCheck) -> tuple[tuple[str, str], ...]:
+    """How the mixer is told which constant attributes hold for a request."""
+    return (("port", str(check.port)), ("proxy", check.proxy))
+
+
+def network_filter(check: MixerCheck) -> Any:
+    """Asks about a connection, once its first bytes are there."""
+    return network_ext_authz_pb2.ExtAuthz(
+        stat_prefix="mixer.",
+        transport_api_version=config_source_pb2.V3,
+        failure_mode_allow=check.fail_open,
+        grpc_service=_mixer(check),
+        bootstrap_metadata_labels_key="",
+    )
+
+
+def _mixer(check: MixerCheck) -> Any:
+    service = grpc_service_pb2.GrpcService(timeout=wire.duration(check.timeout))
+    service.envoy_grpc.cluster_name = MIXER_CLUSTER
+    service.envoy_grpc.authority = "mixer"
+    for name, value in place(check):
+        service.initial_metadata.add(key=f"lateen-{name}", value=value)
+    return service
+
+
+def _where_asked() -> Any:
+    message = metadata_pb2.MetadataMatcher(filter=check_cache.NOTES)
+    message.path.add(key=check_cache.ASK)
+    message.value.present_match = True
+    return message

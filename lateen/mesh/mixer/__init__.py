@@ -1,0 +1,1 @@
+"""Mixer's rules as they hold: names resolved, expressions typed."""

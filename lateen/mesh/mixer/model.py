@@ -1,0 +1,77 @@
+"""Mixer's configuration with all names resolved: handlers, instances and rules, each knowing where it stands."""
+
+from __future__ import annotations
+
+import msgspec
+
+from lateen.expressions.syntax import Expression
+from lateen.expressions.vocabulary import ValueType, Vocabulary
+from lateen.resources.base import Spec
+from lateen.resources.mixer.templates import Variety
+from lateen.values.names import Origin
+
+
+class Handler(msgspec.Struct, frozen=True):
+    """``name`` is in full, as messages say it: ``deny.denier.default``, or ``deny.default``."""
+
+    name: str
+    adapter: str
+    params: Spec
+    origin: Origin
+
+
+class InstanceField(msgspec.Struct, frozen=True):
+    """One expression: its way in the template's struct, and the settled tree."""
+
+    way: tuple[str, ...]
+    tree: Expression
+    type: ValueType
+
+
+class Instance(msgspec.Struct, frozen=True):
+    """``bindings`` of an attribute generator: attribute and output field."""
+
+    name: str
+    template: str
+    variety: Variety
+    fields: tuple[InstanceField, ...]
+    origin: Origin
+    bindings: tuple[tuple[str, str], ...] = ()
+
+
+class Action(msgspec.Struct, frozen=True):
+    handler: Handler
+    instances: tuple[Instance, ...]
+    name: str = ""
+
+
+class HeaderOperation(msgspec.Struct, frozen=True):
+    """``operation`` is ``replace``, ``append`` or ``remove``; ``values`` are settled trees of texts."""
+
+    name: str
+    operation: str
+    values: tuple[Expression, ...] = ()
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """``everywhere``: it stands in the root namespace and holds for all; else for destinations of its own namespace.
+
+    ``match`` None: always.
+    """
+
+    name: str
+    namespace: str
+    everywhere: bool
+    match: Expression | None
+    actions: tuple[Action, ...]
+    request: tuple[HeaderOperation, ...]
+    response: tuple[HeaderOperation, ...]
+    origin: Origin
+
+
+class MixerRules(msgspec.Struct, frozen=True):
+    """All that Mixer has to do. ``generation`` changes with it."""
+
+    rules: tuple[Rule, ...] = ()
+    vocabulary: Vocabulary = Vocabulary()
+    generation: str = ""

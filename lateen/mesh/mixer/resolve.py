@@ -1,0 +1,217 @@
+"""Resolves Mixer's rules: which handlers and instances their names mean, and whether these fit one another.
+
+Comes in: resources of config.istio.io. Goes out: ``MixerRules`` and findings. Rules of precedence: a name means what
+stands in the rule's own namespace; ``name.namespace`` what stands there; of the older form ``name.kind`` and
+``name.kind.namespace``. A rule with a part that cannot be is left out whole, as half of it would mean something else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import blake2b
+
+from lateen.expressions.check import check
+from lateen.expressions.parse import parse
+from lateen.expressions.syntax import Expression, ExpressionError
+from lateen.expressions.vocabulary import DEFAULT_VOCABULARY, ValueType, Vocabulary
+from lateen.findings import Finding, error, warning
+from lateen.mesh.mixer.model import Action, Handler, HeaderOperation, Instance, InstanceField, MixerRules, Rule
+from lateen.resources.mixer import kinds
+from lateen.resources.mixer.adapters import ADAPTERS
+from lateen.resources.mixer.content import HandlerContent, InstanceContent, handler_content, instance_content
+from lateen.resources.mixer.templates import TEMPLATES, expressions_of
+from lateen.resources.resource import Resource
+
+HANDLER_KINDS = ("handler", *ADAPTERS)
+INSTANCE_KINDS = ("instance", *TEMPLATES)
+_Found = Mapping[tuple[str, str, str], Resource]
+
+
+def resolve(by_kind: Mapping[str, Sequence[Resource]], root_namespace: str) -> tuple[MixerRules, tuple[Finding, ...]]:
+    """The rules that hold, in the order of their names, and what is wrong with what they name."""
+    resolver = _Resolver(by_kind, root_namespace)
+    rules = sorted(by_kind.get("rule", ()), key=lambda rule: (rule.key.namespace, rule.key.name))
+    found = [resolver.rule(rule) for rule in rules]
+    findings = tuple(dict.fromkeys((*resolver.findings, *resolver.unused())))
+    held = tuple(rule for rule in found if rule is not None)
+    return MixerRules(held, resolver.vocabulary, _generation(by_kind)), findings
+
+
+def _generation(by_kind: Mapping[str, Sequence[Resource]]) -> str:
+    """A hash of all that rules say."""
+    said = [
+        (str(resource.key), repr(resource.spec))
+        for kind in ("rule", *HANDLER_KINDS, *INSTANCE_KINDS)
+        for resource in by_kind.get(kind, ())
+    ]
+    return blake2b(repr(sorted(said)).encode(), digest_size=8).hexdigest() if said else ""
+
+
+class _Resolver:
+    def __init__(self, by_kind: Mapping[str, Sequence[Resource]], root_namespace: str) -> None:
+        self.findings: list[Finding] = []
+        self.vocabulary: Vocabulary = DEFAULT_VOCABULARY
+        self._root = root_namespace
+        self._handlers = _by_name(by_kind, HANDLER_KINDS)
+        self._instances = _by_name(by_kind, INSTANCE_KINDS)
+        self._used: set[int] = set()
+        self._made_handlers: dict[int, Handler | None] = {}
+        self._made_instances: dict[int, Instance | None] = {}
+
+    def unused(self) -> Iterable[Finding]:
+        """Notes on what no rule names."""
+        for resource in (*self._handlers.values(), *self._instances.values()):
+            if id(resource) not in self._used:
+                message = f"no rule names this {resource.key.kind}, so it does nothing"
+                yield warning("unused", message, resource.origin, "name it in a rule's actions, or remove it")
+
+    def rule(self, resource: Resource) -> Rule | None:
+        spec: kinds.RuleSpec = resource.spec
+        before = len(self.findings)
+        match = self._expression(resource, "spec.match", spec.match, ValueType.BOOL) if spec.match else None
+        actions = [self._action(resource, index, action) for index, action in enumerate(spec.actions)]
+        request = self._operations(resource, "spec.requestHeaderOperations", spec.request_header_operations)
+        response = self._operations(resource, "spec.responseHeaderOperations", spec.response_header_operations)
+        if len(self.findings) > before:
+            return None
+        return Rule(
+            name=resource.key.name,
+            namespace=resource.key.namespace,
+            everywhere=resource.key.namespace == self._root,
+            match=match,
+            actions=tuple(one for one in actions if one is not None),
+            request=request,
+            response=response,
+            origin=resource.origin,
+        )
+
+    def _action(self, rule: Resource, index: int, action: kinds.Action) -> Action | None:
+        place = f"spec.actions[{index}]"
+        handler = self._handler(rule, f"{place}.handler", action.handler)
+        instances = [
+            self._instance(rule, f"{place}.instances[{number}]", name) for number, name in enumerate(action.instances)
+        ]
+        if handler is None or any(instance is None for instance in instances):
+            return None
+        taken = ADAPTERS[handler.adapter].templates
+        for number, instance in enumerate(instances):
+            if instance is not None and instance.template not in taken:
+                message = f"{handler.adapter} takes no instances of {instance.template}"
+                remedy = f"give instances of {' or '.join(sorted(taken))}"
+                origin = rule.origin_at(f"{place}.instances[{number}]")
+                self.findings.append(error("wrong-template", message, origin, remedy))
+        return Action(handler, tuple(one for one in instances if one is not None), action.name)
+
+    def _handler(self, rule: Resource, place: str, name: str) -> Handler | None:
+        resource = self._named(rule, place, name, self._handlers, HANDLER_KINDS, "handler")
+        if resource is None:
+            return None
+        if id(resource) not in self._made_handlers:
+            content = handler_content(resource)
+            self._made_handlers[id(resource)] = (
+                Handler(_full_name(resource), content.adapter.name, content.params, resource.origin)
+                if isinstance(content, HandlerContent)
+                else None
+            )
+        return self._made_handlers[id(resource)]
+
+    def _instance(self, rule: Resource, place: str, name: str) -> Instance | None:
+        resource = self._named(rule, place, name, self._instances, INSTANCE_KINDS, "instance")
+        if resource is None:
+            return None
+        if id(resource) not in self._made_instances:
+            self._made_instances[id(resource)] = self._made_instance(resource)
+        made = self._made_instances[id(resource)]
+        if made is None:
+            message = f"the instance {name} cannot be used"
+            self.findings.append(error("unusable-instance", message, rule.origin_at(place), "correct the instance"))
+        return made
+
+    def _made_instance(self, resource: Resource) -> Instance | None:
+        content = instance_content(resource)
+        if not isinstance(content, InstanceContent):
+            return None
+        fields = []
+        for field in expressions_of(content.template, content.params):
+            place = f"{content.place}{field.written}"
+            try:
+                tree, kind = check(field.text, parse(field.text), self.vocabulary, field.types)
+            except ExpressionError as problem:
+                self._wrong(resource, place, problem)
+                return None
+            fields.append(InstanceField(field.way, tree, kind))
+        return Instance(
+            name=_full_name(resource),
+            template=content.template.name,
+            variety=content.template.variety,
+            fields=tuple(fields),
+            origin=resource.origin,
+            bindings=tuple(sorted(content.bindings.items())),
+        )
+
+    def _named(
+        self, rule: Resource, place: str, name: str, found: _Found, kinds_: tuple[str, ...], what: str
+    ) -> Resource | None:
+        for kind, namespace, short in _readings(name, rule.key.namespace, kinds_):
+            wanted = kinds_ if kind == "" else (kind,)
+            for one in wanted:
+                resource = found.get((one, namespace, short))
+                if resource is not None:
+                    self._used.add(id(resource))
+                    return resource
+        message = f"there is no {what} {name}"
+        remedy = f"add it, or correct the name: NAME or NAME.NAMESPACE of a {what}"
+        self.findings.append(error(f"unknown-{what}", message, rule.origin_at(place), remedy))
+        return None
+
+    def _operations(
+        self, rule: Resource, place: str, operations: tuple[kinds.HeaderOperation, ...]
+    ) -> tuple[HeaderOperation, ...]:
+        found = []
+        for index, operation in enumerate(operations):
+            values = [
+                self._expression(rule, f"{place}[{index}].values[{number}]", text, ValueType.STRING)
+                for number, text in enumerate(operation.values)
+            ]
+            action = (operation.operation or "REPLACE").lower()
+            found.append(
+                HeaderOperation(operation.name.lower(), action, tuple(one for one in values if one is not None))
+            )
+        return tuple(found)
+
+    def _expression(self, resource: Resource, place: str, text: str, kind: ValueType) -> Expression | None:
+        try:
+            return check(text, parse(text), self.vocabulary, (kind,))[0]
+        except ExpressionError as problem:
+            self._wrong(resource, place, problem)
+            return None
+
+    def _wrong(self, resource: Resource, place: str, problem: ExpressionError) -> None:
+        origin = resource.origin_at(place)
+        self.findings.append(error("invalid-expression", f"at {problem}", origin, problem.remedy))
+
+
+def _by_name(by_kind: Mapping[str, Sequence[Resource]], wanted: tuple[str, ...]) -> _Found:
+    return {
+        (kind, resource.key.namespace, resource.key.name): resource
+        for kind in wanted
+        for resource in by_kind.get(kind, ())
+    }
+
+
+def _readings(name: str, namespace: str, known: tuple[str, ...]) -> Iterable[tuple[str, str, str]]:
+    """What a name may mean: (kind, namespace, name), the likeliest first; no kind: any of them."""
+    yield "", namespace, name
+    parts = name.rsplit(".", 2)
+    if len(parts) == 3 and parts[1] in known:
+        yield parts[1], parts[2], parts[0]
+    rest, dot, last = name.rpartition(".")
+    if dot and last in known:
+        yield last, namespace, rest
+    if dot:
+        yield "", last, rest
+
+
+def _full_name(resource: Resource) -> str:
+    kind = "" if resource.key.kind in ("handler", "instance") else f".{resource.key.kind}"
+    return f"{resource.key.name}{kind}.{resource.key.namespace}"

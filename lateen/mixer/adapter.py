@@ -1,0 +1,111 @@
+"""The interface of adapters: what one is given, and what it may answer. Adapters of your own use it too.
+
+An adapter is made once for each handler, with the handler's parameters. It takes instances of the templates that it
+names, as the structs of ``lateen.mixer.templates``. What it raises counts as its failure; it is given no more time than
+its deadline, and while it fails again and again it is not called for a while.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+from typing import ClassVar
+
+import msgspec
+
+from lateen.mixer.templates import Instance
+
+OK = 0
+CANCELLED = 1
+UNKNOWN = 2
+INVALID_ARGUMENT = 3
+DEADLINE_EXCEEDED = 4
+NOT_FOUND = 5
+ALREADY_EXISTS = 6
+PERMISSION_DENIED = 7
+RESOURCE_EXHAUSTED = 8
+FAILED_PRECONDITION = 9
+ABORTED = 10
+OUT_OF_RANGE = 11
+UNIMPLEMENTED = 12
+INTERNAL = 13
+UNAVAILABLE = 14
+DATA_LOSS = 15
+UNAUTHENTICATED = 16
+"""The codes of google.rpc.Code."""
+
+DEFAULT_VALID = 60.0
+DEFAULT_USES = 10_000
+
+
+class CheckResult(msgspec.Struct, frozen=True):
+    """An adapter's verdict: a code of google.rpc.Code (0: go on), and for how long (seconds) and often it holds."""
+
+    code: int = OK
+    message: str = ""
+    valid: float = DEFAULT_VALID
+    uses: int = DEFAULT_USES
+
+
+class QuotaArgs(msgspec.Struct, frozen=True):
+    """How much of a quota is asked for. ``best_effort``: less than all is welcome. ``deduplication_id``: asked once."""
+
+    amount: int = 1
+    best_effort: bool = False
+    deduplication_id: str = ""
+
+
+class QuotaResult(msgspec.Struct, frozen=True):
+    """How much was granted, and for how long (seconds)."""
+
+    granted: int
+    valid: float = DEFAULT_VALID
+    code: int = OK
+    message: str = ""
+
+
+class Adapter(abc.ABC):  # noqa: B024 - its kinds have what is abstract
+    """One handler at work. ``templates`` names those whose instances it takes.
+
+    ``blocking``: its methods are ordinary functions that may wait; they are called in a worker of its own. Otherwise
+    they are coroutines.
+    """
+
+    templates: ClassVar[frozenset[str]] = frozenset()
+    blocking: ClassVar[bool] = False
+
+    async def close(self) -> None:
+        """The handler is gone or replaced: write what is left, let go of connections."""
+        return
+
+
+class CheckAdapter(Adapter):
+    """Decides."""
+
+    @abc.abstractmethod
+    async def check(self, instance: Instance) -> CheckResult:
+        """The verdict on one request or connection."""
+
+
+class QuotaAdapter(Adapter):
+    """Counts."""
+
+    @abc.abstractmethod
+    async def allot(self, instance: Instance, args: QuotaArgs) -> QuotaResult:
+        """Take an amount off what is left."""
+
+
+class ReportAdapter(Adapter):
+    """Takes note."""
+
+    @abc.abstractmethod
+    async def report(self, template: str, instances: Sequence[Instance]) -> None:
+        """Instances of one template, in the order in which they came. Called off the way of requests."""
+
+
+class AttributeAdapter(Adapter):
+    """Finds out more about a request."""
+
+    @abc.abstractmethod
+    async def find(self, instance: Instance) -> dict[str, object]:
+        """Output fields by name, to which ``attributeBindings`` refer as ``$out.NAME``; absent ones are left out."""

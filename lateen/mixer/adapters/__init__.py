@@ -1,0 +1,1 @@
+"""The adapters that come with Lateen, one module each; ``table.py`` knows them by name."""

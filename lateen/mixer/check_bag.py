@@ -1,0 +1,200 @@
+"""The attributes of a request or a connection that a proxy asks about.
+
+Comes in: ``CheckRequest``, what is constant about the proxy that asks, and what is known of workloads. Goes out: a bag,
+in which each attribute is made when it is looked at. Who calls is what its certificate says: the name of its workload,
+which its proxy tells, counts only together with the certificate's namespace and service account.
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import ipaddress
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+from lateen.envoy.check_cache import NOTES, PAYLOAD, TOKENS
+from lateen.expressions.functions import Unusable, to_ip
+from lateen.values.names import SpiffeId
+
+SPIFFE = "spiffe://"
+GRPC = "application/grpc"
+
+
+class CheckBag:
+    """A bag on one ``CheckRequest``."""
+
+    def __init__(self, request: Any, constant: Mapping[str, Any], workloads: Mapping[str, Mapping[str, Any]]) -> None:
+        self._attributes = request.attributes
+        self._constant = constant
+        self._workloads = workloads
+        self._known: dict[str, Any] = {}
+
+    def get(self, name: str) -> Any:
+        if name in self._known:
+            return self._known[name]
+        value = self._find(name)
+        self._known[name] = value
+        return value
+
+    def entry(self, name: str, key: str) -> str | None:
+        if name == "request.headers":
+            found: str | None = self._headers.get(key.lower())
+            return found
+        entries = self.get(name)
+        return None if entries is None else entries.get(key)
+
+    def _find(self, name: str) -> Any:
+        if name in self._constant:
+            return self._constant[name]
+        make = _MAKERS.get(name)
+        if make is not None:
+            return make(self)
+        return self._caller.get(name) if name.startswith("source.") else None
+
+    # Parts
+
+    @functools.cached_property
+    def _headers(self) -> Mapping[str, str]:
+        return dict(self._attributes.request.http.headers)
+
+    @functools.cached_property
+    def _is_http(self) -> bool:
+        return bool(self._attributes.request.http.method)
+
+    @functools.cached_property
+    def _notes(self) -> Mapping[str, Any]:
+        found = self._attributes.metadata_context.filter_metadata
+        return dict(found[NOTES]) if NOTES in found else {}
+
+    @functools.cached_property
+    def _identity(self) -> SpiffeId | None:
+        principal = self._attributes.source.principal
+        if not principal.startswith(SPIFFE):
+            return None
+        try:
+            return SpiffeId.parse(principal)
+        except ValueError:
+            return None
+
+    @functools.cached_property
+    def _caller(self) -> Mapping[str, Any]:
+        """What is known of the workload that calls, by attribute."""
+        identity = self._identity
+        if identity is None:
+            return {}
+        found: dict[str, Any] = {
+            "source.namespace": identity.namespace,
+            "source.serviceAccount": identity.service_account,
+        }
+        told = self._notes.get("workload")
+        known = self._workloads.get(f"{identity.namespace}/{told}") if isinstance(told, str) else None
+        if known is not None and known.get("source.serviceAccount") == identity.service_account:
+            found.update(known)
+        return found
+
+    @functools.cached_property
+    def _claims(self) -> Mapping[str, Any]:
+        found = self._attributes.metadata_context.filter_metadata
+        payload = found[TOKENS][PAYLOAD] if TOKENS in found and PAYLOAD in found[TOKENS] else None
+        return dict(payload) if payload is not None else {}
+
+    # Attributes
+
+    def _principal(self) -> str | None:
+        principal: str = self._attributes.source.principal
+        return principal.removeprefix(SPIFFE) or None
+
+    def _header(self, name: str) -> str | None:
+        return self._headers.get(name) or None
+
+    def _url_path(self) -> str | None:
+        return self._attributes.request.http.path.partition("?")[0] or None
+
+    def _query(self) -> Mapping[str, str] | None:
+        if not self._is_http:
+            return None
+        pairs = parse_qsl(self._attributes.request.http.path.partition("?")[2], keep_blank_values=True)
+        found: dict[str, str] = {}
+        for name, value in pairs:
+            found.setdefault(name, value)
+        return found
+
+    def _protocol(self) -> str:
+        if not self._is_http:
+            return "tcp"
+        return "grpc" if self._headers.get("content-type", "").startswith(GRPC) else "http"
+
+    def _time(self) -> datetime.datetime:
+        moment = self._attributes.request.time
+        return moment.ToDatetime(tzinfo=datetime.UTC)  # type: ignore[no-any-return]
+
+    def _address(self) -> Any:
+        return _ip(self._attributes.source.address.socket_address.address)
+
+    def _claim_texts(self) -> Mapping[str, str] | None:
+        if not self._claims:
+            return None
+        return {name: text for name, value in self._claims.items() if (text := _text(value)) is not None}
+
+    def _subject(self) -> str | None:
+        issuer, subject = self._claims.get("iss"), self._claims.get("sub")
+        return f"{issuer}/{subject}" if isinstance(issuer, str) and isinstance(subject, str) else None
+
+
+def _text(value: Any) -> str | None:
+    """A claim as a text; a list of texts is joined."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else str(value)
+    parts = getattr(value, "values", None)
+    if parts is not None and not callable(parts):
+        texts = [_text(item.string_value) for item in parts if item.HasField("string_value")]
+        return ",".join(text for text in texts if text is not None)
+    return None
+
+
+def _ip(text: Any) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return to_ip(text) if isinstance(text, str) and text else None
+    except Unusable:
+        return None
+
+
+_MAKERS: Mapping[str, Callable[[CheckBag], Any]] = {
+    "source.principal": CheckBag._principal,
+    "source.user": CheckBag._principal,
+    "source.ip": CheckBag._address,
+    "origin.ip": lambda bag: _ip(bag._notes.get("origin")) or bag._address(),
+    "connection.mtls": lambda bag: bag._identity is not None,
+    "connection.requested_server_name": lambda bag: bag._attributes.tls_session.sni or None,
+    "connection.event": lambda bag: None if bag._is_http else "open",
+    "context.protocol": CheckBag._protocol,
+    "context.time": CheckBag._time,
+    "context.timestamp": CheckBag._time,
+    "request.time": lambda bag: bag._time() if bag._is_http else None,
+    "request.headers": lambda bag: bag._headers if bag._is_http else None,
+    "request.id": lambda bag: bag._header("x-request-id"),
+    "request.host": lambda bag: bag._attributes.request.http.host or None,
+    "request.method": lambda bag: bag._attributes.request.http.method or None,
+    "request.path": lambda bag: bag._attributes.request.http.path or None,
+    "request.url_path": CheckBag._url_path,
+    "request.query_params": CheckBag._query,
+    "request.scheme": lambda bag: bag._attributes.request.http.scheme or None,
+    "request.useragent": lambda bag: bag._header("user-agent"),
+    "request.referer": lambda bag: bag._header("referer"),
+    "request.size": lambda bag: _size(bag),
+    "request.auth.principal": CheckBag._subject,
+    "request.auth.audiences": lambda bag: _text(bag._claims.get("aud")),
+    "request.auth.presenter": lambda bag: _text(bag._claims.get("azp")),
+    "request.auth.claims": CheckBag._claim_texts,
+}
+
+
+def _size(bag: CheckBag) -> int | None:
+    written = bag._headers.get("content-length", "")
+    return int(written) if written.isascii() and written.isdigit() and len(written) < 19 else None

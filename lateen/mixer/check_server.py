@@ -1,0 +1,136 @@
+"""Envoy's authorization service, answered by the rules: ``envoy.service.auth.v3.Authorization/Check``.
+
+Comes in: a request or a connection that a proxy asks about. Goes out: the verdict, with what the proxy has to know to
+keep it (``lateen.envoy.check_cache``). Whatever fails here becomes an error of the call, which the proxy takes as its
+rules say for a mixer that does not answer.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import grpc
+import msgspec
+from envoy.config.core.v3 import base_pb2
+from envoy.service.auth.v3 import external_auth_pb2
+from google.protobuf import struct_pb2
+
+from lateen.mixer.adapter import OK
+from lateen.mixer.check_bag import CheckBag
+from lateen.mixer.engine import Engine
+from lateen.mixer.order import Place
+from lateen.mixer.outcome import HeaderOperation, Outcome
+
+LOG = logging.getLogger("lateen.mixer")
+SERVICE = "envoy.service.auth.v3.Authorization"
+LONGEST_KEPT_MS = 24 * 3600 * 1000
+LOG_EVERY_S = 5.0
+_NOWHERE = Place()
+_APPEND = base_pb2.HeaderValueOption.APPEND_IF_EXISTS_OR_ADD
+_REPLACE = base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
+
+
+class CheckTally(msgspec.Struct):
+    """What was asked and answered."""
+
+    checks: int = 0
+    refused: int = 0
+    failed: int = 0
+
+
+class Knowledge(msgspec.Struct, frozen=True):
+    """All that answers depend on, exchanged as one: rules, places by proxy, callers by namespace/workload."""
+
+    engine: Engine
+    places: Mapping[str, Place] = {}
+    workloads: Mapping[str, Mapping[str, Any]] = {}
+
+
+class CheckServer:
+    """Answers by ``knowledge``, which may be exchanged at any moment."""
+
+    def __init__(self, knowledge: Knowledge) -> None:
+        self.knowledge = knowledge
+        self.tally = CheckTally()
+        self._logged_at = 0.0
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """What a gRPC server is given."""
+        check = grpc.unary_unary_rpc_method_handler(
+            self._check, external_auth_pb2.CheckRequest.FromString, external_auth_pb2.CheckResponse.SerializeToString
+        )
+        return grpc.method_handlers_generic_handler(SERVICE, {"Check": check})
+
+    async def _check(self, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        self.tally.checks += 1
+        try:
+            outcome = await self.knowledge.engine.check(self._bag(request, context))
+        except Exception as problem:
+            self.tally.failed += 1
+            self._say(problem)
+            await context.abort(grpc.StatusCode.INTERNAL, "the check failed")
+        self.tally.refused += outcome.code != OK
+        return answer(outcome)
+
+    def _bag(self, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> CheckBag:
+        told = dict(request.attributes.context_extensions)
+        if "proxy" not in told:
+            for key, value in context.invocation_metadata() or ():
+                if key.startswith("lateen-") and isinstance(value, str):
+                    told[key.removeprefix("lateen-")] = value
+        place = self.knowledge.places.get(told.get("proxy", ""), _NOWHERE)
+        constant = {**place.attributes, **place.ports.get(told.get("port", ""), {})}
+        return CheckBag(request, constant, self.knowledge.workloads)
+
+    def _say(self, problem: Exception) -> None:
+        now = time.monotonic()
+        if now - self._logged_at >= LOG_EVERY_S:
+            self._logged_at = now
+            LOG.error("a check failed", exc_info=problem)
+
+
+def answer(outcome: Outcome) -> Any:
+    """The outcome as Envoy takes it."""
+    message = external_auth_pb2.CheckResponse()
+    message.status.code = outcome.code
+    if outcome.code == OK:
+        message.ok_response.SetInParent()
+        for operation in outcome.request:
+            _operate(message.ok_response, operation)
+    else:
+        message.denied_response.status.code = outcome.status
+        message.denied_response.body = outcome.body
+        option = message.denied_response.headers.add(append_action=_REPLACE)
+        option.header.key, option.header.value = "content-type", "text/plain"
+    message.dynamic_metadata.CopyFrom(_kept(outcome))
+    return message
+
+
+def _operate(response: Any, operation: HeaderOperation) -> None:
+    if operation.operation == "remove":
+        response.headers_to_remove.append(operation.name)
+        return
+    option = response.headers.add(append_action=_APPEND if operation.operation == "append" else _REPLACE)
+    option.header.key, option.header.value = operation.name, operation.value
+
+
+def _kept(outcome: Outcome) -> struct_pb2.Struct:
+    """What the proxy is told of the answer."""
+    keeps = outcome.inputs is not None and outcome.uses != 1
+    valid = min(int(outcome.valid * 1000), LONGEST_KEPT_MS) if keeps else 0
+    fields: dict[str, Any] = {
+        "valid": valid,
+        "uses": outcome.uses or LONGEST_KEPT_MS,
+        "inputs": list(outcome.inputs or ()),
+    }
+    if outcome.code != OK:
+        fields["status"], fields["body"] = str(outcome.status), outcome.body
+    for name, operations in (("request", outcome.request), ("response", outcome.response)):
+        if operations:
+            fields[name] = [[one.operation, one.name, one.value] for one in operations]
+    told = struct_pb2.Struct()
+    told.update(fields)
+    return told

@@ -1,0 +1,144 @@
+"""The rules at work: which of them match, which handlers they call, and what comes of it.
+
+Comes in: ``MixerRules``, handlers, and a bag of attributes for each check. Goes out: an ``Outcome``. All actions of all
+rules that match are carried out together, each handler behind its own deadline and breaker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from lateen.expressions.evaluate import AbsentError, Bag, Evaluator, RecordingBag, compile_expression, compile_match
+from lateen.expressions.functions import Unusable
+from lateen.expressions.vocabulary import Vocabulary
+from lateen.mesh.mixer import model
+from lateen.mesh.mixer.model import MixerRules
+from lateen.mixer import templates
+from lateen.mixer.adapter import INVALID_ARGUMENT, OK, CheckResult
+from lateen.mixer.handler import Handler
+from lateen.mixer.inputs import inputs_of
+from lateen.mixer.outcome import HeaderOperation, Outcome, combine
+from lateen.resources.mixer.templates import Variety
+
+STRUCTS: Mapping[str, type[templates.Instance]] = {
+    "listentry": templates.ListEntry,
+    "checknothing": templates.CheckNothing,
+    "authorization": templates.Authorization,
+    "apikey": templates.ApiKey,
+}
+"""What instances of a template become for its adapters."""
+_NESTED: Mapping[str, type[msgspec.Struct]] = {"subject": templates.Subject, "action": templates.Action}
+
+
+class _Instance:
+    """One instance, ready to be made of a bag."""
+
+    def __init__(self, instance: model.Instance, vocabulary: Vocabulary) -> None:
+        self.name = instance.name
+        self._struct = STRUCTS[instance.template]
+        self._fields = [(field.way, compile_expression(field.tree, vocabulary)) for field in instance.fields]
+
+    def made_of(self, bag: Bag) -> templates.Instance:
+        """Raises AbsentError or Unusable where a field has no value."""
+        flat: dict[str, Any] = {"name": self.name}
+        for way, evaluate in self._fields:
+            below = flat
+            for step in way[:-1]:
+                below = below.setdefault(step, {})
+            below[way[-1]] = evaluate(bag)
+        for name, struct in _NESTED.items():
+            if isinstance(flat.get(name), dict):
+                flat[name] = struct(**flat[name])
+        return self._struct(**flat)
+
+
+class _Operation:
+    def __init__(self, operation: model.HeaderOperation, vocabulary: Vocabulary) -> None:
+        self._name, self._operation = operation.name, operation.operation
+        self._values = [compile_expression(value, vocabulary) for value in operation.values]
+
+    def made_of(self, bag: Bag) -> Iterable[HeaderOperation]:
+        """None for values that are empty or absent."""
+        if self._operation == "remove":
+            yield HeaderOperation("remove", self._name)
+            return
+        operation = self._operation
+        for evaluate in self._values:
+            value = _value(evaluate, bag)
+            if value:
+                yield HeaderOperation(operation, self._name, value)
+                operation = "append"
+
+
+def _value(evaluate: Evaluator, bag: Bag) -> Any:
+    try:
+        return evaluate(bag)
+    except (AbsentError, Unusable):
+        return None
+
+
+class _Rule:
+    def __init__(self, rule: model.Rule, handlers: Mapping[str, Handler], vocabulary: Vocabulary) -> None:
+        self.namespace = "" if rule.everywhere else rule.namespace
+        self.matches: Callable[[Bag], bool] = (
+            compile_match(rule.match, vocabulary) if rule.match is not None else lambda bag: True
+        )
+        self.checks = [
+            (handlers[action.handler.name], _Instance(instance, vocabulary))
+            for action in rule.actions
+            for instance in action.instances
+            if instance.variety is Variety.CHECK and instance.template in STRUCTS
+        ]
+        self.request = [_Operation(one, vocabulary) for one in rule.request]
+        self.response = [_Operation(one, vocabulary) for one in rule.response]
+
+    @property
+    def decides(self) -> bool:
+        """Whether a check has anything to do with it."""
+        return bool(self.checks or self.request or self.response)
+
+
+class Engine:
+    """Rules and their handlers, by name, of one generation."""
+
+    def __init__(self, rules: MixerRules, handlers: Mapping[str, Handler]) -> None:
+        found = [_Rule(rule, handlers, rules.vocabulary) for rule in rules.rules]
+        self._rules = [rule for rule in found if rule.decides]
+
+    async def check(self, bag: Bag) -> Outcome:
+        """The verdict on one request or connection."""
+        recording = RecordingBag(bag)
+        namespace = recording.get("destination.namespace") or ""
+        matching = [rule for rule in self._rules if rule.namespace in ("", namespace) and rule.matches(recording)]
+        calls = [(handler, instance) for rule in matching for handler, instance in rule.checks]
+        results = await asyncio.gather(*(_verdict(handler, instance, recording) for handler, instance in calls))
+        combined = combine((handler.name, result) for (handler, _), result in zip(calls, results, strict=True))
+        goes_on = combined.code == OK
+        return Outcome(
+            code=combined.code,
+            message=combined.message,
+            valid=combined.valid,
+            uses=combined.uses,
+            request=_operations(matching, "request", recording) if goes_on else (),
+            response=_operations(matching, "response", recording) if goes_on else (),
+            inputs=inputs_of(recording.seen),
+        )
+
+
+async def _verdict(handler: Handler, instance: _Instance, bag: Bag) -> CheckResult:
+    try:
+        made = instance.made_of(bag)
+    except AbsentError:
+        return CheckResult(INVALID_ARGUMENT, f"{instance.name} needs an attribute that is absent")
+    except Unusable as problem:
+        return CheckResult(INVALID_ARGUMENT, f"{instance.name}: {problem}")
+    return await handler.check(made)
+
+
+def _operations(rules: Iterable[_Rule], side: str, bag: Bag) -> tuple[HeaderOperation, ...]:
+    found: list[_Operation] = [operation for rule in rules for operation in getattr(rule, side)]
+    return tuple(made for operation in found for made in operation.made_of(bag))

@@ -1,0 +1,156 @@
+"""A handler at work: an adapter behind a deadline and a breaker of its own.
+
+Comes in: instances. Goes out: verdicts, and what became of calls (``Tally``). Whatever an adapter raises, and however
+long it takes, its caller gets an answer, and other handlers are not touched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from lateen.mixer.adapter import (
+    DEADLINE_EXCEEDED,
+    INTERNAL,
+    UNAVAILABLE,
+    Adapter,
+    AttributeAdapter,
+    CheckAdapter,
+    CheckResult,
+    QuotaAdapter,
+    QuotaArgs,
+    QuotaResult,
+    ReportAdapter,
+)
+from lateen.mixer.breaker import Breaker
+from lateen.mixer.templates import Instance
+
+LOG = logging.getLogger("lateen.mixer")
+LOG_EVERY_S = 5.0
+_T = TypeVar("_T")
+
+
+class Tally(msgspec.Struct):
+    """What became of the calls of one handler."""
+
+    calls: int = 0
+    failures: int = 0
+    timeouts: int = 0
+    held_back: int = 0
+
+
+class _Failed(Exception):
+    """A call that gave no answer: a code of google.rpc.Code, and why."""
+
+    def __init__(self, code: int, why: str) -> None:
+        super().__init__(why)
+        self.code = code
+
+
+class Handler:
+    """``deadline`` is seconds. ``fail_open``: what could not be decided goes on."""
+
+    def __init__(self, name: str, adapter: Adapter, *, deadline: float, fail_open: bool) -> None:
+        self.name = name
+        self.adapter = adapter
+        self.tally = Tally()
+        self._deadline = deadline
+        self._fail_open = fail_open
+        self._breaker = Breaker()
+        self._logged_at = 0.0
+
+    @property
+    def is_held_back(self) -> bool:
+        """Whether it failed so often that it is not called now."""
+        return self._breaker.is_open
+
+    async def check(self, instance: Instance) -> CheckResult:
+        """The adapter's verdict; where there is none, what the rules say for that. Such a verdict is not kept."""
+        try:
+            if not isinstance(self.adapter, CheckAdapter):
+                raise _Failed(INTERNAL, "it does not decide")
+            return await self._call(self.adapter.check(instance))
+        except _Failed as problem:
+            return CheckResult(valid=0.0) if self._fail_open else CheckResult(problem.code, str(problem), 0.0)
+
+    async def allot(self, instance: Instance, args: QuotaArgs) -> QuotaResult:
+        """What the adapter grants; where it does not say, all or nothing, as the rules say for that."""
+        try:
+            if not isinstance(self.adapter, QuotaAdapter):
+                raise _Failed(INTERNAL, "it does not count")
+            return await self._call(self.adapter.allot(instance, args))
+        except _Failed as problem:
+            if self._fail_open:
+                return QuotaResult(args.amount, 0.0)
+            return QuotaResult(0, 0.0, problem.code, str(problem))
+
+    async def find(self, instance: Instance) -> dict[str, object]:
+        """What the adapter finds out; nothing where it fails."""
+        try:
+            if not isinstance(self.adapter, AttributeAdapter):
+                raise _Failed(INTERNAL, "it does not find attributes")
+            return await self._call(self.adapter.find(instance))
+        except _Failed:
+            return {}
+
+    async def report(self, template: str, instances: Sequence[Instance]) -> bool:
+        """Whether the adapter took note of them."""
+        try:
+            if not isinstance(self.adapter, ReportAdapter):
+                raise _Failed(INTERNAL, "it takes no reports")
+            await self._call(self.adapter.report(template, instances))
+        except _Failed:
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Let go of the adapter; it is given as long as for a call."""
+        try:
+            async with asyncio.timeout(self._deadline):
+                await self.adapter.close()
+        except Exception as problem:
+            self._say(f"was not closed: {_words(problem)}")
+
+    async def _call(self, work: Awaitable[_T]) -> _T:
+        if not self._breaker.allows(time.monotonic()):
+            self.tally.held_back += 1
+            if asyncio.iscoroutine(work):
+                work.close()
+            raise _Failed(UNAVAILABLE, "it has failed too often, and is tried again soon")
+        self.tally.calls += 1
+        try:
+            async with asyncio.timeout(self._deadline):
+                result = await work
+        except asyncio.CancelledError:
+            raise
+        except Exception as problem:
+            raise self._failed(problem) from problem
+        self._breaker.succeed()
+        return result
+
+    def _failed(self, problem: Exception) -> _Failed:
+        self._breaker.fail(time.monotonic())
+        self.tally.failures += 1
+        if isinstance(problem, TimeoutError):
+            self.tally.timeouts += 1
+            failed = _Failed(DEADLINE_EXCEEDED, f"it did not answer within {self._deadline:g} s")
+        else:
+            failed = _Failed(UNAVAILABLE if isinstance(problem, OSError) else INTERNAL, _words(problem))
+        self._say(str(failed))
+        return failed
+
+    def _say(self, what: str) -> None:
+        """Log a failure, but not each of many."""
+        now = time.monotonic()
+        if now - self._logged_at >= LOG_EVERY_S:
+            self._logged_at = now
+            LOG.warning("handler %s: %s", self.name, what)
+
+
+def _words(problem: Exception) -> str:
+    return f"{type(problem).__name__}: {problem}" if str(problem) else type(problem).__name__

@@ -1,0 +1,68 @@
+"""Which parts of a request an answer depends on, in the words of the cache that proxies have for answers.
+
+Comes in: the attributes that were looked at. Goes out: inputs as ``lateen.envoy.check_cache`` names them; None where
+one of the attributes cannot be read there, so that the answer must not be kept. What is constant for a proxy needs no
+input: its answers are kept apart from those of others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+HEADER_ATTRIBUTES: Mapping[str, str] = {
+    "request.path": ":path",
+    "request.url_path": ":path",
+    "request.query_params": ":path",
+    "request.host": ":authority",
+    "request.method": ":method",
+    "request.scheme": ":scheme",
+    "request.useragent": "user-agent",
+    "request.referer": "referer",
+    "context.protocol": "content-type",
+    "api.protocol": "content-type",
+    "api.operation": ":path",
+}
+CLAIM_ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
+    "request.auth.principal": ("iss", "sub"),
+    "request.auth.audiences": ("aud",),
+    "request.auth.presenter": ("azp",),
+}
+_SOURCE = (
+    "name uid namespace owner serviceAccount labels metadata services workload.uid workload.name workload.namespace"
+)
+IDENTITY_ATTRIBUTES = frozenset(
+    {"source.principal", "source.user", "connection.mtls", *(f"source.{name}" for name in _SOURCE.split())}
+)
+"""What follows from the client's certificate, and from what its proxy told over mutual TLS."""
+CONSTANT_PREFIXES = ("destination.", "context.reporter.")
+
+
+def inputs_of(seen: Iterable[tuple[str, str | None]]) -> tuple[str, ...] | None:
+    """The inputs, in order, each once."""
+    found: set[str] = set()
+    for name, key in seen:
+        inputs = _inputs(name, key)
+        if inputs is None:
+            return None
+        found.update(inputs)
+    return tuple(sorted(found))
+
+
+def _inputs(name: str, key: str | None) -> tuple[str, ...] | None:
+    if name == "request.headers":
+        return None if key is None else (f"header:{key.lower()}",)
+    if name in HEADER_ATTRIBUTES:
+        return (f"header:{HEADER_ATTRIBUTES[name]}",)
+    if name == "request.auth.claims":
+        return None if key is None else (f"claim:{key}",)
+    if name in CLAIM_ATTRIBUTES:
+        return tuple(f"claim:{claim}" for claim in CLAIM_ATTRIBUTES[name])
+    if name in IDENTITY_ATTRIBUTES:
+        return ("principal", "workload")
+    if name == "source.ip":
+        return ("address",)
+    if name == "origin.ip":
+        return ("origin",)
+    if name == "connection.requested_server_name":
+        return ("server_name",)
+    return () if name.startswith(CONSTANT_PREFIXES) else None

@@ -1,0 +1,127 @@
+"""The mixer as a process: the thin shell around rules, handlers and servers.
+
+Comes in: the order in the run directory, which the control plane writes anew whenever it changes. Goes out: answers on
+``mixer.sock``, and the generation that is at work, in a file, for which the control plane waits before proxies are told
+of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import grpc
+import httpcore
+
+from lateen.local.rundir import write_atomically
+from lateen.mesh.mixer.model import MixerRules
+from lateen.mixer.check_server import CheckServer, Knowledge
+from lateen.mixer.engine import Engine
+from lateen.mixer.handler import Handler
+from lateen.mixer.handlers import Handlers, Web
+from lateen.mixer.order import MixerOrder, read_order, rules_of
+from lateen.sources.files import FileSource
+from lateen.sources.web import FetchError, WebFetcher
+from lateen.values.web_address import parse_networks
+
+LOG = logging.getLogger("lateen.mixer")
+CLOSE_AFTER_S = 5.0
+GENERATION = "mixer/generation"
+ORDER = "mixer/order.json"
+SOCKET = "mixer.sock"
+LONGEST_ANSWER = 1 << 20
+
+
+class Mixer:
+    """One mixer on one run directory."""
+
+    def __init__(self, run: Path) -> None:
+        self._run = run
+        self._fetcher = WebFetcher()
+        self._pool = httpcore.AsyncConnectionPool(max_connections=100)
+        self._handlers = Handlers(Web(self._fetch, self._post))
+        self._checks = CheckServer(Knowledge(Engine(MixerRules(), {})))
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def serve(self, stop: asyncio.Event) -> None:
+        """Take up the order, open the socket, then follow the order until ``stop`` is set."""
+        source = FileSource([self._run / ORDER])
+        source.changed()
+        await self._take_up()
+        server = grpc.aio.server()
+        server.add_generic_rpc_handlers((self._checks.handler(),))
+        socket = self._run / SOCKET
+        socket.unlink(missing_ok=True)
+        mask = os.umask(0o177)
+        try:
+            server.add_insecure_port(f"unix:{socket}")
+            await server.start()
+        finally:
+            os.umask(mask)
+        async for events in source.watch(stop):
+            if events:
+                await self._take_up()
+        await server.stop(1.0)
+        await self._pool.aclose()
+
+    async def _take_up(self) -> None:
+        try:
+            order = read_order((self._run / ORDER).read_bytes())
+        except (OSError, ValueError) as problem:
+            LOG.error("the order cannot be read: %s", problem)
+            return
+        await self._follow(order)
+        write_atomically(self._run / GENERATION, order.generation.encode())
+        LOG.info("generation %s: %d resources", order.generation, len(order.resources))
+
+    async def _follow(self, order: MixerOrder) -> None:
+        self._fetcher = WebFetcher(parse_networks(order.fetch_allowed))
+        rules = rules_of(order)
+        gone = await self._handlers.follow(rules, fail_open=order.fail_open)
+        self._checks.knowledge = Knowledge(Engine(rules, self._handlers.running), order.places, order.workloads)
+        for handler in gone:
+            task = asyncio.ensure_future(_close_later(handler))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+    async def _fetch(self, url: str) -> bytes:
+        try:
+            return await self._fetcher.fetch(url)
+        except FetchError as problem:
+            raise OSError(str(problem)) from problem
+
+    async def _post(self, url: str, body: bytes) -> bytes:
+        host = urlsplit(url).netloc
+        headers = [("host", host), ("content-type", "application/json"), ("content-length", str(len(body)))]
+        try:
+            answer = await self._pool.request("POST", url, headers=headers, content=body)
+        except (httpcore.NetworkError, httpcore.ProtocolError) as problem:
+            raise OSError(f"{host} cannot be asked: {problem or type(problem).__name__}") from problem
+        if answer.status != 200:
+            raise OSError(f"{host} answers with status {answer.status}")
+        return answer.content[:LONGEST_ANSWER]
+
+
+async def _close_later(handler: Handler) -> None:
+    """Once checks that were under way when it was replaced are over."""
+    await asyncio.sleep(CLOSE_AFTER_S)
+    await handler.close()
+
+
+def run_mixer(run: Path) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        await Mixer(run).serve(stop)
+
+    asyncio.run(main())

@@ -1,0 +1,29 @@
+"""Mixer's part of a plan: whom a chain asks and tells, and what it decides without asking.
+
+Comes in: rules, resolved for one proxy. Goes out: values that the translation turns into filters, and that
+``lateen mixer explain`` reads.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+MIXER_CLUSTER = "lateen-mixer"
+"""The pool that leads to the mixer's socket."""
+
+Attributes = tuple[tuple[str, str], ...]
+
+
+class MixerCheck(msgspec.Struct, frozen=True, cache_hash=True):
+    """The mixer can be asked about each request, unless its answer to one like it still holds.
+
+    ``proxy`` and ``port`` tell the mixer which constant attributes hold here. ``timeout`` is seconds.
+    ``fail_open``: what happens while it cannot be asked. ``generation``: answers of another one are forgotten; empty:
+    no rule concerns what arrives here, and nobody is asked.
+    """
+
+    proxy: str
+    port: int
+    timeout: float = 1.0
+    fail_open: bool = False
+    generation: str = ""

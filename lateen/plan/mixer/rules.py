@@ -1,0 +1,111 @@
+"""Which of Mixer's rules concern a proxy, and what it has to do about them.
+
+Comes in: the rules, and where requests arrive. Goes out: listeners whose chains ask the mixer where a rule may have
+something to say. A rule whose match is known beforehand to fail costs nothing. Where the mesh has any rule, all chains
+that speak HTTP can ask, whether one concerns them or not: so a new rule holds for connections that are open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec.structs import replace
+
+from lateen.expressions.partial import partial
+from lateen.expressions.syntax import Expression, Literal
+from lateen.expressions.vocabulary import Vocabulary
+from lateen.mesh.mixer.model import MixerRules, Rule
+from lateen.mesh.model import MeshSnapshot, Service
+from lateen.plan.clusters import Cluster, Discovery, Endpoint, EndpointSet, LoadBalancing, LocalityEndpoints
+from lateen.plan.mixer.model import MIXER_CLUSTER, MixerCheck
+from lateen.plan.mixer.place import port_attributes, proxy_attributes
+from lateen.plan.model import Chain, Listener, TcpChain
+from lateen.plan.proxy import Proxy
+from lateen.resources.mixer.templates import Variety
+from lateen.values.names import BUILT_IN
+
+
+def decides(rule: Rule) -> bool:
+    """Whether a rule has a say in whether, and how, requests go on."""
+    checks = any(instance.variety is Variety.CHECK for action in rule.actions for instance in action.instances)
+    return checks or bool(rule.request or rule.response)
+
+
+def match_here(rule: Rule, known: dict[str, Any], vocabulary: Vocabulary) -> Expression | bool | None:
+    """What is left of a rule's match: False, True, or an expression."""
+    if not rule.everywhere and known.get("destination.namespace") != rule.namespace:
+        return False
+    if rule.match is None:
+        return True
+    rest = partial(rule.match, known, vocabulary)
+    return rest.value is True if isinstance(rest, Literal) else rest
+
+
+def with_mixer(
+    listeners: tuple[Listener, ...], snapshot: MeshSnapshot, proxy: Proxy, services: tuple[Service, ...]
+) -> tuple[Listener, ...]:
+    """The inbound listeners, with whom their chains ask."""
+    if not asks(snapshot.mixer) or snapshot.mesh_config.disable_policy_checks:
+        return listeners
+    known = proxy_attributes(snapshot, proxy)
+
+    def on_chain(chain: Chain) -> Chain:
+        port = chain.match.destination_port or 0
+        here = {**known, **port_attributes(snapshot, proxy, services, port)}
+        if isinstance(chain.action, TcpChain):
+            here["context.protocol"] = "tcp"
+        check = _check(snapshot, proxy, port, here)
+        if isinstance(chain.action, TcpChain) and not check.generation:
+            return chain
+        return replace(chain, action=replace(chain.action, mixer=check))
+
+    return tuple(_changed(listener, on_chain) for listener in listeners)
+
+
+def asks(rules: MixerRules) -> bool:
+    """Whether any proxy may have to ask."""
+    return any(decides(rule) for rule in rules.rules)
+
+
+def _check(snapshot: MeshSnapshot, proxy: Proxy, port: int, known: dict[str, Any]) -> MixerCheck:
+    rules = snapshot.mixer
+    concerned = [
+        rule for rule in rules.rules if decides(rule) and match_here(rule, known, rules.vocabulary) is not False
+    ]
+    return MixerCheck(
+        proxy.id,
+        port,
+        fail_open=bool(snapshot.mesh_config.policy_check_fail_open),
+        generation=rules.generation if concerned else "",
+    )
+
+
+def _changed(listener: Listener, change: Callable[[Chain], Chain]) -> Listener:
+    chains = tuple(_reached(chain, change) for chain in listener.chains)
+    default = _reached(listener.default_chain, change) if listener.default_chain is not None else None
+    return replace(listener, chains=chains, default_chain=default)
+
+
+def _reached(chain: Chain, change: Callable[[Chain], Chain]) -> Chain:
+    """Chains that lead nowhere are left alone."""
+    targets = chain.action.targets if isinstance(chain.action, TcpChain) else ()
+    leads_nowhere = isinstance(chain.action, TcpChain) and chain.action.telemetry is None
+    return chain if leads_nowhere and targets else change(chain)
+
+
+def mixer_parts(listeners: tuple[Listener, ...], socket: str) -> tuple[tuple[Cluster, ...], tuple[EndpointSet, ...]]:
+    """The pool that leads to the mixer, where one of these listeners asks it."""
+    chains = [chain for listener in listeners for chain in (*listener.chains, listener.default_chain)]
+    if all(chain is None or chain.action.mixer is None for chain in chains):
+        return (), ()
+    cluster = Cluster(
+        MIXER_CLUSTER,
+        Discovery.STATIC,
+        BUILT_IN,
+        protocol="http2",
+        connect_timeout=1.0,
+        load_balancing=LoadBalancing.ROUND_ROBIN,
+    )
+    endpoints = EndpointSet(MIXER_CLUSTER, (LocalityEndpoints("", (Endpoint(f"unix://{socket}", 0),)),))
+    return (cluster,), (endpoints,)

@@ -1,0 +1,184 @@
+"""Mixer's kinds: parameters of adapters and templates, and the expressions that rules and instances hold.
+
+Attributes that are not known here may be defined by a manifest; whether they are, is seen where all resources are
+looked at together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from lateen.expressions.check import check
+from lateen.expressions.functions import Unusable, compile_pattern, to_ip
+from lateen.expressions.parse import parse
+from lateen.expressions.syntax import ExpressionError, UnknownAttributeError
+from lateen.expressions.vocabulary import ValueType
+from lateen.resources.base import Spec
+from lateen.resources.checks import Report, is_header_token
+from lateen.resources.mixer.adapters import ADAPTERS, DenierParams, ListcheckerParams, OpaParams
+from lateen.resources.mixer.content import HandlerContent, InstanceContent, handler_content, instance_content
+from lateen.resources.mixer.kinds import HandlerSpec, HeaderOperation, RuleSpec
+from lateen.resources.mixer.templates import TEMPLATES, Variety, expressions_of
+from lateen.resources.shape import Problem
+from lateen.values.web_address import url_problem
+
+HIGHEST_CODE = 16
+LANGUAGE = "policy.istio.io/lang"
+
+
+def check_handler(report: Report) -> None:
+    spec = report.resource.spec
+    if isinstance(spec, HandlerSpec) and spec.connection is not None:
+        remedy = "write an adapter of your own: docs/how-to/mixer-adapters.md"
+        message = "adapters outside Mixer are not called"
+        report.error("spec.connection", message, remedy, "unsupported-field")
+        return
+    found = handler_content(report.resource)
+    if not isinstance(found, HandlerContent):
+        _tell(report, found)
+        return
+    judge = _PARAMS.get(found.adapter.name)
+    if judge is not None:
+        judge(report, found.place, found.params)
+
+
+def check_instance(report: Report) -> None:
+    _check_language(report)
+    found = instance_content(report.resource)
+    if not isinstance(found, InstanceContent):
+        _tell(report, found)
+        return
+    for field in expressions_of(found.template, found.params):
+        check_expression(report, f"{found.place}{field.written}", field.text, field.types)
+    if found.bindings and found.template.variety is not Variety.ATTRIBUTE_GENERATOR:
+        message = f"instances of {found.template.name} find no attributes"
+        report.error("spec.attributeBindings", message, "leave it out")
+
+
+def check_rule(report: Report) -> None:
+    spec: RuleSpec = report.resource.spec
+    _check_language(report)
+    if spec.match:
+        check_expression(report, "spec.match", spec.match, (ValueType.BOOL,))
+    operations = (*spec.request_header_operations, *spec.response_header_operations)
+    if not spec.actions and not operations:
+        report.error("spec", "the rule does nothing", "give actions or header operations", "missing-field")
+    for index, action in enumerate(spec.actions):
+        field = f"spec.actions[{index}]"
+        if not action.handler:
+            report.error(field, "the action names no handler", "give handler", "missing-field")
+        if not action.instances:
+            report.error(field, "the action names no instances", "give instances", "missing-field")
+    _check_operations(report, "spec.requestHeaderOperations", spec.request_header_operations)
+    _check_operations(report, "spec.responseHeaderOperations", spec.response_header_operations)
+    if spec.sampling is not None:
+        message = "sampling is for rules that report, and none does yet"
+        report.error("spec.sampling", message, "leave it out", "unsupported-field")
+
+
+def check_expression(report: Report, field: str, text: str, types: Iterable[ValueType]) -> None:
+    """Syntax and types of one expression."""
+    try:
+        check(text, parse(text), wanted=types)
+    except UnknownAttributeError:
+        return
+    except ExpressionError as problem:
+        report.error(field, f"at {problem}", problem.remedy, "invalid-expression")
+
+
+def _check_operations(report: Report, field: str, operations: tuple[HeaderOperation, ...]) -> None:
+    for index, operation in enumerate(operations):
+        place = f"{field}[{index}]"
+        if not operation.name:
+            report.error(place, "the operation names no header", "give name", "missing-field")
+        elif operation.name.startswith(":") or not is_header_token(operation.name):
+            report.error(f"{place}.name", f"{operation.name!r} is no header that can be changed", "name another")
+        if operation.operation == "REMOVE" and operation.values:
+            report.error(f"{place}.values", "REMOVE takes no values", "leave values out")
+        if operation.operation != "REMOVE" and not operation.values:
+            report.error(place, "the operation has no values", "give values", "missing-field")
+        for number, text in enumerate(operation.values):
+            check_expression(report, f"{place}.values[{number}]", text, (ValueType.STRING,))
+
+
+def _check_language(report: Report) -> None:
+    language = report.resource.annotations.get(LANGUAGE, "CEXL")
+    if language != "CEXL":
+        message = f"expressions in {language} are not read"
+        place = f"metadata.annotations.{LANGUAGE}"
+        report.error(place, message, "write them in Mixer's own language", "unsupported-field")
+
+
+def _tell(report: Report, problems: Iterable[Problem]) -> None:
+    for problem in problems:
+        report.error(problem.field, problem.message, problem.remedy, problem.code)
+
+
+def _denier(report: Report, place: str, params: DenierParams) -> None:
+    if params.status is not None and not 0 <= params.status.code <= HIGHEST_CODE:
+        message = f"{params.status.code} is no code of google.rpc.Code"
+        report.error(f"{place}.status.code", message, f"write a number up to {HIGHEST_CODE}")
+    _check_cached(report, place, params.valid_duration, params.valid_use_count, ("validDuration", "validUseCount"))
+
+
+def _check_cached(report: Report, place: str, valid: float | None, uses: int | None, names: tuple[str, str]) -> None:
+    if valid is not None and valid < 0:
+        report.error(f"{place}.{names[0]}", "the duration is below 0", "write 0s to keep nothing")
+    if uses is not None and uses < 0:
+        report.error(f"{place}.{names[1]}", "the count is below 0", "write 0 for the default")
+
+
+def _listchecker(report: Report, place: str, params: ListcheckerParams) -> None:
+    if params.provider_url:
+        problem = url_problem(params.provider_url)
+        if problem:
+            report.error(f"{place}.providerUrl", f"{params.provider_url[:100]!r} {problem}", "write https://...")
+    for field, written in (("refresh_interval", "refreshInterval"), ("ttl", "ttl")):
+        length = getattr(params, field)
+        if length is not None and length < 1:
+            report.error(f"{place}.{written}", "it is shorter than a second", "write 1s or more")
+    _check_cached(
+        report, place, params.caching_interval, params.caching_use_count, ("cachingInterval", "cachingUseCount")
+    )
+    judge = _ENTRIES.get(params.entry_type or "STRINGS")
+    if judge is None:
+        return
+    for index, entry in enumerate(params.overrides):
+        try:
+            judge(entry)
+        except Unusable as problem:
+            report.error(f"{place}.overrides[{index}]", str(problem), "correct it")
+
+
+def _block(text: str) -> object:
+    address, slash, length = text.partition("/")
+    found = to_ip(address)
+    if slash and not (length.isdigit() and int(length) <= found.max_prefixlen):
+        raise Unusable(f"{text!r} is no block of addresses")
+    return found
+
+
+_ENTRIES: dict[str, Callable[[str], object]] = {"IP_ADDRESSES": _block, "REGEX": compile_pattern}
+
+
+def _opa(report: Report, place: str, params: OpaParams) -> None:
+    if params.policy:
+        message = "policies are not run here, but by an OPA beside the mesh"
+        remedy = "load them into OPA, and give its address as url"
+        report.error(f"{place}.policy", message, remedy, "unsupported-field")
+    if not params.check_method.startswith("data."):
+        report.error(f"{place}.checkMethod", "no rule is named", "write data.PACKAGE.RULE", "missing-field")
+    problem = url_problem(params.url) if params.url else "is missing"
+    if problem:
+        report.error(f"{place}.url", f"the address of OPA {problem}", "write http://127.0.0.1:8181")
+
+
+_PARAMS: dict[str, Callable[[Report, str, Spec], None]] = {
+    "denier": _denier,  # type: ignore[dict-item]
+    "listchecker": _listchecker,  # type: ignore[dict-item]
+    "opa": _opa,  # type: ignore[dict-item]
+}
+OLDER_INSTANCES = tuple(TEMPLATES)
+"""Kinds that are named for their template."""
+OLDER_HANDLERS = tuple(ADAPTERS)
+"""Kinds that are named for their adapter."""

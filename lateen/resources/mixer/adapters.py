@@ -1,0 +1,153 @@
+"""The adapters that handlers may name: their parameters, the templates that they take, and which of them run.
+
+``ADAPTERS`` is the one table of them. Defaults are the old adapters' own.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from lateen.resources.base import Duration, Spec, Uint32
+
+ALL_TEMPLATES = frozenset(
+    {
+        "apikey",
+        "authorization",
+        "checknothing",
+        "edge",
+        "kubernetes",
+        "listentry",
+        "logentry",
+        "metric",
+        "quota",
+        "reportnothing",
+        "tracespan",
+    }
+)
+
+
+class Status(Spec, frozen=True):
+    """google.rpc.Status."""
+
+    code: int = 0
+    message: str = ""
+
+
+class DenierParams(Spec, frozen=True):
+    status: Status | None = None
+    valid_duration: Duration | None = None
+    valid_use_count: int | None = None
+
+
+class ListcheckerParams(Spec, frozen=True):
+    provider_url: str = ""
+    refresh_interval: Duration | None = None
+    ttl: Duration | None = None
+    caching_interval: Duration | None = None
+    caching_use_count: int | None = None
+    overrides: tuple[str, ...] = ()
+    entry_type: Literal["STRINGS", "CASE_INSENSITIVE_STRINGS", "IP_ADDRESSES", "REGEX"] | None = None
+    blacklist: bool = False
+
+
+class NoopParams(Spec, frozen=True):
+    """None."""
+
+
+class OpaParams(Spec, frozen=True):
+    """``policy`` is rego, which OPA itself holds here; ``url`` is where it answers."""
+
+    policy: tuple[str, ...] = ()
+    check_method: str = ""
+    fail_close: bool = False
+    url: str = ""
+
+
+class QuotaOverride(Spec, frozen=True):
+    dimensions: dict[str, str] = {}
+    max_amount: int = 0
+    valid_duration: Duration | None = None
+
+
+class MemquotaLimit(Spec, frozen=True):
+    name: str = ""
+    max_amount: int = 0
+    valid_duration: Duration | None = None
+    overrides: tuple[QuotaOverride, ...] = ()
+
+
+class MemquotaParams(Spec, frozen=True):
+    quotas: tuple[MemquotaLimit, ...] = ()
+    min_deduplication_duration: Duration | None = None
+
+
+class RedisquotaLimit(Spec, frozen=True):
+    name: str = ""
+    max_amount: int = 0
+    valid_duration: Duration | None = None
+    bucket_duration: Duration | None = None
+    rate_limit_algorithm: Literal["FIXED_WINDOW", "ROLLING_WINDOW"] | None = None
+    overrides: tuple[QuotaOverride, ...] = ()
+
+
+class RedisquotaParams(Spec, frozen=True):
+    quotas: tuple[RedisquotaLimit, ...] = ()
+    redis_server_url: str = ""
+    connection_pool_size: Uint32 | None = None
+
+
+class UnreadParams(msgspec.Struct, frozen=True):
+    """Of an adapter that Lateen does not have."""
+
+
+class AdapterKind(msgspec.Struct, frozen=True):
+    """One adapter. ``params`` None: Lateen does not have it, and ``remedy`` says what does its job."""
+
+    name: str
+    params: type[Spec] | None
+    templates: frozenset[str]
+    remedy: str = ""
+
+
+def _gone(name: str, remedy: str) -> AdapterKind:
+    return AdapterKind(name, None, ALL_TEMPLATES, remedy)
+
+
+ADAPTERS: dict[str, AdapterKind] = {
+    kind.name: kind
+    for kind in (
+        AdapterKind("denier", DenierParams, frozenset({"checknothing", "listentry"})),
+        AdapterKind("listchecker", ListcheckerParams, frozenset({"listentry"})),
+        AdapterKind("noop", NoopParams, ALL_TEMPLATES - {"quota"}),
+        AdapterKind("opa", OpaParams, frozenset({"authorization"})),
+        _gone("rbac", "write AuthorizationPolicies, or ServiceRoles, which need no handler here"),
+        _gone("prometheus", "the proxies' own metrics are on /metrics of every mesh"),
+        _gone("stdio", "the proxies write access logs: lateen logs --access"),
+        _gone("statsd", "scrape /metrics"),
+        _gone("dogstatsd", "scrape /metrics"),
+        _gone("fluentd", "the proxies write access logs: lateen logs --access"),
+        _gone("zipkin", "there is nothing in its place yet"),
+        _gone("kubernetesenv", "source and destination attributes are filled in without it: leave it out"),
+        _gone("memquota", "there is nothing in its place yet"),
+        _gone("redisquota", "there is nothing in its place yet"),
+        _gone("bypass", "there is nothing in its place yet"),
+        _gone("stackdriver", "scrape /metrics"),
+        _gone("cloudwatch", "scrape /metrics"),
+        _gone("circonus", "scrape /metrics"),
+        _gone("solarwinds", "scrape /metrics"),
+        _gone("signalfx", "scrape /metrics"),
+        _gone("servicecontrol", "there is nothing in its place"),
+        _gone("newrelic", "scrape /metrics"),
+        _gone("apigee", "use an AuthorizationPolicy of action CUSTOM"),
+        _gone("wavefront", "scrape /metrics"),
+    )
+}
+OTHER_NAMES = {"list": "listchecker"}
+"""Names that handlers of some versions used."""
+
+
+def adapter_named(name: str) -> AdapterKind | None:
+    """The adapter that ``compiledAdapter`` (or ``adapter``) names; None if nobody knows it."""
+    return ADAPTERS.get(OTHER_NAMES.get(name, name))

@@ -1,0 +1,250 @@
+"""Mixer's rules on a running mesh: what is refused, what headers become, and what goes on when the mixer is away."""
+
+import http.server
+import json
+import os
+import signal
+import threading
+
+import pytest
+
+from tests.features.running import until
+
+pytestmark = [pytest.mark.mesh, pytest.mark.xdist_group("mixer"), pytest.mark.timeout(240)]
+ECHO = "http://echo:8000"
+HEAD = "apiVersion: config.istio.io/v1alpha2\n"
+TO_ECHO = 'destination.labels["app"] == "echo"'
+
+
+def resource(kind, name, spec):
+    return f"{HEAD}kind: {kind}\nmetadata: {{name: {name}}}\nspec: {json.dumps(spec)}\n"
+
+
+def rule(match, *actions, name="rule", **more):
+    return resource(
+        "rule", name, {"match": match, "actions": [{"handler": h, "instances": [i]} for h, i in actions], **more}
+    )
+
+
+def documents(*texts):
+    return "---\n".join(texts)
+
+
+NOTHING = resource("instance", "nothing", {"compiledTemplate": "checknothing"})
+
+
+@pytest.fixture(autouse=True, scope="module")
+def in_use(mesh):
+    """A rule that never matches: where a mesh has any, a new one holds for connections that are open, too."""
+    texts = (
+        resource("handler", "never", {"compiledAdapter": "denier"}),
+        resource("instance", "nil", {"compiledTemplate": "checknothing"}),
+        rule('request.path == "/never"', ("never", "nil"), name="never"),
+    )
+    mesh.write("in-use.yaml", documents(*texts))
+    mesh.settled()
+
+
+def statuses(mesh, headers=None, count=6, path="/echo"):
+    return {mesh.fetch(f"{ECHO}{path}", headers=headers).status for _ in range(count)}
+
+
+def test_a_denier_refuses_what_matches_and_nothing_else(mesh):
+    denier = resource(
+        "handler", "deny", {"compiledAdapter": "denier", "params": {"status": {"code": 7, "message": "not you"}}}
+    )
+    wanted = rule(f'{TO_ECHO} && request.headers["x-user"] == "mallory"', ("deny", "nothing"))
+    with mesh.applied(documents(denier, NOTHING, wanted)):
+        assert statuses(mesh) == {200}
+        assert statuses(mesh, {"x-user": "alice"}) == {200}
+        assert statuses(mesh, {"x-user": "mallory"}) == {403}
+        refused = mesh.fetch(f"{ECHO}/echo", headers={"x-user": "mallory"})
+        assert refused.body == b"PERMISSION_DENIED:deny.default:not you"
+        assert mesh.get("/echo", headers={"x-user": "mallory"}).status == 403
+    assert statuses(mesh, {"x-user": "mallory"}) == {200}
+
+
+def test_the_older_form_with_a_kind_for_each_adapter_and_template(mesh):
+    texts = documents(
+        resource("denier", "closed", {"status": {"code": 5, "message": "gone"}}),
+        resource("checknothing", "nothing", {}),
+        rule(f'{TO_ECHO} && request.path.startsWith("/closed")', ("closed.denier", "nothing.checknothing")),
+    )
+    with mesh.applied(texts):
+        assert statuses(mesh, path="/closed") == {404}
+        assert statuses(mesh, path="/open") == {200}
+
+
+def test_a_whitelist_and_a_blacklist(mesh):
+    versions = resource(
+        "handler",
+        "known",
+        {"compiledAdapter": "listchecker", "params": {"overrides": ["v1", "v2"], "blacklist": False}},
+    )
+    sources = resource(
+        "handler",
+        "blocked",
+        {
+            "compiledAdapter": "listchecker",
+            "params": {"overrides": ["Bad.*"], "entryType": "REGEX", "blacklist": True},
+        },
+    )
+    texts = documents(
+        versions,
+        sources,
+        resource(
+            "instance",
+            "version",
+            {"compiledTemplate": "listentry", "params": {"value": 'request.headers["x-v"] | "v1"'}},
+        ),
+        resource("instance", "agent", {"compiledTemplate": "listentry", "params": {"value": 'request.useragent | ""'}}),
+        rule(TO_ECHO, ("known", "version"), ("blocked", "agent")),
+    )
+    with mesh.applied(texts):
+        assert statuses(mesh) == {200}
+        assert statuses(mesh, {"x-v": "v2"}) == {200}
+        assert statuses(mesh, {"x-v": "v3"}) == {403}
+        assert statuses(mesh, {"user-agent": "a Bad one"}) == {403}
+
+
+def test_who_calls_is_what_the_certificate_says(mesh):
+    denier = resource("handler", "deny", {"compiledAdapter": "denier", "params": {"status": {"code": 16}}})
+    wanted = rule(
+        f'{TO_ECHO} && source.workload.name == "client" && source.namespace == "default" && connection.mtls',
+        ("deny", "nothing"),
+    )
+    with mesh.applied(documents(denier, NOTHING, wanted)):
+        assert statuses(mesh) == {401}
+        assert mesh.get("/echo").status == 200, "the gateway is not the client"
+        assert mesh.get("/echo", headers={"x-lateen-src-workload": "client"}).status == 200
+
+
+def test_headers_of_requests_and_responses_are_changed(mesh):
+    wanted = rule(
+        TO_ECHO,
+        requestHeaderOperations=[
+            {"name": "x-added", "values": ['source.workload.name | "nobody"'], "operation": "APPEND"},
+            {"name": "x-gone", "operation": "REMOVE"},
+        ],
+        responseHeaderOperations=[{"name": "x-by", "values": ["destination.service.host"], "operation": "REPLACE"}],
+    )
+    with mesh.applied(wanted):
+        for _ in range(4):
+            answer = mesh.fetch(f"{ECHO}/echo", headers={"x-gone": "yes"})
+            assert answer.status == 200
+            seen = {name.lower(): value for name, value in answer.json()["headers"].items()}
+            assert seen["x-added"] == "client"
+            assert "x-gone" not in seen
+            assert answer.headers["x-by"] == "echo.default.svc.cluster.local"
+
+
+class Opa(http.server.BaseHTTPRequestHandler):
+    asked: list = []
+
+    def do_POST(self):
+        said = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.asked.append((self.path, said))
+        allowed = said["input"]["action"]["path"] == "/allowed"
+        body = json.dumps({"result": allowed}).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+def opa_rule(port, **params):
+    return documents(
+        resource(
+            "handler",
+            "opa",
+            {
+                "compiledAdapter": "opa",
+                "params": {"url": f"http://127.0.0.1:{port}", "checkMethod": "data.mesh.allow", **params},
+            },
+        ),
+        resource(
+            "instance",
+            "who",
+            {
+                "compiledTemplate": "authorization",
+                "params": {"subject": {"user": 'source.principal | ""'}, "action": {"path": "request.path"}},
+            },
+        ),
+        rule(TO_ECHO, ("opa", "who")),
+    )
+
+
+def test_an_open_policy_agent_is_asked(mesh):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Opa)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        with mesh.applied(opa_rule(server.server_port)):
+            assert statuses(mesh, path="/allowed") == {200}
+            assert statuses(mesh, path="/other") == {403}
+        path, said = Opa.asked[0]
+        assert path == "/v1/data/mesh/allow"
+        assert said["input"]["subject"]["user"] == "cluster.local/ns/default/sa/client"
+    finally:
+        server.shutdown()
+        server.server_close()
+    with mesh.applied(opa_rule(server.server_port, fail_close=True)):
+        assert statuses(mesh, path="/allowed") == {503}
+    with mesh.applied(opa_rule(server.server_port, fail_close=False)):
+        assert statuses(mesh, path="/allowed") == {200}
+
+
+def test_a_mixer_that_is_killed_comes_back_and_meanwhile_requests_fail_closed(mesh):
+    wanted = rule(
+        TO_ECHO, requestHeaderOperations=[{"name": "x-time", "values": ["request.id"], "operation": "REPLACE"}]
+    )
+    with mesh.applied(wanted):
+        assert statuses(mesh) == {200}
+        before = mesh.status()["mixer"]["pid"]
+        os.kill(before, signal.SIGSTOP)
+        try:
+            assert statuses(mesh, count=1) == {503}
+        finally:
+            os.kill(before, signal.SIGKILL)
+        until(lambda: mesh.fetch(f"{ECHO}/echo").status == 200, "the mixer is back")
+        assert mesh.status()["mixer"]["pid"] != before
+
+
+def test_rules_change_without_a_failed_request(mesh):
+    texts = [
+        documents(
+            resource("handler", "deny", {"compiledAdapter": "denier", "params": {"status": {"code": 7}}}),
+            NOTHING,
+            rule(f'{TO_ECHO} && request.path == "/number/{number}"', ("deny", "nothing")),
+        )
+        for number in range(4)
+    ]
+    with mesh.load() as load:
+        for text in texts:
+            with mesh.applied(text):
+                number = texts.index(text)
+                assert statuses(mesh, path=f"/number/{number}", count=3) == {403}
+    assert load.failures == []
+    assert load.summary["answered"] > 20
+
+
+def told(mesh, words):
+    said = mesh.lateen("status", check=False).stdout
+    return said if words in said else ""
+
+
+def test_what_is_wrong_is_told_with_its_place_and_nothing_else_is_touched(mesh):
+    wrong = documents(
+        resource("instance", "entry", {"compiledTemplate": "listentry", "params": {"value": 'request.hedaers["a"]'}}),
+        resource("handler", "deny", {"compiledAdapter": "denyer"}),
+        rule('request.size == "1"', ("deny", "nobody")),
+        rule(TO_ECHO, ("nobody", "entry"), name="second"),
+    )
+    with mesh.applied(wrong):
+        said = until(lambda: told(mesh, "request.hedaers"), "status tells what is wrong")
+        assert "there is no adapter denyer" in said
+        assert "== has INT64 at its left and STRING at its right" in said
+        assert "there is no handler nobody" in said
+        assert statuses(mesh) == {200}

@@ -1,0 +1,105 @@
+"""Mixer's kinds: what is refused, with the field, and what to write instead."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from lateen.resources.decode import decode
+from lateen.resources.documents import parse_documents
+from lateen.resources.support import check_support
+from lateen.resources.validate import validate_resource
+
+
+def findings(kind: str, spec: dict[str, Any], annotations: dict[str, str] | None = None) -> list[tuple[str, str, str]]:
+    metadata = {"name": "one", "annotations": annotations or {}}
+    text = json.dumps({"apiVersion": "config.istio.io/v1alpha2", "kind": kind, "metadata": metadata, "spec": spec})
+    documents, problems = parse_documents(text.encode(), "mixer.yaml")
+    assert not problems
+    resource, found = decode(documents[0])
+    if resource is not None:
+        found = (*validate_resource(resource), *check_support(resource))
+    return [(finding.origin.field, finding.message, finding.remedy) for finding in found]
+
+
+def handler(adapter: str, **params: Any) -> list[tuple[str, str, str]]:
+    return findings("handler", {"compiledAdapter": adapter, "params": params})
+
+
+def instance(template: str, **params: Any) -> list[tuple[str, str, str]]:
+    return findings("instance", {"compiledTemplate": template, "params": params})
+
+
+@pytest.mark.parametrize(
+    ("found", "field", "words"),
+    [
+        (handler("denyer"), "spec.compiledAdapter", "there is no adapter denyer"),
+        (handler("stackdriver"), "spec.compiledAdapter", "Lateen has no adapter stackdriver"),
+        (findings("stackdriver", {"project_id": "x"}), "kind", "Lateen has no adapter stackdriver"),
+        (findings("handler", {}), "spec.adapter", "no adapter is named"),
+        (findings("handler", {"adapter": "noop", "connection": {"address": "a:1"}}), "spec.connection", "not called"),
+        (handler("denier", status={"code": 99}), "spec.params.status.code", "99 is no code"),
+        (handler("denier", valid_duration="soon"), "spec.params.valid_duration", "'soon' is not a duration"),
+        (handler("denier", statuss={}), "spec.params.statuss", "there is no field statuss"),
+        (findings("denier", {"status": {"code": 99}}), "spec.status.code", "99 is no code"),
+        (handler("listchecker", overrides=["(("], entryType="REGEX"), "spec.params.overrides[0]", "does not compile"),
+        (handler("listchecker", overrides=["x"], entryType="IP_ADDRESSES"), "spec.params.overrides[0]", "not an IP"),
+        (handler("listchecker", providerUrl="file:///x"), "spec.params.providerUrl", "no URL of http or https"),
+        (handler("listchecker", refreshInterval="0.1s"), "spec.params.refreshInterval", "shorter than a second"),
+        (
+            handler("opa", checkMethod="data.a.b", url="http://x", policy=["p"]),
+            "spec.params.policy",
+            "are not run here",
+        ),
+        (handler("opa", url="http://x"), "spec.params.checkMethod", "no rule is named"),
+        (instance("listentri"), "spec.compiledTemplate", "there is no template listentri"),
+        (instance("listentry", value="source.ipp"), "", ""),
+        (instance("listentry", value="source.ip ="), "spec.params.value", "at 1:11: = means nothing here"),
+        (instance("authorization", subject={"user": "request.size"}), "spec.params.subject.user", "its value is INT64"),
+        (instance("metric", dimensions={"a": "1 +"}), "spec.params.dimensions.a", "at 1:4: it ends"),
+        (findings("listentry", {"value": "1 +"}), "spec.value", "at 1:4: it ends"),
+        (findings("rule", {}), "spec", "the rule does nothing"),
+        (findings("rule", {"match": "1", "actions": [{"handler": "a", "instances": ["b"]}]}), "spec.match", "INT64"),
+        (findings("rule", {"actions": [{"instances": ["b"]}]}), "spec.actions[0]", "names no handler"),
+        (findings("rule", {"actions": [{"handler": "b"}]}), "spec.actions[0]", "names no instances"),
+        (
+            findings("rule", {"requestHeaderOperations": [{"name": ":path", "values": ['"x"']}]}),
+            "spec.requestHeaderOperations[0].name",
+            "no header that can be changed",
+        ),
+        (
+            findings("rule", {"responseHeaderOperations": [{"name": "x", "values": ["1"]}]}),
+            "spec.responseHeaderOperations[0].values[0]",
+            "its value is INT64, where STRING is expected",
+        ),
+        (
+            findings("rule", {"responseHeaderOperations": [{"name": "x", "operation": "REMOVE", "values": ['"a"']}]}),
+            "spec.responseHeaderOperations[0].values",
+            "REMOVE takes no values",
+        ),
+        (
+            findings("rule", {"requestHeaderOperations": [{"name": "x", "operation": "REMOVE"}], "sampling": {}}),
+            "spec.sampling",
+            "sampling is for rules that report",
+        ),
+        (
+            findings("instance", {"compiledTemplate": "checknothing"}, {"policy.istio.io/lang": "CEL"}),
+            "metadata.annotations.policy.istio.io/lang",
+            "expressions in CEL are not read",
+        ),
+    ],
+)
+def test_a_finding(found: list[tuple[str, str, str]], field: str, words: str) -> None:
+    if not field:
+        assert found == []
+        return
+    assert any(one[0] == field and words in one[1] and one[2] for one in found), found
+
+
+def test_the_older_form_and_snake_case_are_read() -> None:
+    assert findings("denier", {"status": {"code": 7}, "valid_duration": "5s"}) == []
+    assert findings("checknothing", {}) == []
+    assert findings("listentry", {"value": 'source.labels["version"]'}) == []
+    assert handler("listchecker", overrides=["10.0.0.0/8", "::1"], entry_type="IP_ADDRESSES") == []
