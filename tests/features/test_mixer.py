@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import threading
+from typing import ClassVar
 
 import pytest
 
@@ -139,7 +140,7 @@ def test_headers_of_requests_and_responses_are_changed(mesh):
 
 
 class Opa(http.server.BaseHTTPRequestHandler):
-    asked: list = []
+    asked: ClassVar[list] = []
 
     def do_POST(self):
         said = json.loads(self.rfile.read(int(self.headers["content-length"])))
