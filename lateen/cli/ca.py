@@ -26,6 +26,8 @@ STEPS = {
 }
 """By the phase in which a step is done, what it leads to."""
 
+LONGEST_TOKEN_S = 7 * 86400
+
 
 @click.group(help="Look at the mesh's certificate authority, and exchange its root.")
 def ca() -> None:
@@ -117,7 +119,10 @@ def rehearse(span: str, mesh_name: str | None, run_dir: Path | None) -> None:
 @click.option("--ttl", default="10m", show_default=True, metavar="SPAN", help="How long it can be used: 10m, 1h, 7d.")
 @mesh_options
 def token(namespace: str, service_account: str, ttl: str, mesh_name: str | None, run_dir: Path | None) -> None:
-    asked = {"namespace": namespace, "service_account": service_account, "ttl": _parsed(ttl).total_seconds()}
+    seconds = _parsed(ttl).total_seconds()
+    if seconds > LONGEST_TOKEN_S:
+        raise click.BadParameter("a token can be used for 7d at most", param_hint="--ttl")
+    asked = {"namespace": namespace, "service_account": service_account, "ttl": seconds}
     click.echo(_Mesh(mesh_name, run_dir).post("/v1/ca/tokens", asked)["token"])
 
 
@@ -183,7 +188,9 @@ def _date(seconds: float) -> str:
 
 
 def _span(seconds: float) -> str:
-    return str(datetime.timedelta(seconds=seconds))
+    """``36h``, or ``90m`` where it is no number of hours."""
+    hours = seconds / 3600
+    return f"{hours:g}h" if hours >= 1 and hours == int(hours) else f"{seconds / 60:g}m"
 
 
 def _parsed(text: str) -> datetime.timedelta:

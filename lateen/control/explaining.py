@@ -138,11 +138,16 @@ class _Explaining:
     def __init__(self, coordinator: Coordinator, snapshot: MeshSnapshot, question: Question) -> None:
         self._coordinator, self._snapshot, self._question = coordinator, snapshot, question
         self._stages: list[Stage] = []
-        address = urlsplit(question.url if "://" in question.url else f"http://{question.url}")
+        no_url = f"{question.url} is no URL such as http://reviews:9080/path or tcp://db:3306"
+        try:
+            address = urlsplit(question.url if "://" in question.url else f"http://{question.url}")
+            port = address.port
+        except ValueError as problem:
+            raise Unanswerable(f"{no_url}: {problem}") from None
         if address.scheme not in DEFAULT_PORTS or not address.hostname:
-            raise Unanswerable(f"{question.url} is no URL such as http://reviews:9080/path or tcp://db:3306")
+            raise Unanswerable(no_url)
         self._is_http = address.scheme != "tcp"
-        self._host, self._port = address.hostname, address.port or DEFAULT_PORTS[address.scheme]
+        self._host, self._port = address.hostname, port or DEFAULT_PORTS[address.scheme]
         self._authority = address.netloc.rpartition("@")[2]
         self._path = (address.path or "/") + (f"?{address.query}" if address.query else "")
         self._over_tls = address.scheme == "https"

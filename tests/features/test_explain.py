@@ -72,6 +72,13 @@ def test_a_limit_that_refuses_a_call_is_named_with_its_line(mesh):
         assert "extra.yaml:8" in denied_entry(mesh, "echo", "/limited")["denied_because"][0]
 
 
+@pytest.mark.parametrize("url", ["http://echo:99999/", "ftp://echo", "http://[::1", "http://"])
+def test_what_is_no_url_is_told(mesh, url):
+    done = mesh.lateen("explain", "client", url, check=False)
+    assert done.returncode == 1
+    assert f"{url} is no URL such as http://reviews:9080/path" in done.stderr
+
+
 def test_what_came_near_is_told_with_what_it_failed_by(mesh):
     rules = "  rules:\n  - {from: [{source: {principals: ['*/sa/other']}}], to: [{operation: {paths: [/near]}}]}"
     with mesh.applied(policy(rules)):

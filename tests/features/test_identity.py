@@ -172,3 +172,6 @@ def test_a_join_token_is_told_once_and_used_once(mesh, tmp_path):
     logs = "".join(path.read_text(errors="replace") for path in mesh.run_dir.rglob("*.log"))
     assert token not in logs
     assert "PRIVATE KEY" not in logs
+    too_long = mesh.lateen("ca", "token", "-s", "guest", "--ttl", "10y", check=False)
+    assert too_long.returncode == 2
+    assert "7d at most" in too_long.stderr
