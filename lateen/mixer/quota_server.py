@@ -1,0 +1,181 @@
+"""The server that proxies ask about limits which they count together: Envoy's RateLimitService.
+
+Comes in: descriptors of requests. Goes out: for each whether it is within its limit, how much is left and when there is
+more; and one verdict on the whole. The limit stands in the descriptor itself, put there by the configuration of the
+proxy: so the server needs to know no resources, and a proxy and the server never go by different versions of one.
+
+What cannot be counted (no Redis, a descriptor that says no limit) is an error, upon which the proxy does what its rule
+says for that case: refuse or let pass.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import grpc
+import msgspec
+from envoy.config.core.v3 import base_pb2
+from envoy.service.ratelimit.v3 import rls_pb2
+from google.protobuf import duration_pb2
+
+from lateen.mixer.counters import Asked, Counter, CounterError
+from lateen.mixer.windows import FixedWindow, Grant, RollingWindow, TokenBucket, Window, limit_of
+
+METHOD = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
+RULE = "rule"
+WINDOW = "window"
+TRIAL = "trial"
+REFUSED_BY = "x-lateen-rate-limit"
+LOG = logging.getLogger("lateen.mixer")
+LOG_EVERY_S = 5.0
+LONGEST_WAIT = 86_400.0 * 365
+MAX_KEY = 4096
+
+_Response = rls_pb2.RateLimitResponse
+_OVER, _OK = _Response.OVER_LIMIT, _Response.OK
+
+
+class Decisions(msgspec.Struct):
+    """What has been answered, for metrics."""
+
+    ok: int = 0
+    over: int = 0
+    would_be_over: int = 0
+    failed: int = 0
+
+
+class QuotaServer:
+    """Answers on a gRPC server that it is added to. One lives as long as its process."""
+
+    def __init__(self, counter: Counter, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._counter = counter
+        self._clock = clock
+        self._said = -math.inf
+        self.decisions = Decisions()
+
+    def add_to(self, server: Any) -> None:
+        """Answer on this ``grpc.aio`` server."""
+        server.add_generic_rpc_handlers((_Handler(self),))
+
+    async def close(self) -> None:
+        """Let go of the counter."""
+        await self._counter.close()
+
+    async def should_rate_limit(self, request: Any, context: Any) -> Any:
+        """One question. Aborts with INVALID_ARGUMENT or UNAVAILABLE where there is no answer."""
+        try:
+            asked = [_asked(request, descriptor) for descriptor in request.descriptors]
+            if not asked:
+                raise ValueError("it has no descriptors")
+        except ValueError as problem:
+            self.decisions.failed += 1
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"not to be counted: {problem}")
+            raise
+        try:
+            grants = await self._counter.take([one for _, one in asked])
+        except CounterError as problem:
+            self._complain(str(problem))
+            await context.abort(grpc.StatusCode.UNAVAILABLE, str(problem))
+            raise
+        return self._answer([(about, one, grant) for (about, one), grant in zip(asked, grants, strict=True)])
+
+    def _answer(self, counted: list[tuple[Mapping[str, str], Asked, Grant]]) -> Any:
+        response = _Response(overall_code=_OK)
+        refusing: tuple[str, Grant] | None = None
+        for about, one, grant in counted:
+            over = grant.granted < one.amount
+            if over and TRIAL in about:
+                self.decisions.would_be_over += 1
+                over = False
+            status = response.statuses.add(code=_OVER if over else _OK, limit_remaining=grant.left)
+            status.duration_until_reset.CopyFrom(_duration(grant.wait))
+            _add_limit(status.current_limit, about[RULE], one.window)
+            if over and (refusing is None or grant.wait > refusing[1].wait):
+                refusing = (about[RULE], grant)
+        if refusing is None:
+            self.decisions.ok += 1
+            return response
+        self.decisions.over += 1
+        name, grant = refusing
+        response.overall_code = _OVER
+        wait = str(max(1, math.ceil(min(grant.wait, LONGEST_WAIT))))
+        response.response_headers_to_add.extend(
+            base_pb2.HeaderValue(key=key, value=value) for key, value in ((REFUSED_BY, name), ("retry-after", wait))
+        )
+        return response
+
+    def _complain(self, problem: str) -> None:
+        """Say it, but not for every request."""
+        self.decisions.failed += 1
+        if self._clock() - self._said >= LOG_EVERY_S:
+            self._said = self._clock()
+            LOG.warning("a limit could not be counted: %s", problem)
+
+
+class _Handler(grpc.GenericRpcHandler):  # type: ignore[misc]
+    def __init__(self, server: QuotaServer) -> None:
+        self._method = grpc.unary_unary_rpc_method_handler(
+            server.should_rate_limit, rls_pb2.RateLimitRequest.FromString, _Response.SerializeToString
+        )
+
+    def service(self, details: Any) -> Any:
+        return self._method if details.method == METHOD else None
+
+
+def _asked(request: Any, descriptor: Any) -> tuple[Mapping[str, str], Asked]:
+    """What a descriptor asks for. Its key is the rule and what the rule counts by. Raises ValueError."""
+    entries = [(entry.key, entry.value) for entry in descriptor.entries]
+    about = dict(entries)
+    if RULE not in about or WINDOW not in about:
+        raise ValueError("a descriptor names no rule or no window")
+    key = msgspec.json.encode([request.domain, *(entry for entry in entries if entry[0] not in (WINDOW, TRIAL))])
+    if len(key) > MAX_KEY:
+        raise ValueError("a descriptor is too long")
+    amount = descriptor.hits_addend.value if descriptor.HasField("hits_addend") else request.hits_addend or 1
+    return about, Asked(key.decode(), read_window(about[WINDOW]), amount)
+
+
+def read_window(text: str) -> Window:
+    """``bucket 20 100 60`` (burst, refill, interval), ``fixed 10 60``, ``rolling 10 60 1``. Raises ValueError."""
+    kind, *figures = text.split(" ")
+    try:
+        first, *others = figures
+        most, rest = int(first), [float(figure) for figure in others]
+        if most < 1 or not all(0 < figure < math.inf for figure in rest) or (kind == "bucket" and rest[0] < 1):
+            raise ValueError
+        if kind == "bucket":
+            refill, interval = rest
+            return TokenBucket(most, int(refill), interval)
+        if kind == "rolling":
+            length, slot = rest
+            return RollingWindow(most, length, slot)
+        if kind == "fixed":
+            (length,) = rest
+            return FixedWindow(most, length)
+    except ValueError:
+        pass
+    raise ValueError(f"{text!r} is no window")
+
+
+def _duration(seconds: float) -> duration_pb2.Duration:
+    return duration_pb2.Duration(seconds=math.ceil(min(seconds, LONGEST_WAIT)))
+
+
+_UNITS = (
+    (1.0, _Response.RateLimit.SECOND),
+    (60.0, _Response.RateLimit.MINUTE),
+    (3600.0, _Response.RateLimit.HOUR),
+    (86_400.0, _Response.RateLimit.DAY),
+)
+
+
+def _add_limit(message: Any, rule: str, window: Window) -> None:
+    """The limit as ``x-ratelimit-limit`` tells it; a length that is no unit is told without one."""
+    message.name = rule
+    message.requests_per_unit = window.refill if isinstance(window, TokenBucket) else limit_of(window)
+    length = window.interval if isinstance(window, TokenBucket) else window.length
+    message.unit = dict(_UNITS).get(length, _Response.RateLimit.UNKNOWN)
