@@ -34,7 +34,7 @@ Refused values:
 - ServiceRole and `actions` of bindings: constraints on `destination.user`, and wildcards in values of
   `destination.labels[...]`.
 - Policy and MeshPolicy: origins with different `triggerRules`, and origins of single ports.
-- RateLimit: `scope: global`; claims whose names hold `:`, `%`, parentheses or quotes.
+- RateLimit: claims whose names hold `:`, `%`, parentheses or quotes.
 - Every kind: the label `istio.io/rev` with a revision other than `default`.
 - Ingress: backends that are not Services, TLS without a Secret.
 - VirtualService: redirects with a status other than 301, 302, 303, 307 and 308, which Envoy does not have;

@@ -16,6 +16,7 @@ from lateen.control.last_good import write_whole
 from lateen.findings import Finding, error
 from lateen.mesh.members import ServicesOfWorkloads
 from lateen.mesh.model import MeshSnapshot
+from lateen.mesh.rate_limits import counts_together
 from lateen.mixer.order import MixerOrder, Place, encoded, generation_of, ordered
 from lateen.plan.mixer.place import port_attributes, proxy_attributes, workload_attributes
 from lateen.plan.mixer.rules import asks
@@ -41,7 +42,7 @@ class MixerLink:
         self, snapshot: MeshSnapshot, effective: Iterable[Resource], fetch_allowed: tuple[str, ...]
     ) -> None:
         """Give the mixer its order, if that is another one now, and wait until it is at work on it."""
-        if not asks(snapshot.mixer) and not self._given:
+        if not (asks(snapshot.mixer) or counts_together(snapshot)) and not self._given:
             return
         order = order_of(snapshot, effective, fetch_allowed)
         if order.generation == self._given:

@@ -20,7 +20,7 @@ from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.http.set_filter_state.v3 import set_filter_state_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 
-from lateen.envoy import external, local_limits, mesh_headers, mixer, wire
+from lateen.envoy import external, limit_answers, local_limits, mesh_headers, mixer, shared_limits, wire
 from lateen.envoy.dynamic_dns import DYNAMIC_DNS_FILTER, dynamic_dns_filter
 from lateen.envoy.fault import FAULT_FILTER
 from lateen.envoy.http_options import add_options
@@ -140,6 +140,10 @@ def _local_limits(chain: HttpChain, context: HttpContext) -> list[Any]:
     ]
 
 
+def _shared_limits(chain: HttpChain, context: HttpContext) -> list[Any]:
+    return [_waiting(name, config) for name, config in shared_limits.filters(chain.limits or ())]
+
+
 def _dynamic_dns(chain: HttpChain, context: HttpContext) -> Any:
     if not chain.dynamic_dns:
         return None
@@ -196,6 +200,11 @@ HTTP_FILTERS: tuple[FilterRow, ...] = (
         "Counts what has been let in, by identities that are verified; before faults, which count as served.",
         _local_limits,
     ),
+    FilterRow(
+        shared_limits.CLOSED_FILTER,
+        "Asks about limits for all what this proxy itself lets pass.",
+        _shared_limits,
+    ),
     FilterRow(FAULT_FILTER, "Injected faults stand for the server, so they come after all that guards it.", _fault),
     FilterRow(CORS_FILTER, "Answers preflights in the server's place; a fault may hit them as any request.", _cors),
     FilterRow(
@@ -224,7 +233,7 @@ def http_manager(chain: HttpChain, context: HttpContext) -> Any:
     _add_routes(manager, chain, context)
     _add_server_name(manager, chain)
     _add_client_certificate(manager, chain)
-    for mapper in local_limits.bodies(chain.limits or ()):
+    for mapper in limit_answers.mappers(chain.limits or ()):
         manager.local_reply_config.mappers.append(mapper)
     if chain.http10:
         manager.http_protocol_options.accept_http_10 = True

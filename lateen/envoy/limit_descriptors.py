@@ -25,6 +25,8 @@ from lateen.plan.limits.model import BucketKey, Counted, KeyKind, LimitRule, Pat
 from lateen.plan.matching import MatchKind, StringMatcher
 
 RULE = "rule"
+WINDOW = "window"
+TRIAL = "trial"
 REQUEST = "request"
 HEADERS = "headers"
 HOLDS = "yes"
@@ -72,8 +74,12 @@ def entries_of(rule: LimitRule) -> list[tuple[str, str]]:
 
 
 def rate_limit(rule: LimitRule) -> Any:
-    """The actions that make the descriptor."""
-    actions = [_Action(generic_key=_Action.GenericKey(descriptor_key=RULE, descriptor_value=rule.name))]
+    """The actions that make the descriptor. Where all count together, the limit is part of it."""
+    actions = [_constant(RULE, rule.name)]
+    if rule.shared:
+        actions.append(_constant(WINDOW, f"bucket {rule.burst} {rule.requests} {rule.interval:.9g}"))
+    if rule.shared and rule.on_trial:
+        actions.append(_constant(TRIAL, HOLDS))
     condition = _expression(rule.counted)
     if condition:
         actions.append(_evaluated(REQUEST, f'{condition} ? "{HOLDS}" : ["no"][1]'))
@@ -85,6 +91,10 @@ def rate_limit(rule: LimitRule) -> Any:
         state = _text(state_of(key))
         actions.append(_evaluated(state_of(key), f'{state} in filter_state ? filter_state[{state}] : "-"'))
     return route_components_pb2.RateLimit(actions=actions)
+
+
+def _constant(name: str, value: str) -> Any:
+    return _Action(generic_key=_Action.GenericKey(descriptor_key=name, descriptor_value=value))
 
 
 def _evaluated(name: str, expression: str) -> Any:

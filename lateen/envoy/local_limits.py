@@ -10,34 +10,26 @@ answer's header ``x-lateen-rate-limit``, in the access log and in Envoy's own st
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from envoy.config.core.v3 import base_pb2
-from envoy.extensions.access_loggers.filters.cel.v3 import cel_pb2
 from envoy.extensions.common.ratelimit.v3 import ratelimit_pb2
 from envoy.extensions.filters.common.set_filter_state.v3 import value_pb2
 from envoy.extensions.filters.http.local_ratelimit.v3 import local_rate_limit_pb2
 from envoy.extensions.filters.http.set_filter_state.v3 import set_filter_state_pb2
-from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 from envoy.type.v3 import http_status_pb2, token_bucket_pb2
 
-from lateen.envoy import limit_descriptors, wire
+from lateen.envoy import limit_answers, limit_descriptors, wire
 from lateen.plan.limits.model import LimitRule
 
 KEYS_FILTER = "envoy.filters.http.set_filter_state.rate_limits"
 LOCAL_FILTER = "envoy.filters.http.local_ratelimit"
-REFUSED_BY = "x-lateen-rate-limit"
 IDLE = "off"
 FEWEST = 2
 MAX_BUCKETS = 10_000
 """As many buckets a rule has at most; the one that was not asked for the longest is forgotten for a new one."""
 
-_EXPRESSION = "envoy.access_loggers.extension_filters.cel"
 _DRAFT_HEADERS = 1  # x-ratelimit-limit, -remaining and -reset
-_OVERWRITE = base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 
 
 def places(rules: Sequence[LimitRule]) -> int:
@@ -87,7 +79,7 @@ def _limit(rule: LimitRule, *, alone: bool) -> Any:
         token_bucket=bucket if everything else _bucket(wire.UNLIMITED, wire.UNLIMITED, 1.0),
         filter_enabled=wire.runtime_fraction(100),
         filter_enforced=wire.runtime_fraction(0 if rule.on_trial else 100),
-        response_headers_to_add=[_option(name, value) for name, value in refusal_headers(rule, left=not tells)],
+        response_headers_to_add=limit_answers.options(limit_answers.refusal_headers(rule, left=not tells)),
         always_consume_default_token_bucket=wire.boolean(False),
         rate_limited_as_resource_exhausted=True,
         max_dynamic_descriptors=wire.uint32(MAX_BUCKETS),
@@ -113,39 +105,3 @@ def _bucket(most: int, refill: int, interval: float) -> Any:
 def stat_prefix(rule: LimitRule) -> str:
     """The rule's name as Envoy's stats have it, where a dot would part names."""
     return rule.name.replace(".", "_")
-
-
-def refusal_headers(rule: LimitRule, *, left: bool = True) -> tuple[tuple[str, str], ...]:
-    """What a refusal is told with, beside status and body; ``left``: what is left, where Envoy does not say it."""
-    wait = str(max(1, math.ceil(rule.interval / rule.requests)))
-    state = (("x-ratelimit-limit", str(rule.burst)), ("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", wait))
-    return ((REFUSED_BY, rule.name), ("retry-after", wait), *(state if left else ()), *rule.headers)
-
-
-def _option(name: str, value: str) -> Any:
-    """Sets a header to a text, every character of which stands for itself."""
-    header = base_pb2.HeaderValue(key=name, value=value.replace("%", "%%"))
-    return base_pb2.HeaderValueOption(header=header, append_action=_OVERWRITE)
-
-
-# --- bodies ----------------------------------------------------------------------------------------------------------
-
-
-def bodies(rules: Sequence[LimitRule]) -> list[Any]:
-    """What gives refusals their bodies, in the connection manager: a change holds once old connections have drained."""
-    return [_body(rule) for rule in rules if rule.body and not rule.shared and not rule.on_trial]
-
-
-def _body(rule: LimitRule) -> Any:
-    header, name = json.dumps(REFUSED_BY), json.dumps(rule.name)
-    refused = cel_pb2.ExpressionFilter(
-        expression=f"{header} in response.headers && response.headers[{header}] == {name}"
-    )
-    mapper = http_connection_manager_pb2.ResponseMapper(body=base_pb2.DataSource(inline_string=rule.body))
-    mapper.filter.extension_filter.name = _EXPRESSION
-    mapper.filter.extension_filter.typed_config.CopyFrom(wire.pack(refused))
-    kind = dict(rule.headers).get("content-type")
-    if kind:
-        mapper.body_format_override.text_format_source.inline_string = "%LOCAL_REPLY_BODY%"
-        mapper.body_format_override.content_type = kind
-    return mapper

@@ -18,7 +18,7 @@ from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.extensions.filters.http.cors.v3 import cors_pb2
 from envoy.extensions.filters.http.rbac.v3 import rbac_pb2 as http_rbac_pb2
 
-from lateen.envoy import local_limits, mixer, rbac, wire
+from lateen.envoy import local_limits, mixer, rbac, shared_limits, wire
 from lateen.envoy.fault import FAULT_FILTER, route_fault
 from lateen.envoy.matching import route_match
 from lateen.envoy.route_actions import direct_response, forward, header_options, redirect
@@ -53,7 +53,7 @@ def route_configuration(table: RouteTable, guards: Guards = OPEN) -> Any:
         message.max_direct_response_body_size_bytes.value = longest
     for name, rules in rbac.http_filters(guards.access):
         message.typed_per_filter_config[name].CopyFrom(wire.pack(http_rbac_pb2.RBACPerRoute(rbac=rules)))
-    for name, limit in local_limits.by_route(guards.limits):
+    for name, limit in (*local_limits.by_route(guards.limits), *shared_limits.by_route(guards.limits)):
         message.typed_per_filter_config[name].CopyFrom(wire.pack(limit))
     check = guards.mixer
     for name, told in mixer.by_route(check).items() if check is not None and check.generation else ():

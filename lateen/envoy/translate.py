@@ -24,6 +24,7 @@ from lateen.envoy.routes import clusters_of, route_configuration
 from lateen.envoy.tls import secret_references, server_secret_references
 from lateen.plan.clusters import Cluster, Discovery, EndpointSet
 from lateen.plan.mixer.model import MIXER_CLUSTER
+from lateen.plan.mixer.rules import asks_mixer
 from lateen.plan.model import OPEN, Chain, Destinations, Guards, HttpChain, Listener, ProxyPlan
 from lateen.plan.patch_values import Patch
 from lateen.plan.proxy import Proxy, ProxyType
@@ -197,7 +198,7 @@ def _listener_references(listener: Listener, embedded: dict[str, RouteTable]) ->
             yield from server_secret_references(chain.tls)
         action = chain.action
         yield from ((CLUSTER, check.authorizer.cluster) for check in action.access.external)
-        if action.mixer is not None:
+        if asks_mixer(action):
             yield (CLUSTER, MIXER_CLUSTER)
         if not isinstance(action, HttpChain):
             yield from ((CLUSTER, target.cluster) for target in action.targets)

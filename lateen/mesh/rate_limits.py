@@ -20,6 +20,11 @@ def rate_limits(snapshot: MeshSnapshot, namespace: str, labels: Labels) -> tuple
     )
 
 
+def counts_together(snapshot: MeshSnapshot) -> bool:
+    """Whether any RateLimit needs somebody whom all proxies ask."""
+    return any(resource.spec.scope == "global" for resource in snapshot.rate_limits)
+
+
 def _holds(resource: Resource, labels: Labels) -> bool:
     spec: RateLimitSpec = resource.spec
     return spec.selector is None or selects(spec.selector.match_labels, labels)

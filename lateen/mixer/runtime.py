@@ -20,10 +20,12 @@ import httpcore
 from lateen.local.rundir import write_atomically
 from lateen.mesh.mixer.model import MixerRules
 from lateen.mixer.check_server import CheckServer, Knowledge
+from lateen.mixer.counters import MemoryCounter
 from lateen.mixer.engine import Engine
 from lateen.mixer.handler import Handler
 from lateen.mixer.handlers import Handlers, Web
 from lateen.mixer.order import MixerOrder, read_order, rules_of
+from lateen.mixer.quota_server import QuotaServer
 from lateen.sources.files import FileSource
 from lateen.sources.web import FetchError, WebFetcher
 from lateen.values.web_address import parse_networks
@@ -45,6 +47,7 @@ class Mixer:
         self._pool = httpcore.AsyncConnectionPool(max_connections=100)
         self._handlers = Handlers(Web(self._fetch, self._post))
         self._checks = CheckServer(Knowledge(Engine(MixerRules(), {})))
+        self._quotas = QuotaServer(MemoryCounter())
         self._closing: set[asyncio.Task[None]] = set()
 
     async def serve(self, stop: asyncio.Event) -> None:
@@ -54,6 +57,7 @@ class Mixer:
         await self._take_up()
         server = grpc.aio.server()
         server.add_generic_rpc_handlers((self._checks.handler(),))
+        self._quotas.add_to(server)
         socket = self._run / SOCKET
         socket.unlink(missing_ok=True)
         mask = os.umask(0o177)
@@ -66,6 +70,7 @@ class Mixer:
             if events:
                 await self._take_up()
         await server.stop(1.0)
+        await self._quotas.close()
         await self._pool.aclose()
 
     async def _take_up(self) -> None:

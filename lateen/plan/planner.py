@@ -194,12 +194,13 @@ class Planner:
         tokens = token_providers(self.snapshot, proxy.namespace, proxy.labels)
         limits = limit_rules(snapshot, proxy.namespace, proxy.labels)
         listeners = with_limits(with_tokens(tuple(parts.listeners), tokens), limits)
+        asked_too = mixer_parts(listeners, snapshot.settings.mixer_socket)
         plan = ProxyPlan(
             proxy=proxy,
             listeners=with_looked_up_hosts(listeners, view.destinations.clusters),
             route_tables=self._tables(with_hash_policies(parts.tables, view.destinations.clusters)),
-            clusters=(*passthrough_clusters(view.outside)[:1], *parts.clusters.values(), *asked[0]),
-            endpoints=(*parts.endpoints.values(), *asked[1]),
+            clusters=(*passthrough_clusters(view.outside)[:1], *parts.clusters.values(), *asked[0], *asked_too[0]),
+            endpoints=(*parts.endpoints.values(), *asked[1], *asked_too[1]),
             secrets=tuple(dict.fromkeys((*parts.secrets, *view.secrets))),
             shared=view.destinations,
             patches=self._patches_of(proxy),

@@ -51,7 +51,7 @@ UNSUPPORTED: dict[str, frozenset[str]] = {
     "Sidecar": frozenset(),
     "ProxyConfig": frozenset(),
     "EnvoyFilter": PATCH_FIELDS,
-    "RateLimit": frozenset({"onFailure"}),
+    "RateLimit": frozenset(),
     "AuthorizationPolicy": frozenset(
         {
             "targetRef",
@@ -229,12 +229,6 @@ def _destination_rule(resource: Resource) -> list[Finding]:
     ]
 
 
-def _rate_limit(resource: Resource) -> list[Finding]:
-    if resource.spec.scope == "global":
-        return [_refusal(resource, "spec.scope", "limits that all proxies count together", "write local")]
-    return []
-
-
 _VALUES: dict[str, Callable[[Resource], list[Finding]]] = {
     "DestinationRule": _destination_rule,
     "EnvoyFilter": _envoy_filter,
@@ -244,7 +238,6 @@ _VALUES: dict[str, Callable[[Resource], list[Finding]]] = {
     "MeshPolicy": _legacy_authentication,
     "Policy": _legacy_authentication,
     "ProxyConfig": _proxy_config,
-    "RateLimit": _rate_limit,
     "ServiceRole": _legacy_access,
     "ServiceRoleBinding": _legacy_access,
     "Sidecar": _sidecar,

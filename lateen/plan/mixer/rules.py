@@ -20,7 +20,7 @@ from lateen.mesh.model import MeshSnapshot, Service
 from lateen.plan.clusters import Cluster, Discovery, Endpoint, EndpointSet, LoadBalancing, LocalityEndpoints
 from lateen.plan.mixer.model import MIXER_CLUSTER, MixerCheck
 from lateen.plan.mixer.place import port_attributes, proxy_attributes
-from lateen.plan.model import Chain, Listener, TcpChain
+from lateen.plan.model import Chain, HttpChain, Listener, TcpChain
 from lateen.plan.proxy import Proxy
 from lateen.resources.mixer.templates import Variety
 from lateen.values.names import BUILT_IN
@@ -94,10 +94,16 @@ def _reached(chain: Chain, change: Callable[[Chain], Chain]) -> Chain:
     return chain if leads_nowhere and targets else change(chain)
 
 
+def asks_mixer(action: HttpChain | TcpChain) -> bool:
+    """Whether a chain may ask the mixer: by Mixer's rules, or about limits that all proxies count together."""
+    limits = action.limits or () if isinstance(action, HttpChain) else ()
+    return action.mixer is not None or any(rule.shared for rule in limits)
+
+
 def mixer_parts(listeners: tuple[Listener, ...], socket: str) -> tuple[tuple[Cluster, ...], tuple[EndpointSet, ...]]:
     """The pool that leads to the mixer, where one of these listeners asks it."""
     chains = [chain for listener in listeners for chain in (*listener.chains, listener.default_chain)]
-    if all(chain is None or chain.action.mixer is None for chain in chains):
+    if not any(chain is not None and asks_mixer(chain.action) for chain in chains):
         return (), ()
     cluster = Cluster(
         MIXER_CLUSTER,
