@@ -82,6 +82,7 @@ def new_record(project: Project, mesh_config: str = "", jwks_allow: Sequence[str
         mesh_config=mesh_config,
         jwks_allow=(*options.jwks_allow, *jwks_allow),
         jwks_refresh=options.jwks_refresh,
+        redis=options.redis,
         ca=options.ca,
         service=options.service,
         certificate_life=options.certificate_life,

@@ -29,13 +29,14 @@ POLL_S = 0.01
 
 
 class MixerLink:
-    """``origin`` is where findings on the mixer itself point to."""
+    """``origin`` is where findings on the mixer itself point to; ``redis`` where it counts (empty: in memory)."""
 
-    def __init__(self, run: Path, origin: Origin) -> None:
+    def __init__(self, run: Path, origin: Origin, redis: str = "") -> None:
         self.findings: tuple[Finding, ...] = ()
         self._order = run / "mixer" / "order.json"
         self._generation = run / "mixer" / "generation"
         self._origin = origin
+        self._redis = redis
         self._given = ""
 
     async def hand_over(
@@ -44,7 +45,7 @@ class MixerLink:
         """Give the mixer its order, if that is another one now, and wait until it is at work on it."""
         if not (asks(snapshot.mixer) or counts_together(snapshot)) and not self._given:
             return
-        order = order_of(snapshot, effective, fetch_allowed)
+        order = order_of(snapshot, effective, fetch_allowed, self._redis)
         if order.generation == self._given:
             return
         self._given = order.generation
@@ -71,7 +72,9 @@ class MixerLink:
         return error("mixer-late", message, self._origin, "see lateen logs --mixer")
 
 
-def order_of(snapshot: MeshSnapshot, effective: Iterable[Resource], fetch_allowed: tuple[str, ...]) -> MixerOrder:
+def order_of(
+    snapshot: MeshSnapshot, effective: Iterable[Resource], fetch_allowed: tuple[str, ...], redis: str = ""
+) -> MixerOrder:
     """What the mixer of a mesh has to know."""
     services = ServicesOfWorkloads(snapshot)
     places, callers = {}, {}
@@ -93,6 +96,7 @@ def order_of(snapshot: MeshSnapshot, effective: Iterable[Resource], fetch_allowe
         root_namespace=snapshot.settings.root_namespace,
         fail_open=bool(snapshot.mesh_config.policy_check_fail_open),
         fetch_allowed=fetch_allowed,
+        redis=redis,
         resources=ordered(effective),
         places=places,
         workloads=callers,

@@ -81,6 +81,7 @@ class RunOptions(msgspec.Struct, frozen=True):
     mesh_config: str = ""
     jwks_allow: tuple[str, ...] = ()
     jwks_refresh: float = 1200.0
+    redis: str = ""
     ca: str = ""
     service: CaService = CaService()
     certificate_life: float = 86400.0
@@ -130,7 +131,7 @@ class ControlPlane:
         self._service_origin = Origin("Project", "", self.options.name, self.options.project, 0, "mesh.identity")
         self._concurrency: tuple[ConcurrencyRule, ...] | None = None
         self._trusted: TrustedDomains | None = None
-        self._mixer = MixerLink(run, self._service_origin)
+        self._mixer = MixerLink(run, self._service_origin, self.options.redis)
 
     @property
     def is_settled(self) -> bool:

@@ -174,6 +174,18 @@ class JwksFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     refresh: Annotated[Duration, Meta(description="After how long keys are read again; at least 1s.")] = "20m"
 
 
+class RateLimitFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where limits are counted that all proxies count together."""
+
+    redis: Annotated[
+        str,
+        Meta(
+            description="A Redis: redis://HOST:6379/0, rediss://... or unix:///path. Without it the mixer counts in "
+            "memory, and begins anew as it is started again."
+        ),
+    ] = ""
+
+
 class MeshFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Options of the whole mesh."""
 
@@ -194,6 +206,7 @@ class MeshFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Literal["ALLOW_ANY", "REGISTRY_ONLY"], Meta(description="What may be called outside of the mesh.")
     ] = "ALLOW_ANY"
     jwks: JwksFields = JwksFields()
+    rate_limits: RateLimitFields = RateLimitFields()
     identity: IdentityFields = IdentityFields()
 
 

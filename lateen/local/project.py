@@ -121,7 +121,8 @@ class MeshOptions(msgspec.Struct, frozen=True):
     """Options of the whole mesh. ``resources`` None: the files beside ``lateen.yaml`` and the folder ``mesh`` there.
 
     ``jwks_allow`` are networks that keys of tokens may be fetched from beside the public internet, ``jwks_refresh`` the
-    seconds after which they are read again. ``ca`` is the authority's folder, empty for one within the run directory;
+    seconds after which they are read again. ``redis`` counts what all proxies count together (empty: the mixer does).
+    ``ca`` is the authority's folder, empty for one within the run directory;
     ``certificate_life`` (seconds) and ``workload_key`` (``certificate.KEY_KINDS``) are for workloads.
     """
 
@@ -132,6 +133,7 @@ class MeshOptions(msgspec.Struct, frozen=True):
     outbound_policy: str = "ALLOW_ANY"
     jwks_allow: tuple[str, ...] = ()
     jwks_refresh: float = 1200.0
+    redis: str = ""
     ca: str = ""
     service: CaService = CaService()
     certificate_life: float = 86400.0

@@ -108,6 +108,7 @@ class _Builder:
         workloads += [self._gateway(name, gateway) for name, gateway in fields.gateways.items()]
         self._check_names(workloads)
         self._check_jwks()
+        self._check_redis()
         self._check_identity()
         self._check_gateway_ports(workloads)
         if not workloads:
@@ -127,6 +128,7 @@ class _Builder:
                 outbound_policy=fields.mesh.outbound_policy,
                 jwks_allow=tuple(fields.mesh.jwks.allow),
                 jwks_refresh=seconds(fields.mesh.jwks.refresh),
+                redis=fields.mesh.rate_limits.redis,
                 ca=str(PurePath(self._folder, fields.mesh.identity.ca)) if fields.mesh.identity.ca else "",
                 service=self._ca_service(),
                 certificate_life=seconds(fields.mesh.identity.life),
@@ -318,6 +320,13 @@ class _Builder:
                 self._error((*path, "allow", index), "invalid-value", str(problem), "such as 127.0.0.0/8")
         if seconds(jwks.refresh) < LEAST_REFRESH_S:
             self._error((*path, "refresh"), "out-of-range", f"{jwks.refresh} is too short", "at least 1s")
+
+    def _check_redis(self) -> None:
+        url = self._fields.mesh.rate_limits.redis
+        scheme, _, rest = url.partition("://")
+        if url and (scheme not in ("redis", "rediss", "unix") or not rest or (scheme == "unix" and rest[0] != "/")):
+            message = "this is no address of a Redis"
+            self._error(("mesh", "rate_limits", "redis"), "invalid-value", message, "such as redis://127.0.0.1:6379/0")
 
     def _ca_service(self) -> CaService:
         said = self._fields.mesh.identity

@@ -42,6 +42,7 @@ class RunRecord(msgspec.Struct, frozen=True):
     mesh_config: str = ""
     jwks_allow: tuple[str, ...] = ()
     jwks_refresh: float = 1200.0
+    redis: str = ""
     ca: str = ""
     service: CaService = CaService()
     certificate_life: float = 86400.0

@@ -43,13 +43,15 @@ class Place(msgspec.Struct, frozen=True):
 class MixerOrder(msgspec.Struct, frozen=True):
     """``generation`` changes with the rest. ``workloads``: what is known of callers, by namespace/workload.
 
-    ``fetch_allowed``: networks that lists may be fetched from beside the public internet.
+    ``fetch_allowed``: networks that lists may be fetched from beside the public internet. ``redis``: where limits that
+    all proxies count together are counted; empty: in memory.
     """
 
     generation: str = ""
     root_namespace: str = "istio-system"
     fail_open: bool = False
     fetch_allowed: tuple[str, ...] = ()
+    redis: str = ""
     resources: tuple[OrderedResource, ...] = ()
     places: dict[str, Place] = {}
     workloads: dict[str, dict[str, Any]] = {}

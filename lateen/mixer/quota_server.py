@@ -61,6 +61,11 @@ class QuotaServer:
         """Answer on this ``grpc.aio`` server."""
         server.add_generic_rpc_handlers((_Handler(self),))
 
+    async def move_to(self, counter: Counter) -> None:
+        """Count elsewhere from now on."""
+        old, self._counter = self._counter, counter
+        await old.close()
+
     async def close(self) -> None:
         """Let go of the counter."""
         await self._counter.close()

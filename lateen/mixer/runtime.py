@@ -26,6 +26,7 @@ from lateen.mixer.handler import Handler
 from lateen.mixer.handlers import Handlers, Web
 from lateen.mixer.order import MixerOrder, read_order, rules_of
 from lateen.mixer.quota_server import QuotaServer
+from lateen.mixer.redis_quota import RedisCounter
 from lateen.sources.files import FileSource
 from lateen.sources.web import FetchError, WebFetcher
 from lateen.values.web_address import parse_networks
@@ -48,6 +49,7 @@ class Mixer:
         self._handlers = Handlers(Web(self._fetch, self._post))
         self._checks = CheckServer(Knowledge(Engine(MixerRules(), {})))
         self._quotas = QuotaServer(MemoryCounter())
+        self._redis = ""
         self._closing: set[asyncio.Task[None]] = set()
 
     async def serve(self, stop: asyncio.Event) -> None:
@@ -85,6 +87,9 @@ class Mixer:
 
     async def _follow(self, order: MixerOrder) -> None:
         self._fetcher = WebFetcher(parse_networks(order.fetch_allowed))
+        if order.redis != self._redis:
+            self._redis = order.redis
+            await self._quotas.move_to(RedisCounter(order.redis) if order.redis else MemoryCounter())
         rules = rules_of(order)
         gone = await self._handlers.follow(rules, fail_open=order.fail_open)
         self._checks.knowledge = Knowledge(Engine(rules, self._handlers.running), order.places, order.workloads)

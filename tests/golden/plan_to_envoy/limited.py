@@ -40,6 +40,9 @@ RULES = (
     LimitRule("default/limits/all", LIMITS, 10, 60.0, 5, COUNTED, KEYS),
     LimitRule("default/limits.v2/1", LIMITS, 1, 1.0, 1, status=503, headers=(("x-why", "100%"),), body="later"),
     LimitRule("default/limits/2", LIMITS, 7, 0.5, 70, keys=KEYS[:1], on_trial=True, body="never"),
+    LimitRule("default/shared/0", LIMITS, 7, 60.0, 9, COUNTED, KEYS[:1], shared=True),
+    LimitRule("default/shared/1", LIMITS, 7, 60.0, 7, shared=True, status=503, headers=(("x-a", "b"),), body="later"),
+    LimitRule("default/open/0", LIMITS, 7, 0.5, 7, shared=True, fail_open=True, on_trial=True),
 )
 
 

@@ -10,7 +10,7 @@ import pytest
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.listener.v3 import listener_pb2
 
-from lateen.envoy import external, local_limits, mixer
+from lateen.envoy import external, local_limits, mixer, shared_limits
 from lateen.envoy.dynamic_dns import DYNAMIC_DNS_FILTER
 from lateen.envoy.http_connection import GRPC_WEB_FILTER, HTTP_FILTERS, ROUTER_FILTER
 from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, EnvoyResource
@@ -160,6 +160,7 @@ def test_the_chain_has_its_filters_in_the_tables_order() -> None:
         external.HTTP_FILTER,
         local_limits.KEYS_FILTER,
         local_limits.LOCAL_FILTER,
+        shared_limits.CLOSED_FILTER,
         mixer.CACHE_FILTER,
         mixer.CHECK_FILTER,
     }

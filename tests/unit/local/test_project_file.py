@@ -220,6 +220,14 @@ def test_where_keys_of_tokens_may_be_fetched() -> None:
     ]
 
 
+def test_where_limits_of_all_proxies_are_counted() -> None:
+    shop = "services: {web: {command: run}}\nmesh:\n  rate_limits:\n    redis: "
+    for url in ("redis://127.0.0.1:6379/0", "rediss://x", "unix:///run/redis.sock"):
+        assert new_record(read(shop + url)).redis == url
+    for url in ("127.0.0.1:6379", "http://x", "redis://", "unix://run/x"):
+        assert problems(shop + url) == [("invalid-value", 4, "mesh.rate_limits.redis")]
+
+
 @pytest.mark.parametrize(
     ("identity", "expected"),
     [
