@@ -115,6 +115,10 @@ def _allow(chain: HttpChain, context: HttpContext) -> Any:
     return _waiting(ALLOW_FILTER, rbac_pb2.RBAC())
 
 
+def _denials(chain: HttpChain, context: HttpContext) -> Any:
+    return _waiting(mixer.DENIAL_FILTER, rbac_pb2.RBAC()) if chain.mixer is not None else None
+
+
 def _kept_answers(chain: HttpChain, context: HttpContext) -> Any:
     return _waiting(mixer.CACHE_FILTER, mixer.cache_filter()) if chain.mixer is not None else None
 
@@ -189,6 +193,9 @@ HTTP_FILTERS: tuple[FilterRow, ...] = (
     FilterRow(AUDIT_FILTER, "Marks for the log what a denial may end next, and decides nothing.", _audit),
     FilterRow(DENY_FILTER, "A denial beats every permission, so it is looked for first.", _deny),
     FilterRow(ALLOW_FILTER, "Then somebody has to have allowed it; before faults, which nobody else may feel.", _allow),
+    FilterRow(
+        mixer.DENIAL_FILTER, "What rules of Mixer refuse is refused here, where nobody has to be asked.", _denials
+    ),
     FilterRow(mixer.CACHE_FILTER, "Nobody is asked what was answered before; only about what may pass.", _kept_answers),
     FilterRow(mixer.CHECK_FILTER, "The mixer is asked last: its rules may count what is let through.", _mixer),
     FilterRow(GRPC_WEB_FILTER, "Turns gRPC-Web into gRPC before faults answer, so that callers understand.", _grpc_web),
@@ -230,6 +237,8 @@ def http_manager(chain: HttpChain, context: HttpContext) -> Any:
         proxy_100_continue=True,
         http2_protocol_options=_http2(chain),
     )
+    if chain.denials:
+        manager.local_reply_config.mappers.extend(mixer.local_replies(chain.denials))
     _add_routes(manager, chain, context)
     _add_server_name(manager, chain)
     _add_client_certificate(manager, chain)

@@ -1,27 +1,69 @@
 """The filters by which a proxy asks the mixer, and those by which it needs not.
 
-Comes in: ``MixerCheck``. Goes out: for requests a filter that looks for a kept answer and one that asks, which the
-route table switches on; for connections a filter that asks.
+Comes in: ``MixerDenial`` and ``MixerCheck``. Goes out: for requests a filter that refuses by itself, one that looks for
+a kept answer and one that asks, all of which the route table switches on; for connections a filter that asks.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from envoy.config.accesslog.v3 import accesslog_pb2
 from envoy.config.core.v3 import base_pb2, config_source_pb2, grpc_service_pb2
+from envoy.config.rbac.v3 import rbac_pb2
+from envoy.extensions.access_loggers.filters.cel.v3 import cel_pb2
 from envoy.extensions.filters.http.ext_authz.v3 import ext_authz_pb2
 from envoy.extensions.filters.http.lua.v3 import lua_pb2
+from envoy.extensions.filters.http.rbac.v3 import rbac_pb2 as http_rbac_pb2
 from envoy.extensions.filters.network.ext_authz.v3 import ext_authz_pb2 as network_ext_authz_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as manager_pb2
 from envoy.type.matcher.v3 import metadata_pb2
 from envoy.type.v3 import http_status_pb2
 
 from lateen.envoy import check_cache, wire
-from lateen.plan.mixer.model import MIXER_CLUSTER, MixerCheck
+from lateen.envoy.rbac import principal_of
+from lateen.plan.mixer.model import MIXER_CLUSTER, MixerCheck, MixerDenial
 
+DENIAL_FILTER = "envoy.filters.http.rbac.mixer"
+CEL_FILTER = "envoy.access_loggers.extension_filters.cel"
+RBAC_DETAILS = "rbac_access_denied_matched_policy"
+NOTES = "lateen_mixer_"
 CACHE_FILTER = "envoy.filters.http.lua.check_cache"
 CHECK_FILTER = "envoy.filters.http.ext_authz.mixer"
 NETWORK_FILTER = "envoy.filters.network.ext_authz"
 AWAY_STATUS = 503
+
+
+def denial_rules(denials: Sequence[MixerDenial]) -> Any:
+    """What the route table says to the filter that refuses; the first by name counts."""
+    policies = {
+        denial.name: rbac_pb2.Policy(
+            permissions=[rbac_pb2.Permission(any=True)], principals=[principal_of(denial.condition)]
+        )
+        for denial in denials
+    }
+    rules = rbac_pb2.RBAC(action=rbac_pb2.RBAC.DENY, policies=policies)
+    return http_rbac_pb2.RBACPerRoute(rbac=http_rbac_pb2.RBAC(rules=rules, rules_stat_prefix=NOTES))
+
+
+def local_replies(denials: Sequence[MixerDenial]) -> list[Any]:
+    """The answers to what is refused so, each with its own status and text."""
+    found = {denial.reply: denial for denial in denials}
+    return [_reply(denial) for _, denial in sorted(found.items())]
+
+
+def _reply(denial: MixerDenial) -> Any:
+    matched = f"{RBAC_DETAILS}[mixer-{denial.reply}:"
+    wanted = cel_pb2.ExpressionFilter(expression=f"response.code_details.startsWith('{matched}')")
+    mapper = manager_pb2.ResponseMapper(
+        filter=accesslog_pb2.AccessLogFilter(
+            extension_filter=accesslog_pb2.ExtensionFilter(name=CEL_FILTER, typed_config=wire.pack(wanted))
+        ),
+        body=base_pb2.DataSource(inline_string=denial.body),
+    )
+    mapper.status_code.value = denial.status
+    return mapper
 
 
 def cache_filter() -> Any:

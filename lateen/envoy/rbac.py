@@ -214,6 +214,11 @@ def _needs_http(condition: Condition) -> bool:
 # --- conditions ------------------------------------------------------------------------------------------------------
 
 
+def principal_of(condition: Condition) -> Any:
+    """A condition on the request and its caller, as Envoy's RBAC has it on the caller's side."""
+    return _principal(condition)
+
+
 def _permission(condition: Condition) -> Any:
     message = rbac_pb2.Permission
     if isinstance(condition, All):

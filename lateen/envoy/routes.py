@@ -55,6 +55,8 @@ def route_configuration(table: RouteTable, guards: Guards = OPEN) -> Any:
         message.typed_per_filter_config[name].CopyFrom(wire.pack(http_rbac_pb2.RBACPerRoute(rbac=rules)))
     for name, limit in (*local_limits.by_route(guards.limits), *shared_limits.by_route(guards.limits)):
         message.typed_per_filter_config[name].CopyFrom(wire.pack(limit))
+    if guards.denials:
+        message.typed_per_filter_config[mixer.DENIAL_FILTER].CopyFrom(wire.pack(mixer.denial_rules(guards.denials)))
     check = guards.mixer
     for name, told in mixer.by_route(check).items() if check is not None and check.generation else ():
         message.typed_per_filter_config[name].CopyFrom(wire.pack(told))

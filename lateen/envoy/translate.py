@@ -186,6 +186,7 @@ def _common_origin(table: RouteTable, guards: Guards) -> Origin | None:
     origins = {route.origin for host in table.virtual_hosts for route in host.routes}
     origins.update(rule.origin for rule in guards.access.rules)
     origins.update(rule.origin for rule in guards.limits)
+    origins.update(denial.origin for denial in guards.denials)
     return origins.pop() if len(origins) == 1 else None
 
 

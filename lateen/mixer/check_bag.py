@@ -107,7 +107,7 @@ class CheckBag:
         return principal.removeprefix(SPIFFE) or None
 
     def _header(self, name: str) -> str | None:
-        return self._headers.get(name) or None
+        return self._headers.get(name)
 
     def _url_path(self) -> str | None:
         return self._attributes.request.http.path.partition("?")[0] or None

@@ -22,6 +22,7 @@ from lateen.mixer.adapter import INVALID_ARGUMENT, OK, CheckResult
 from lateen.mixer.handler import Handler
 from lateen.mixer.inputs import inputs_of
 from lateen.mixer.outcome import HeaderOperation, Outcome, combine
+from lateen.resources.mixer.adapters import NEEDS_ABSENT
 from lateen.resources.mixer.templates import Variety
 
 STRUCTS: Mapping[str, type[templates.Instance]] = {
@@ -133,7 +134,7 @@ async def _verdict(handler: Handler, instance: _Instance, bag: Bag) -> CheckResu
     try:
         made = instance.made_of(bag)
     except AbsentError:
-        return CheckResult(INVALID_ARGUMENT, f"{instance.name} needs an attribute that is absent")
+        return CheckResult(INVALID_ARGUMENT, NEEDS_ABSENT)
     except Unusable as problem:
         return CheckResult(INVALID_ARGUMENT, f"{instance.name}: {problem}")
     return await handler.check(made)

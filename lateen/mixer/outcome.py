@@ -11,34 +11,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from lateen.mixer import adapter
 from lateen.mixer.adapter import DEFAULT_USES, DEFAULT_VALID, OK, CheckResult
-
-NAMES = {
-    number: name
-    for name, number in vars(adapter).items()
-    if name.isupper() and isinstance(number, int) and not name.startswith("DEFAULT")
-}
-"""The names of the codes of google.rpc.Code."""
-
-HTTP_STATUS = {
-    adapter.CANCELLED: 499,
-    adapter.UNKNOWN: 500,
-    adapter.INVALID_ARGUMENT: 400,
-    adapter.DEADLINE_EXCEEDED: 504,
-    adapter.NOT_FOUND: 404,
-    adapter.ALREADY_EXISTS: 409,
-    adapter.PERMISSION_DENIED: 403,
-    adapter.RESOURCE_EXHAUSTED: 429,
-    adapter.FAILED_PRECONDITION: 400,
-    adapter.ABORTED: 409,
-    adapter.OUT_OF_RANGE: 400,
-    adapter.UNIMPLEMENTED: 501,
-    adapter.INTERNAL: 500,
-    adapter.UNAVAILABLE: 503,
-    adapter.DATA_LOSS: 500,
-    adapter.UNAUTHENTICATED: 401,
-}
+from lateen.values.rpc_code import http_status, refusal_text
 
 
 class HeaderOperation(msgspec.Struct, frozen=True):
@@ -63,12 +37,12 @@ class Outcome(msgspec.Struct, frozen=True):
     @property
     def status(self) -> int:
         """The HTTP status that a refused request is answered with."""
-        return HTTP_STATUS.get(self.code, 500)
+        return http_status(self.code)
 
     @property
     def body(self) -> str:
         """The text that it is answered with."""
-        return f"{NAMES.get(self.code, str(self.code))}:{self.message}"
+        return refusal_text(self.code, self.message)
 
 
 def combine(results: Iterable[tuple[str, CheckResult]]) -> CheckResult:

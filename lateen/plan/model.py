@@ -13,7 +13,7 @@ from lateen.plan.access.model import AccessPolicy
 from lateen.plan.access.tokens import TokenProvider
 from lateen.plan.clusters import Cluster, EndpointSet
 from lateen.plan.limits.model import LimitRule
-from lateen.plan.mixer.model import MixerCheck
+from lateen.plan.mixer.model import MixerCheck, MixerDenial
 from lateen.plan.patch_values import Patch
 from lateen.plan.proxy import Bind, Proxy
 from lateen.plan.routes import RouteTable
@@ -73,6 +73,7 @@ class Guards(msgspec.Struct, frozen=True, cache_hash=True):
     access: AccessPolicy = AccessPolicy()
     limits: tuple[LimitRule, ...] = ()
     mixer: MixerCheck | None = None
+    denials: tuple[MixerDenial, ...] = ()
 
 
 OPEN = Guards()
@@ -87,7 +88,7 @@ class HttpChain(msgspec.Struct, frozen=True, cache_hash=True, tag=True):
     ``mesh_headers``: ``add`` (client side of a mesh hop), ``take`` (read after mTLS, then remove) or ``drop``.
     ``grpc_web``: gRPC-Web is turned into gRPC. ``http10``: HTTP/1.0 is accepted. ``dynamic_dns``: routes may lead to
     clusters that look the request's host up. ``tokens``: JWT are looked at. ``limits`` of rates hold (None: never).
-    ``mixer``: whom rules of Mixer ask.
+    ``mixer``: whom rules of Mixer ask; ``denials``: what they refuse without asking.
     """
 
     stat_prefix: str
@@ -110,11 +111,12 @@ class HttpChain(msgspec.Struct, frozen=True, cache_hash=True, tag=True):
     tokens: tuple[TokenProvider, ...] = ()
     limits: tuple[LimitRule, ...] | None = None
     mixer: MixerCheck | None = None
+    denials: tuple[MixerDenial, ...] = ()
 
     @property
     def guards(self) -> Guards:
         """What rides in its route table."""
-        return Guards(self.access, self.limits or (), self.mixer)
+        return Guards(self.access, self.limits or (), self.mixer, self.denials)
 
 
 class TcpTarget(msgspec.Struct, frozen=True):

@@ -20,6 +20,7 @@ from lateen.mixer.adapter import (
 )
 from lateen.mixer.adapters.lists import STRINGS, NotAnEntry, ValueList, entries_of, make_list
 from lateen.mixer.templates import Instance, ListEntry
+from lateen.resources.mixer.adapters import LISTED, NOT_LISTED
 
 Fetch = Callable[[str], Awaitable[bytes]]
 
@@ -68,8 +69,7 @@ class ListChecker(CheckAdapter):
         except NotAnEntry as problem:
             return CheckResult(INVALID_ARGUMENT, str(problem), self._valid, self._uses)
         if held is self._blacklist:
-            where = "is in the list" if held else "is not in the list"
-            return CheckResult(PERMISSION_DENIED, f"{value} {where}", self._valid, self._uses)
+            return CheckResult(PERMISSION_DENIED, LISTED if held else NOT_LISTED, self._valid, self._uses)
         return CheckResult(valid=self._valid, uses=self._uses)
 
     async def _keep_fresh(self) -> None:

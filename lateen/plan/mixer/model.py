@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import msgspec
 
+from lateen.plan.access.model import Condition
+from lateen.values.names import Origin
+
 MIXER_CLUSTER = "lateen-mixer"
 """The pool that leads to the mixer's socket."""
 
@@ -27,3 +30,17 @@ class MixerCheck(msgspec.Struct, frozen=True, cache_hash=True):
     timeout: float = 1.0
     fail_open: bool = False
     generation: str = ""
+
+
+class MixerDenial(msgspec.Struct, frozen=True, cache_hash=True):
+    """Requests for which the condition holds are refused by the proxy itself.
+
+    ``reply`` stands for status and body: denials with the same ones share it. ``name`` begins with ``mixer-REPLY:``.
+    """
+
+    name: str
+    reply: str
+    status: int
+    body: str
+    condition: Condition
+    origin: Origin

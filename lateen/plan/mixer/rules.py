@@ -12,12 +12,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from lateen.expressions.partial import partial
-from lateen.expressions.syntax import Expression, Literal
-from lateen.expressions.vocabulary import Vocabulary
 from lateen.mesh.mixer.model import MixerRules, Rule
 from lateen.mesh.model import MeshSnapshot, Service
 from lateen.plan.clusters import Cluster, Discovery, Endpoint, EndpointSet, LoadBalancing, LocalityEndpoints
+from lateen.plan.mixer.decisions import MIXER, PROXY, decisions
 from lateen.plan.mixer.model import MIXER_CLUSTER, MixerCheck
 from lateen.plan.mixer.place import port_attributes, proxy_attributes
 from lateen.plan.model import Chain, HttpChain, Listener, TcpChain
@@ -30,16 +28,6 @@ def decides(rule: Rule) -> bool:
     """Whether a rule has a say in whether, and how, requests go on."""
     checks = any(instance.variety is Variety.CHECK for action in rule.actions for instance in action.instances)
     return checks or bool(rule.request or rule.response)
-
-
-def match_here(rule: Rule, known: dict[str, Any], vocabulary: Vocabulary) -> Expression | bool | None:
-    """What is left of a rule's match: False, True, or an expression."""
-    if not rule.everywhere and known.get("destination.namespace") != rule.namespace:
-        return False
-    if rule.match is None:
-        return True
-    rest = partial(rule.match, known, vocabulary)
-    return rest.value is True if isinstance(rest, Literal) else rest
 
 
 def with_mixer(
@@ -55,10 +43,7 @@ def with_mixer(
         here = {**known, **port_attributes(snapshot, proxy, services, port)}
         if isinstance(chain.action, TcpChain):
             here["context.protocol"] = "tcp"
-        check = _check(snapshot, proxy, port, here)
-        if isinstance(chain.action, TcpChain) and not check.generation:
-            return chain
-        return replace(chain, action=replace(chain.action, mixer=check))
+        return _guarded(chain, snapshot, proxy, port, here)
 
     return tuple(_changed(listener, on_chain) for listener in listeners)
 
@@ -68,17 +53,23 @@ def asks(rules: MixerRules) -> bool:
     return any(decides(rule) for rule in rules.rules)
 
 
-def _check(snapshot: MeshSnapshot, proxy: Proxy, port: int, known: dict[str, Any]) -> MixerCheck:
+def _guarded(chain: Chain, snapshot: MeshSnapshot, proxy: Proxy, port: int, known: dict[str, Any]) -> Chain:
     rules = snapshot.mixer
-    concerned = [
-        rule for rule in rules.rules if decides(rule) and match_here(rule, known, rules.vocabulary) is not False
-    ]
-    return MixerCheck(
+    found = list(decisions(rules, known))
+    is_bytes = isinstance(chain.action, TcpChain)
+    denials = () if is_bytes else tuple(denial for one in found for denial in one.denials)
+    asking = any(one.where == MIXER or (is_bytes and one.where == PROXY) for one in found)
+    if is_bytes and not asking:
+        return chain
+    check = MixerCheck(
         proxy.id,
         port,
         fail_open=bool(snapshot.mesh_config.policy_check_fail_open),
-        generation=rules.generation if concerned else "",
+        generation=rules.generation if asking else "",
     )
+    if isinstance(chain.action, TcpChain):
+        return replace(chain, action=replace(chain.action, mixer=check))
+    return replace(chain, action=replace(chain.action, mixer=check, denials=denials))
 
 
 def _changed(listener: Listener, change: Callable[[Chain], Chain]) -> Listener:

@@ -52,6 +52,12 @@ class ListcheckerParams(Spec, frozen=True):
     blacklist: bool = False
 
 
+NEEDS_ABSENT = "the instance needs an attribute that is absent"
+"""What is said against a request that an instance cannot be made of."""
+LISTED = "the value is in the list"
+NOT_LISTED = "the value is not in the list"
+
+
 class NoopParams(Spec, frozen=True):
     """None."""
 

@@ -161,6 +161,7 @@ def test_the_chain_has_its_filters_in_the_tables_order() -> None:
         local_limits.KEYS_FILTER,
         local_limits.LOCAL_FILTER,
         shared_limits.CLOSED_FILTER,
+        mixer.DENIAL_FILTER,
         mixer.CACHE_FILTER,
         mixer.CHECK_FILTER,
     }

@@ -1,0 +1,169 @@
+"""Where each part of a rule is decided: in the proxy, by the mixer, or nowhere because it cannot concern a request.
+
+Comes in: rules, and what is known beforehand where requests arrive. Goes out: decisions with their reasons. Deniers and
+lists that are all written down are decided in the proxy, where it knows what they look at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from lateen.expressions.partial import partial
+from lateen.expressions.syntax import Attribute, Expression, Literal
+from lateen.expressions.vocabulary import Vocabulary
+from lateen.mesh.mixer.model import Action, Instance, MixerRules, Rule
+from lateen.plan.access.model import Condition, DirectAddress, Not
+from lateen.plan.matching import MatchKind, StringMatcher
+from lateen.plan.mixer.compile import ALWAYS, NEVER, Beyond, TextSource, anywhere, both, either, holds, text_conditions
+from lateen.plan.mixer.model import MixerDenial
+from lateen.resources.mixer.adapters import LISTED, NEEDS_ABSENT, NOT_LISTED, DenierParams, ListcheckerParams, Status
+from lateen.resources.mixer.templates import Variety
+from lateen.values.rpc_code import http_status, refusal_text
+
+INVALID_ARGUMENT = 3
+PERMISSION_DENIED = 7
+FAILED_PRECONDITION = 9
+LONGEST_LIST = 64
+PROXY, MIXER, NOWHERE = "proxy", "mixer", "nowhere"
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """One part of a rule: what it is, where it is decided, and why there. ``denials`` are what the proxy refuses."""
+
+    rule: Rule
+    what: str
+    where: str
+    why: str
+    denials: tuple[MixerDenial, ...] = ()
+
+
+def decisions(rules: MixerRules, known: dict[str, Any]) -> Iterator[Decision]:
+    """Every part of every rule that has a say in requests that arrive here."""
+    for rule in rules.rules:
+        match = match_here(rule, known, rules.vocabulary)
+        checks = [
+            (action, instance)
+            for action in rule.actions
+            for instance in action.instances
+            if instance.variety is Variety.CHECK
+        ]
+        for action, instance in checks:
+            what = f"{action.handler.adapter} {action.handler.name} on {instance.name}"
+            if match is False:
+                yield Decision(rule, what, NOWHERE, _nowhere(rule, known))
+                continue
+            try:
+                denials = _denials(rule, action, instance, match, known, rules)
+            except Beyond as problem:
+                yield Decision(rule, what, MIXER, str(problem))
+            else:
+                yield Decision(rule, what, PROXY, "the proxy knows all that it looks at", denials)
+        if rule.request or rule.response:
+            reason = "values of headers are worked out"
+            where = (NOWHERE, _nowhere(rule, known)) if match is False else (MIXER, reason)
+            yield Decision(rule, "operations on headers", *where)
+
+
+def match_here(rule: Rule, known: dict[str, Any], vocabulary: Vocabulary) -> Expression | bool:
+    """What is left of a rule's match: False, True, or an expression."""
+    if not rule.everywhere and known.get("destination.namespace") != rule.namespace:
+        return False
+    if rule.match is None:
+        return True
+    rest = partial(rule.match, known, vocabulary)
+    return rest.value is True if isinstance(rest, Literal) else rest
+
+
+def _nowhere(rule: Rule, known: dict[str, Any]) -> str:
+    if not rule.everywhere and known.get("destination.namespace") != rule.namespace:
+        return f"it is for destinations in {rule.namespace}"
+    return "its match cannot hold here"
+
+
+def _denials(
+    rule: Rule, action: Action, instance: Instance, match: Expression | bool, known: dict[str, Any], rules: MixerRules
+) -> tuple[MixerDenial, ...]:
+    """What the proxy has to refuse. Raises Beyond."""
+    matched = ALWAYS if match is True else holds(match) if not isinstance(match, bool) else NEVER
+    params = action.handler.params
+    if action.handler.adapter == "noop":
+        return ()
+    if isinstance(params, DenierParams):
+        status = params.status or Status()
+        found = [(matched, status.code or FAILED_PRECONDITION, status.message)]
+    elif isinstance(params, ListcheckerParams):
+        found = _listed(params, instance, matched, known, rules.vocabulary)
+    else:
+        raise Beyond(f"{action.handler.adapter} asks somebody else")
+    name = f"{rule.name}.{rule.namespace}"
+    return tuple(
+        _denial(name, code, f"{action.handler.name}:{message}", condition, rule)
+        for condition, code, message in found
+        if condition != NEVER
+    )
+
+
+def _denial(name: str, code: int, message: str, condition: Condition, rule: Rule) -> MixerDenial:
+    body = refusal_text(code, message)
+    status = http_status(code)
+    reply = blake2b(f"{status} {body}".encode(), digest_size=6).hexdigest()
+    return MixerDenial(f"mixer-{reply}:{name}", reply, status, body, condition, rule.origin)
+
+
+def _listed(
+    params: ListcheckerParams, instance: Instance, matched: Condition, known: dict[str, Any], vocabulary: Vocabulary
+) -> list[tuple[Condition, int, str]]:
+    if params.provider_url:
+        raise Beyond("its list is fetched")
+    if len(params.overrides) > LONGEST_LIST:
+        raise Beyond(f"its list has more than {LONGEST_LIST} entries")
+    value = next((field.tree for field in instance.fields), None)
+    if value is None:
+        raise Beyond("its instance has no value")
+    rest = partial(value, known, vocabulary)
+    kind = params.entry_type or "STRINGS"
+    if kind == "IP_ADDRESSES":
+        held, absent = _addresses(rest, params.overrides), either([])
+        refused = held if params.blacklist else Not(held)
+    else:
+        refused, absent = text_conditions(rest, _tests(kind, params.overrides, blacklist=params.blacklist))
+    message = LISTED if params.blacklist else NOT_LISTED
+    return [
+        (both(matched, refused), PERMISSION_DENIED, message),
+        (both(matched, absent), INVALID_ARGUMENT, NEEDS_ABSENT),
+    ]
+
+
+def _addresses(value: Expression, entries: tuple[str, ...]) -> Condition:
+    if not isinstance(value, Attribute) or value.name != "source.ip":
+        raise Beyond("an address is worked out")
+    if any("::ffff:" in entry.lower() for entry in entries):
+        raise Beyond("an address of IPv4 is written as IPv6")
+    return either([DirectAddress(entry) for entry in entries])
+
+
+def _tests(kind: str, entries: tuple[str, ...], *, blacklist: bool) -> Callable[[str | TextSource], Condition]:
+    """When a text is refused."""
+    if kind == "CASE_INSENSITIVE_STRINGS":
+        raise Beyond("what is the same but for case, Unicode says")
+
+    def test(base: str | TextSource) -> Condition:
+        if isinstance(base, str):
+            if kind == "REGEX":
+                raise Beyond("a literal is held against patterns")
+            return ALWAYS if (base in entries) is blacklist else NEVER
+        matchers = [
+            anywhere(entry) if kind == "REGEX" else StringMatcher(MatchKind.EXACT, entry) for entry in entries if entry
+        ]
+        if blacklist:
+            return either([base.where(matcher) for matcher in matchers])
+        refused: Condition = ALWAYS
+        for matcher in matchers:
+            refused = both(refused, base.lacks(matcher))
+        return refused
+
+    return test
