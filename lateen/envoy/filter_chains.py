@@ -71,7 +71,8 @@ def _filters(chain: Chain, context: ChainContext) -> list[Any]:
     mutual = chain.tls is not None and chain.tls.roots is not None and chain.tls.require_client
     facts = ChainFacts(mutual, notes_of(chain.action.access))
     if isinstance(chain.action, HttpChain):
-        facts = msgspec.structs.replace(facts, token_in_query=token_in_query(chain.action.tokens))
+        in_query, limited = token_in_query(chain.action.tokens), bool(chain.action.limits)
+        facts = msgspec.structs.replace(facts, token_in_query=in_query, limited=limited)
         embedded = dict(context.embedded).get(chain.name)
         return [http_manager(chain.action, HttpContext(context.source, facts, context.profile, embedded))]
     action = chain.action

@@ -30,6 +30,8 @@ from lateen.plan.model import Telemetry
 STATS_LOGGER = "envoy.access_loggers.stats"
 FILE_LOGGER = "envoy.access_loggers.file"
 METRIC_PREFIX = "istio"
+OWN_PREFIX = "lateen"
+REFUSAL_LABELS = frozenset({"reporter", "source_principal", "destination_service", "destination_workload"})
 UNKNOWN = "unknown"
 WORKLOAD_LABELS = (
     ("workload", "workload"),
@@ -55,11 +57,13 @@ class ChainFacts(msgspec.Struct, frozen=True):
 
     ``mutual_tls``: every caller has a certificate. ``notes``: what its access rules leave for the log, as pairs of the
     log's field and the key of the metadata. ``token_in_query``: the query may have a token, which no log should hold.
+    ``limited``: limits of rates hold.
     """
 
     mutual_tls: bool = False
     notes: tuple[tuple[str, str], ...] = ()
     token_in_query: bool = False
+    limited: bool = False
 
 
 @lru_cache(maxsize=1024)
@@ -75,6 +79,8 @@ def http_loggers(telemetry: Telemetry | None, facts: ChainFacts) -> tuple[Any, .
         _stats_logger(_request_metrics((*labels, *own, *answered)), _is_grpc(wanted))
         for own, wanted in ((plain, False), (grpc, True))
     ]
+    if facts.limited:
+        loggers.append(_refusals(labels))
     if telemetry.access_log:
         path = {"path": PATH_WITHOUT_QUERY} if facts.token_in_query else {}
         loggers.append(_log(telemetry, {**HTTP_FIELDS, **path, **_notes("envoy.filters.http.rbac", facts)}))
@@ -177,6 +183,15 @@ def _request_metrics(labels: Labels) -> Any:
     )
 
 
+def _refusals(labels: Labels) -> Any:
+    """Counts what limits refuse, by their names."""
+    told = tuple(pair for pair in labels if pair[0] in REFUSAL_LABELS)
+    named = (*told, ("rate_limit", first_of(("RESP", "X-LATEEN-RATE-LIMIT"))))
+    config = stats_pb2.Config(stat_prefix=OWN_PREFIX, counters=[_counter("rate_limited_total", named, fixed=1)])
+    refused = accesslog_pb2.ResponseFlagFilter(flags=["RL"])
+    return _stats_logger(config, accesslog_pb2.AccessLogFilter(response_flag_filter=refused))
+
+
 def _counter(name: str, labels: Labels, *, fixed: int = 0, value: str = "") -> Any:
     counter = stats_pb2.Config.Counter(stat=_stat(name, labels), value_format=value)
     if fixed:
@@ -243,6 +258,7 @@ HTTP_FIELDS: Mapping[str, str] = {
     "request_id": "%REQ(X-REQUEST-ID)%",
     "trace_id": "%REQ(X-B3-TRACEID?TRACEPARENT)%",
     "rate_limit": "%RESP(X-LATEEN-RATE-LIMIT)%",
+    "rate_limit_dry_run": "%DYNAMIC_METADATA(envoy.filters.http.ratelimit:dry_run)%",
 }
 
 

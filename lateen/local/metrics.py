@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
-ENVOY_PREFIX = b"envoy_istio_"
-ISTIO_PREFIX = b"istio_"
+ENVOY_PREFIX = b"envoy_"
+OWN_PREFIXES = (b"envoy_istio_", b"envoy_lateen_")
 _LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"')
 
 
@@ -40,7 +40,7 @@ def merge(parts: Iterable[tuple[Mapping[str, str], bytes]]) -> Iterator[bytes]:
 
 
 def _rename(name: bytes) -> bytes:
-    return ISTIO_PREFIX + name[len(ENVOY_PREFIX) :] if name.startswith(ENVOY_PREFIX) else name
+    return name.removeprefix(ENVOY_PREFIX) if name.startswith(OWN_PREFIXES) else name
 
 
 def _with_labels(line: bytes, mark: bytes) -> bytes:

@@ -14,11 +14,13 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import grpc
 import msgspec
 from envoy.config.core.v3 import base_pb2
+from envoy.extensions.common.ratelimit.v3 import ratelimit_pb2
 from envoy.service.ratelimit.v3 import rls_pb2
 from google.protobuf import duration_pb2
 
@@ -29,6 +31,8 @@ METHOD = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
 RULE = "rule"
 WINDOW = "window"
 TRIAL = "trial"
+TRIED = "dry_run"
+"""Where the answer says which rule on trial would have refused, for the access log."""
 REFUSED_BY = "x-lateen-rate-limit"
 LOG = logging.getLogger("lateen.mixer")
 LOG_EVERY_S = 5.0
@@ -95,10 +99,14 @@ class QuotaServer:
             over = grant.granted < one.amount
             if over and TRIAL in about:
                 self.decisions.would_be_over += 1
+                response.dynamic_metadata[TRIED] = about[RULE]
                 over = False
-            status = response.statuses.add(code=_OVER if over else _OK, limit_remaining=grant.left)
-            status.duration_until_reset.CopyFrom(_duration(grant.wait))
-            _add_limit(status.current_limit, about[RULE], one.window)
+            response.statuses.add(
+                code=_OVER if over else _OK,
+                current_limit=_limit(about[RULE], one.window),
+                limit_remaining=grant.left,
+                duration_until_reset=_duration(grant.wait),
+            )
             if over and (refusing is None or grant.wait > refusing[1].wait):
                 refusing = (about[RULE], grant)
         if refusing is None:
@@ -132,15 +140,22 @@ class _Handler(grpc.GenericRpcHandler):  # type: ignore[misc]
 
 
 def _asked(request: Any, descriptor: Any) -> tuple[Mapping[str, str], Asked]:
-    """What a descriptor asks for. Its key is the rule and what the rule counts by. Raises ValueError."""
+    """What a descriptor asks for, and about what. Raises ValueError."""
+    return _read(request.domain, descriptor.SerializeToString(), request.hits_addend or 1)
+
+
+@lru_cache(maxsize=4096)
+def _read(domain: str, body: bytes, addend: int) -> tuple[Mapping[str, str], Asked]:
+    """A descriptor, read once for all requests that make the same. Its key is the rule and what the rule counts by."""
+    descriptor = ratelimit_pb2.RateLimitDescriptor.FromString(body)
     entries = [(entry.key, entry.value) for entry in descriptor.entries]
     about = dict(entries)
     if RULE not in about or WINDOW not in about:
         raise ValueError("a descriptor names no rule or no window")
-    key = msgspec.json.encode([request.domain, *(entry for entry in entries if entry[0] not in (WINDOW, TRIAL))])
+    key = msgspec.json.encode([domain, *(entry for entry in entries if entry[0] not in (WINDOW, TRIAL))])
     if len(key) > MAX_KEY:
         raise ValueError("a descriptor is too long")
-    amount = descriptor.hits_addend.value if descriptor.HasField("hits_addend") else request.hits_addend or 1
+    amount = descriptor.hits_addend.value if descriptor.HasField("hits_addend") else addend
     return about, Asked(key.decode(), read_window(about[WINDOW]), amount)
 
 
@@ -178,9 +193,12 @@ _UNITS = (
 )
 
 
-def _add_limit(message: Any, rule: str, window: Window) -> None:
-    """The limit as ``x-ratelimit-limit`` tells it; a length that is no unit is told without one."""
-    message.name = rule
-    message.requests_per_unit = window.refill if isinstance(window, TokenBucket) else limit_of(window)
+@lru_cache(maxsize=1024)
+def _limit(rule: str, window: Window) -> Any:
+    """The limit as ``x-ratelimit-limit`` tells it; a length that is no unit is told without one. Not to be changed."""
     length = window.interval if isinstance(window, TokenBucket) else window.length
-    message.unit = dict(_UNITS).get(length, _Response.RateLimit.UNKNOWN)
+    return _Response.RateLimit(
+        name=rule,
+        requests_per_unit=window.refill if isinstance(window, TokenBucket) else limit_of(window),
+        unit=dict(_UNITS).get(length, _Response.RateLimit.UNKNOWN),
+    )

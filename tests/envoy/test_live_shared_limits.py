@@ -155,6 +155,8 @@ def test_two_proxies_at_once_let_through_exactly_the_limit(edges: tuple[Edge, Ed
     assert 0 < int(refused.headers["retry-after"]) <= 1728
     entry = edges[1].proxy.logged("/refused")
     assert (entry["response_flags"], entry["rate_limit"]) == ("RL", "edge/shared/all")
+    refusals = edges[1].proxy.metrics("lateen_rate_limited_total")
+    assert any(labels["rate_limit"] == "edge/shared/all" and value for labels, value in refusals)
 
 
 @pytest.mark.covers("RateLimit rules[].per")
@@ -180,7 +182,9 @@ def test_refusals_answer_as_they_are_told(edges: tuple[Edge, Edge]) -> None:
 
 @pytest.mark.covers("RateLimit dryRun")
 def test_what_is_tried_refuses_nothing(edges: tuple[Edge, Edge]) -> None:
-    assert edges[0].statuses(4, "tried") == [200] * 4
+    assert edges[0].statuses(3, "tried") == [200] * 3
+    assert edges[0].ask("tried", "/tried").status == 200
+    assert edges[0].proxy.logged("/tried")["rate_limit_dry_run"] == "edge/tried/0"
 
 
 def test_what_a_proxy_refuses_by_itself_is_not_counted_by_all(edges: tuple[Edge, Edge]) -> None:
