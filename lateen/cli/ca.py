@@ -15,6 +15,7 @@ from lateen.api.client import ApiError, Client
 from lateen.cli.ca_issue import issue
 from lateen.cli.finding_mesh import find_mesh, mesh_options
 from lateen.local.rundir import RunDir
+from lateen.values.network import is_resource_name
 
 POLL_S = 0.2
 SETTLE_S = 1.0
@@ -64,7 +65,9 @@ def status(output: str, mesh_name: str | None, run_dir: Path | None) -> None:
 @ca.command(help="Exchange the root: trust a new one, sign with it, let the old one go, each once all have followed.")
 @click.option("--step", is_flag=True, help="Do one step alone.")
 @click.option("--back", is_flag=True, help="Undo: back to the old root, as long as that is trusted.")
-@click.option("--timeout", type=click.FloatRange(1), default=120.0, show_default=True, help="Seconds for each step.")
+@click.option(
+    "--timeout", type=click.FloatRange(1, 86400), default=120.0, show_default=True, help="Seconds for each step."
+)
 @mesh_options
 def rotate(step: bool, back: bool, timeout: float, mesh_name: str | None, run_dir: Path | None) -> None:
     mesh = _Mesh(mesh_name, run_dir)
@@ -116,9 +119,16 @@ def rehearse(span: str, mesh_name: str | None, run_dir: Path | None) -> None:
 @ca.command(help="Make a token by which a workload elsewhere gets its certificate, once.")
 @click.option("--namespace", "-n", default="default", show_default=True)
 @click.option("--service-account", "-s", metavar="NAME", required=True)
-@click.option("--ttl", default="10m", show_default=True, metavar="SPAN", help="How long it can be used: 10m, 1h, 7d.")
+@click.option(
+    "--ttl", default="10m", show_default=True, metavar="SPAN", help="How long it can be used: 10m, 1h, at most 7d."
+)
 @mesh_options
 def token(namespace: str, service_account: str, ttl: str, mesh_name: str | None, run_dir: Path | None) -> None:
+    for name, text in (("--namespace", namespace), ("--service-account", service_account)):
+        if not is_resource_name(text):
+            raise click.BadParameter(
+                f"{text!r} is no name of Kubernetes: small letters, digits, - and .", param_hint=name
+            )
     seconds = _parsed(ttl).total_seconds()
     if seconds > LONGEST_TOKEN_S:
         raise click.BadParameter("a token can be used for 7d at most", param_hint="--ttl")

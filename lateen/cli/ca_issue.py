@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import msgspec
 from lateen.api.client import ApiError, Client
 from lateen.cli.finding_mesh import find_mesh, mesh_options
 from lateen.values.names import SpiffeId
+from lateen.values.network import is_resource_name
 
 KINDS = ("ec-p256", "ec-p384", "rsa-2048", "rsa-3072", "rsa-4096")
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -59,6 +61,13 @@ def issue(
         raise click.UsageError("--server needs --root and --token-file, or --renew")
     if server is None and renew:
         raise click.UsageError("--renew needs --server")
+    for name, text in (("--namespace", namespace), ("--service-account", service_account)):
+        if text is not None and not is_resource_name(text):
+            raise click.BadParameter(
+                f"{text!r} is no name of Kubernetes: small letters, digits, - and .", param_hint=name
+            )
+    _check_server(server)
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from lateen.identity.csr_client import CertificateUnavailable
     from lateen.identity.keystore import KeystoreError
 
@@ -77,6 +86,12 @@ def issue(
         raise click.ClickException(str(problem)) from problem
     until = time.strftime("%Y-%m-%d %H:%M", time.gmtime(credentials.not_after))
     click.echo(f"{identity} until {until} UTC: {out}")
+
+
+def _check_server(server: str | None) -> None:
+    port = (server or ":1").rpartition(":")[2]
+    if server is not None and (":" not in server or not (port.isascii() and port.isdigit() and 0 < int(port) < 65536)):
+        raise click.BadParameter(f"{server} is not HOST:PORT", param_hint="--server")
 
 
 async def _new(out: Path, identity: SpiffeId, kind: str, ask: Callable[[bytes], Awaitable[list[bytes]]]) -> Any:

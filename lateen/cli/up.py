@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
+import os
 import re
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -20,6 +25,8 @@ from lateen.local.project_file import read_project
 from lateen.local.project_names import PROJECT_FILES
 from lateen.local.rundir import RunDir, find_runs
 from lateen.values.web_address import parse_networks
+
+TURN_S = 30.0
 
 
 def _mesh_name(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
@@ -92,16 +99,44 @@ def up(
     """Start the mesh that PATH describes: a folder with a lateen.yaml, or such a file. Ctrl-C stops it."""
     project, findings = load_project(path, name)
     run = RunDir(run_dir.resolve() if run_dir is not None else runs_base() / project.name)
-    if notify_fd is None:
-        prepare(project, run)
-        _look_at(metrics)
     options = UpOptions(capture or project.options.capture.value, metrics, mesh_config or "", jwks_allow)
-    if detach:
-        from lateen.cli.detach import start_detached
+    with contextlib.ExitStack() as turn:
+        if notify_fd is None:
+            turn.enter_context(own_turn(Path(project.folder), timeout))
+            prepare(project, run)
+            _look_at(metrics)
+        if detach:
+            from lateen.cli.detach import start_detached
 
-        raise SystemExit(start_detached(project, run, options, timeout))
-    claim(run)
+            raise SystemExit(start_detached(project, run, options, timeout))
+        claim(run)
     raise SystemExit(_foreground(project, findings, run, options, notify_fd))
+
+
+@contextlib.contextmanager
+def own_turn(folder: Path, timeout: float) -> Iterator[None]:
+    """One start of a project at a time: another one waits until the first has its mesh up, and then sees it.
+
+    What is held is the folder itself, so that nothing is left behind.
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    deadline = time.monotonic() + timeout + TURN_S
+    try:
+        while not _held(handle):
+            if time.monotonic() > deadline:
+                raise click.ClickException(f"another lateen up in {folder} has not ended; stop it, or wait for it")
+            time.sleep(0.05)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _held(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def load_project(path: Path, name: str | None) -> tuple[Project, list[Finding]]:

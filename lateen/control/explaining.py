@@ -6,6 +6,7 @@ a walk over the configuration that this proxy was given and with what the access
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -200,6 +201,7 @@ class _Explaining:
             headers=tuple((name.lower(), value) for name, value in question.headers),
             source=source,
             claims=question.claims,
+            now=time.time(),
         )
 
     def _workload(self, name: str) -> Workload:

@@ -115,7 +115,10 @@ def run_case(data: bytes, path: str, mesh_config: FileEvent | None = None) -> Ca
     configuration = Configuration(made)
     domain = (coordinator.snapshot.settings if coordinator.snapshot is not None else SETTINGS).trust_domain
     results = []
-    for index, entry in enumerate(reading.listed(value, "calls")):
+    calls = reading.listed(value, "calls")
+    if not calls:
+        raise reading.bad("calls", "the test has no calls, so it would show nothing", "write calls: [{call: ...}]")
+    for index, entry in enumerate(calls):
         name, call, expected = reading.call(entry, f"calls[{index}]", lines)
         if call.tls is Tls.MTLS and not call.identity:
             call = msgspec.structs.replace(call, identity=str(SpiffeId(domain, workload.namespace, "default")))
@@ -307,10 +310,10 @@ class _Reading:
         return found
 
     def listed(self, value: Mapping[str, Any], field: str) -> list[Any]:
-        found = value.get(field) or []
-        if not isinstance(found, list):
+        found = value.get(field)
+        if found is not None and not isinstance(found, list):
             raise self.bad(field, f"{field} is a list")
-        return found
+        return found or []
 
     def call(self, entry: Any, place: str, _: object) -> tuple[str, Call, Mapping[str, Any]]:
         """The name, the call and what is expected of one entry of ``calls``."""

@@ -54,6 +54,7 @@ class Call(msgspec.Struct, frozen=True):
     ``alpn`` and ``sni`` None: what a client of this kind says by itself. ``certificate`` is the secret that the client
     wants the server to show, empty for any. Header names are in lower case. ``identity`` is the URI of the client's
     certificate (of ``mtls`` calls), ``source`` its address, ``claims`` those of a token that is signed as it should be.
+    ``now``: the time (Unix seconds) by which that token is judged; None: it is valid.
     """
 
     port: int
@@ -71,6 +72,7 @@ class Call(msgspec.Struct, frozen=True):
     identity: str = ""
     source: str = DEFAULT_SOURCE
     claims: Mapping[str, Any] | None = None
+    now: float | None = None
 
     @property
     def authority(self) -> str:

@@ -24,7 +24,7 @@ from lateen.explain.facts import Facts, facts_of_connection, facts_of_request
 from lateen.explain.guards import Guard, guard, http_guards, network_guards
 from lateen.explain.request import arriving
 from lateen.explain.routes import as_sent, first_route, virtual_host
-from lateen.explain.tokens import found_by_tokens, token_filter_of
+from lateen.explain.tokens import found_by_tokens, token_filter_of, unfit
 from lateen.explain.verdict import Error, Verdict
 from lateen.values.names import Origin
 
@@ -217,11 +217,12 @@ class _Walk:
         claims, looking = self._call.claims, token_filter_of(manager)
         if looking is None:
             return facts
-        found = found_by_tokens(looking, claims)
+        found = found_by_tokens(looking, claims, self._call.now)
         if isinstance(found, int):
             why = "a token is required"
             if claims is not None:
-                why = f"no rule takes a token of {claims.get('iss')!r} for {claims.get('aud')!r}"
+                why = unfit(claims, self._call.now)
+                why = why or f"no rule takes a token of {claims.get('iss')!r} for {claims.get('aud')!r}"
             self._note(f"{why}: it answers {found}")
             self._found = msgspec.structs.replace(self._found, status=found)
             return None

@@ -1,7 +1,7 @@
 """What the filter that looks at tokens makes of the claims of one.
 
 Comes in: the filter as Envoy is configured, and claims of a token that stands where its provider looks, is signed by
-the issuer that it names, and is valid now. Goes out: what the filter leaves for those after it, or that it refuses.
+the issuer that it names. Goes out: what the filter leaves for those after it, or that it refuses.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from envoy.extensions.filters.http.jwt_authn.v3 import config_pb2
 from lateen.plan.access.model import PAYLOAD, TOKEN_FILTER
 
 UNKNOWN, FOR_OTHERS = 401, 403
+CLOCK_SKEW_S = 60
 """How a token is refused whose issuer nobody knows, and one that is meant for another audience."""
 
 
@@ -25,7 +26,28 @@ def token_filter_of(manager: Any) -> Any | None:
     return None
 
 
-def found_by_tokens(config: Any, claims: Mapping[str, Any] | None) -> dict[str, Any] | int:
+def unfit(claims: Mapping[str, Any], now: float | None) -> str:
+    """Why no provider takes a token with such claims, as a sentence; empty where that depends on the provider."""
+    for name in ("iss", "sub"):
+        if not isinstance(claims.get(name, ""), str):
+            return f"the claim {name} of the token is no text"
+    for name in ("exp", "nbf", "iat"):
+        value = claims.get(name, 0)
+        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+            return f"the claim {name} of the token is no time"
+    audience = claims.get("aud", "")
+    if not isinstance(audience, str) and not (
+        isinstance(audience, list) and all(isinstance(one, str) for one in audience)
+    ):
+        return "the claim aud of the token is neither a text nor a list of texts"
+    if now is None:
+        return ""
+    if claims.get("exp") and claims["exp"] + CLOCK_SKEW_S < now:
+        return "the token has expired"
+    return "the token is not valid yet" if claims.get("nbf", 0) > now + CLOCK_SKEW_S else ""
+
+
+def found_by_tokens(config: Any, claims: Mapping[str, Any] | None, now: float | None = None) -> dict[str, Any] | int:
     """What the filter finds out, or the status with which it refuses a token that no provider takes.
 
     ``claims`` None: there is no token. A provider that requires one has to take it.
@@ -33,6 +55,8 @@ def found_by_tokens(config: Any, claims: Mapping[str, Any] | None) -> dict[str, 
     required = _required(config)
     if claims is None:
         return UNKNOWN if required else {}
+    if unfit(claims, now):
+        return UNKNOWN
     of_issuer = {name: found for name, found in config.providers.items() if found.issuer in ("", claims.get("iss"))}
     taking = [name for name, found in of_issuer.items() if _is_for(found, claims)]
     if not taking:

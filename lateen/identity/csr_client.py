@@ -70,7 +70,19 @@ async def _call(channel: Any, token: str, request: bytes) -> list[bytes]:
         answer = await call(message, metadata=metadata, timeout=CALL_TIMEOUT)
         chain: list[str] = list(CertificateResponse.FromString(answer).cert_chain)
     except grpc.aio.AioRpcError as problem:
-        raise CertificateUnavailable(problem.details() or str(problem.code())) from problem
+        raise CertificateUnavailable(_reason(problem)) from problem
     except DecodeError as problem:
         raise CertificateUnavailable("the authority's answer cannot be read") from problem
     return [pem.encode() for pem in chain]
+
+
+def _reason(problem: grpc.aio.AioRpcError) -> str:
+    """In words of the authority, where it answered; else what may stand in the way of an answer."""
+    said = problem.details() or str(problem.code())
+    if problem.code() is not grpc.StatusCode.UNAVAILABLE:
+        return said
+    if "CERTIFICATE_VERIFY_FAILED" in said or "verification" in said:
+        return "the server's certificate is not of the given roots, or not for this host: see --root and --server-name"
+    if "Connection refused" in said:
+        return "nobody listens there"
+    return f"the authority does not answer there, or wants another kind of proof at this port: {said[:200]}"

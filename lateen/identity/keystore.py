@@ -108,8 +108,12 @@ def read_private(path: Path, limit: int = MAX_FILE_BYTES) -> SecretBytes | None:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return None
+    try:
+        _check_private(path, os.fstat(descriptor), stat.S_ISREG)
+    except KeystoreError:
+        os.close(descriptor)
+        raise
     with os.fdopen(descriptor, "rb") as file:
-        _check_private(path, os.fstat(file.fileno()), stat.S_ISREG)
         return SecretBytes(file.read(limit))
 
 

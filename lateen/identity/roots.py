@@ -123,6 +123,7 @@ def _read(folder: Path) -> RootsState:
     with problems_of(folder):
         text = read_private(path)
     if text is None:
+        _check_first(folder)
         return RootsState()
     try:
         state = msgspec.json.decode(text, type=RootsState)
@@ -135,6 +136,18 @@ def _read(folder: Path) -> RootsState:
         if not (folder / certificate_name(name)).exists():
             raise KeystoreError(folder / certificate_name(name), f"is missing, though {STATE_FILE} names it")
     return state
+
+
+def _check_first(folder: Path) -> None:
+    """Without a state there is the first root alone. Others without it were named by a state that is lost."""
+    with problems_of(folder):
+        names = (
+            {found[1] for path in folder.iterdir() if (found := _FILE.fullmatch(path.name))} if folder.exists() else ()
+        )
+    others = sorted(name for name in names if name != FIRST)
+    if others and FIRST not in names:
+        reason = f"is missing, though {certificate_name(others[-1])} came by an exchange of roots; restore it"
+        raise KeystoreError(folder / STATE_FILE, f"{reason}, or remove all files of {folder} for a new root")
 
 
 def _write(folder: Path, state: RootsState) -> Phase:

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tests.envoy.test_live_tokens import Issuer
 from tests.features.running import until
 from tests.features.test_security import ECHO, policy
 
@@ -77,6 +78,28 @@ def test_what_is_no_url_is_told(mesh, url):
     done = mesh.lateen("explain", "client", url, check=False)
     assert done.returncode == 1
     assert f"{url} is no URL such as http://reviews:9080/path" in done.stderr
+
+
+def test_a_token_that_is_over_is_refused_as_it_really_is(mesh):
+    issuer = Issuer("https://a.example")
+    rule = f"jwtRules: [{{issuer: https://a.example, jwks: '{issuer.jwks}'}}]"
+    text = (
+        "apiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: {name: echo}\n"
+        f"spec:\n  selector: {{matchLabels: {{app: echo}}}}\n  {rule}\n"
+    )
+    with mesh.applied(text):
+        for claims, why in (
+            ({"exp": 1}, "the token has expired"),
+            ({"exp": 4_000_000_000, "nbf": 3_000_000_000}, "the token is not valid yet"),
+            ({"exp": 4_000_000_000, "sub": 7}, "the claim sub of the token is no text"),
+        ):
+            token = issuer.token(**{"iss": "https://a.example", "sub": "x", **claims})
+            shown = {"authorization": f"Bearer {token}"}
+            until(lambda shown=shown: mesh.fetch(f"{ECHO}/echo", headers=shown).status == 401, "it is refused")
+            code, said = explained(mesh, "client", f"{ECHO}/echo", "--token", token)
+            assert (code, why in said, "answers 401" in said) == (1, True, True), said
+        good = issuer.token(iss="https://a.example", sub="x", exp=4_000_000_000)
+        assert explained(mesh, "client", f"{ECHO}/echo", "--token", good)[0] == 0
 
 
 def test_what_came_near_is_told_with_what_it_failed_by(mesh):

@@ -4,11 +4,12 @@ import http.client
 import json
 import os
 import signal
+import subprocess
 import time
 
 import pytest
 
-from tests.features.running import running_mesh, until
+from tests.features.running import BIN, running_mesh, until
 
 VIA = "/via/echo"
 """From the gateway to the client, and from there to echo: three sidecars and a gateway."""
@@ -227,6 +228,19 @@ def test_a_second_up_says_that_the_first_runs(mesh):
     done = mesh.lateen("up", "--detach", check=False)
     assert done.returncode != 0
     assert "runs already" in done.stderr
+
+
+def test_of_two_starts_at_once_one_brings_the_mesh_up():
+    with running_mesh("loopback") as mesh:
+        mesh.lateen("down")
+        command = [str(BIN / "lateen"), "up", "--detach", "--capture", "loopback"]
+        words = {"cwd": mesh.project, "env": mesh.environment, "stderr": subprocess.PIPE, "text": True}
+        starts = [subprocess.Popen(command, stdout=subprocess.DEVNULL, **words) for _ in range(3)]
+        said = [start.communicate(timeout=90)[1] for start in starts]
+        assert sorted(start.returncode for start in starts) == [0, 1, 1], said
+        assert sum("runs already" in text for text in said) == 2, said
+        mesh.run_ids.add(mesh.record["run_id"])
+        assert mesh.get("/echo").status == 200
 
 
 def test_another_mesh_runs_beside(mesh):

@@ -196,5 +196,10 @@ def check_template(report: Report, field: str, path: str) -> None:
         report.error(field, "a template has no names", "use {*} or {**}")
     elif "*" in rest:
         report.error(field, "a template does not mix with *", "use {*} or {**}")
+    elif not path.startswith("/"):
+        report.error(field, "a template begins with /", f"write /{path}")
+    elif mixed := [part for part in path.split("/") if _OPERATOR.search(part) and not _OPERATOR.fullmatch(part)]:
+        message = f"the segment {mixed[0]} of the template has more than its operator"
+        report.error(field, message, "give an operator a segment of its own, or use a prefix: /ok*")
     if "{**}" in operators[:-1]:
         report.error(field, "{**} can only be the last operator of a path")

@@ -134,3 +134,19 @@ def test_a_wrong_token_and_an_empty_folder_are_told(site):
     assert (wrong, empty) == (1, 1)
     assert "no known token" in said
     assert "does not hold key.pem" in none
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["-s", "\u00e9", "--out", "o"], "is no name of Kubernetes"),
+        (["-s", "web", "-n", "a..b", "--out", "o"], "is no name of Kubernetes"),
+        (["-s", "web", "--out", "o", "--server", "127.0.0.1:99999"], "is not HOST:PORT"),
+        (["-s", "web", "--out", "o", "--server", "127.0.0.1"], "is not HOST:PORT"),
+    ],
+)
+def test_names_and_places_that_cannot_be_are_told(site, words, told):
+    ((code, said),) = site.calls([*words, "--root", "root.pem", "--token-file", "token"])
+    assert code == 2
+    assert told in said
+    assert not (site.folder / "o").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from click.testing import CliRunner
 
 from lateen.cli.main import cli
@@ -81,3 +82,10 @@ def test_wrong_configuration_is_told_at_its_line_in_the_file(tmp_path):
         tmp_path, CASE.replace("  spec:\n    hosts: [reviews]", "  spec:\n    hosts: [reviews]\n    nosuch: 1")
     )
     assert "case.yaml:15" in result.output
+
+
+@pytest.mark.parametrize("calls", ["calls: {}", "calls: []", "calls:", ""])
+def test_a_test_without_calls_shows_nothing_and_is_no_test(tmp_path, calls):
+    result = run(tmp_path, CASE.partition("calls:")[0] + calls + "\n")
+    assert result.exit_code == 2
+    assert "calls is a list" in result.output or "the test has no calls" in result.output

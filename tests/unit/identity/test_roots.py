@@ -120,6 +120,24 @@ def test_a_root_that_the_state_names_is_never_made_anew_in_silence(folder):
         opened(folder)
 
 
+def test_a_state_that_is_lost_makes_no_new_root(folder):
+    authority = opened(folder)
+    for _ in range(3):
+        authority.next_step()
+    (folder / STATE_FILE).unlink()
+    with pytest.raises(KeystoreError, match=r"roots\.json: is missing, though ca-2-cert\.pem came by an exchange"):
+        opened(folder)
+
+
+@pytest.mark.parametrize("name", [STATE_FILE, "ca-key.pem", "ca-cert.pem"])
+def test_a_folder_where_a_file_belongs_is_refused(folder, name):
+    opened(folder)
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).mkdir()
+    with pytest.raises(KeystoreError, match=name):
+        opened(folder)
+
+
 def test_certificates_end_with_the_authority_and_then_none_is_signed(folder):
     opened(folder)
     last_day = NOW + datetime.timedelta(days=3650) - datetime.timedelta(hours=1)
