@@ -96,7 +96,9 @@ class QuotaAdapter(Adapter):
 
 
 class ReportAdapter(Adapter):
-    """Takes note."""
+    """Takes note. ``lost`` counts what it was given and could not pass on."""
+
+    lost: int = 0
 
     @abc.abstractmethod
     async def report(self, template: str, instances: Sequence[Instance]) -> None:

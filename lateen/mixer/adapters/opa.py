@@ -6,13 +6,13 @@ told them: subject and action of the ``authorization`` template. ``check_method`
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
 
 from lateen.mixer.adapter import PERMISSION_DENIED, CheckAdapter, CheckResult
+from lateen.mixer.adapters.texts import plain
 from lateen.mixer.templates import Authorization, Instance, Value
 
 Post = Callable[[str, bytes], Awaitable[bytes]]
@@ -59,16 +59,3 @@ def _input(instance: Authorization) -> dict[str, Any]:
 
 def _plain(values: Mapping[str, Value]) -> dict[str, Any]:
     return {name: plain(value) for name, value in values.items() if value is not None}
-
-
-def plain(value: Value) -> Any:
-    """The value as JSON has it: times in RFC 3339, durations and addresses as texts."""
-    if isinstance(value, datetime.datetime):
-        return value.isoformat().replace("+00:00", "Z")
-    if isinstance(value, datetime.timedelta):
-        return f"{value.total_seconds():g}s"
-    if isinstance(value, str | int | float | bool) or value is None:
-        return value
-    if isinstance(value, Mapping):
-        return dict(value)
-    return str(value)
