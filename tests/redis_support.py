@@ -33,12 +33,17 @@ class RedisServer:
         eventually(self._answers)
 
     def _answers(self) -> bool:
-        with socket.socket(socket.AF_UNIX) as connection, contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
+            return self.command("PING").startswith(b"+PONG")
+        return False
+
+    def command(self, text: str) -> bytes:
+        """The answer to a command, such as ``CLIENT PAUSE 1000 WRITE``, which keeps others waiting."""
+        with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(1)
             connection.connect(str(self.socket))
-            connection.sendall(b"PING\r\n")
-            return connection.recv(10).startswith(b"+PONG")
-        return False
+            connection.sendall(f"{text}\r\n".encode())
+            return connection.recv(100)
 
     def stop(self) -> None:
         if self.process is not None:

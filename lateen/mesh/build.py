@@ -14,6 +14,7 @@ from lateen.mesh.members import MembersOfServices
 from lateen.mesh.mesh_config import with_mesh_config
 from lateen.mesh.mixer.resolve import resolve
 from lateen.mesh.model import Contender, Member, MeshSnapshot, Workload
+from lateen.mesh.rate_limits import limits_without_tokens
 from lateen.mesh.services import define_services
 from lateen.mesh.token_demand import tokens_not_asked_for
 from lateen.mesh.token_keys import NO_KEYS, TokenKeys
@@ -73,6 +74,11 @@ def build_snapshot(
                 settings.root_namespace,
             ),
             *of_legacy,
+            *limits_without_tokens(
+                by_kind.get("RateLimit", ()),
+                (*by_kind.get("RequestAuthentication", ()), *legacy.tokens),
+                settings.root_namespace,
+            ),
             *of_mixer,
         ),
         mesh_config=mesh_config.spec if mesh_config is not None else MeshConfigSpec(),

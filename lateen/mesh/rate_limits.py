@@ -6,9 +6,12 @@ each rule counts by itself, so the strictest one is felt.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
+from lateen.findings import Finding, warning
 from lateen.mesh.model import Labels, MeshSnapshot
 from lateen.mesh.visibility import selects
-from lateen.resources.rate_limit import RateLimitSpec
+from lateen.resources.rate_limit import TOKENS, RateLimitSpec
 from lateen.resources.resource import Resource
 
 
@@ -23,6 +26,23 @@ def rate_limits(snapshot: MeshSnapshot, namespace: str, labels: Labels) -> tuple
 def counts_together(snapshot: MeshSnapshot) -> bool:
     """Whether any RateLimit needs somebody whom all proxies ask."""
     return any(resource.spec.scope == "global" for resource in snapshot.rate_limits)
+
+
+def limits_without_tokens(
+    limits: Iterable[Resource], authentications: Iterable[Resource], root_namespace: str
+) -> Iterator[Finding]:
+    """Warnings on rules that count by tokens where nothing looks at tokens."""
+    looking = {resource.key.namespace for resource in authentications if resource.spec.jwt_rules}
+    for resource in limits:
+        own = resource.key.namespace
+        if looking & {own, root_namespace} or (looking and own == root_namespace):
+            continue
+        for index, rule in enumerate(resource.spec.rules):
+            for place, key in enumerate(rule.per):
+                if key.startswith(TOKENS):
+                    message = f"no RequestAuthentication looks at tokens here, so {key} is the same for all requests"
+                    origin = resource.origin_at(f"spec.rules[{index}].per[{place}]")
+                    yield warning("limit-without-tokens", message, origin, "write a RequestAuthentication")
 
 
 def _holds(resource: Resource, labels: Labels) -> bool:

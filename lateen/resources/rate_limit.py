@@ -8,6 +8,7 @@ from lateen.resources.base import Duration, Spec, StringMatch, Uint32, WorkloadS
 
 CLIENT = "source.principal"
 TOKEN_PRINCIPAL = "request.auth.principal"  # noqa: S105 - the name of an attribute
+TOKENS = "request.auth."
 CLAIMS = "request.auth.claims["
 HEADERS = "request.headers["
 PLAIN_KEYS = (

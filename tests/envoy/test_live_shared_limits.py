@@ -220,6 +220,13 @@ def test_two_mixers_count_together_on_one_redis() -> None:
     ):
         assert at_once(160, one, two) == 50
         assert [edge.as_account("client", "ann") for edge in (one, two, one)] == LIMITED
+        assert redis.command("CLIENT PAUSE 100 WRITE").startswith(b"+OK")
+        assert one.ask("closed").status == 200, "slow, and in time"
+        assert redis.command("CLIENT PAUSE 60000 WRITE").startswith(b"+OK")
+        assert one.statuses(1, "closed") == [503], "too slow"
+        assert two.statuses(2, "open") == [200] * 2
+        assert redis.command("CLIENT UNPAUSE").startswith(b"+OK")
+        eventually(lambda: one.ask("closed").status == 200)
         redis.stop()
         assert one.statuses(1, "closed") == [503]
         assert two.statuses(3, "open") == [200] * 3

@@ -88,6 +88,9 @@ ALWAYS: dict[str, frozenset[str]] = {
     "JwtRule": frozenset({"issuer"}),
     "JwtHeader": frozenset({"name"}),
     "ClaimToHeader": frozenset({"header", "claim"}),
+    "RateLimitSpec": frozenset({"rules"}),
+    "LimitRule": frozenset({"limit"}),
+    "Limit": frozenset({"requests", "per"}),
 }
 """By struct, what is always given."""
 NEVER: dict[str, frozenset[str]] = {
@@ -119,6 +122,22 @@ OWN_TEXTS: dict[tuple[str, str], tuple[str, ...]] = {
     ("JwtHeader", "prefix"): ("Bearer ", *ODD),
     ("ClaimToHeader", "header"): HEADERS,
     ("ClaimToHeader", "claim"): ODD,
+    ("LimitRule", "per"): (
+        "source.principal",
+        "source.ip",
+        "request.auth.principal",
+        "request.path",
+        *(f"request.headers[{name}]" for name in HEADERS),
+        *(f"request.auth.claims[{name}]" for name in (*ODD, "https://a.example", "a}b", "a\\b", "a][b", "a,b", "a%b")),
+    ),
+    ("LimitRule", "name"): ("a", "a-b", "a.b", "x" * 63),
+    ("RequestMatch", "methods"): ("GET", "M-SEARCH", "get", 'X"Y'),
+    ("RequestMatch", "hosts"): ("a.example", "*.example", "a*", "*", 'q"uote', "b\\slash", "\u00fc.example", "x" * 90),
+    ("PathMatch", "exact"): ("/a", '/"', "/\\", "/\u00fc", "/%2f", "/" + "a" * 200),
+    ("PathMatch", "prefix"): ("/", "/b'\"c"),
+    ("PathMatch", "regex"): ("/x/[0-9]+", '/"\\d"', "(?i)/A", "/a|b", "\\Q.\\E/\u00fc"),
+    ("PathMatch", "template"): ("/a/{*}/b", "/{**}", '/"{*}.x', "/" + "a" * 95 + "{*}"),
+    ("LimitResponse", "body"): ("later", '{"a": "%REQ(x)%"}', "\u00fc\n"),
 }
 DEEPEST = 7
 DURATIONS = ("1s", "0.5s", "10s", "1h", "3ms")

@@ -26,6 +26,7 @@ KINDS = (
     "WorkloadEntry",
     "Sidecar",
     "RequestAuthentication",
+    "RateLimit",
 )
 SERVICE = """
 apiVersion: v1

@@ -129,6 +129,14 @@ def _check_path(report: Report, field: str, path: PathMatch) -> None:
         report.error(f"{field}.{given[0]}", "paths are looked at without their query", "leave ? and # out")
     if path.template is not None:
         check_template(report, f"{field}.template", text)
+        parts = [".*".join(map(_quoted, part.split("{**}"))) for part in text.split("{*}")]
+        _check_size(report, f"{field}.template", "[^/]+".join(parts))
+
+
+def _quoted(text: str) -> str:
+    import re2
+
+    return str(re2.escape(text))
 
 
 def _check_size(report: Report, field: str, pattern: str) -> None:

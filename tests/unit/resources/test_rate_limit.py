@@ -52,6 +52,7 @@ def rule(**more: Any) -> dict[str, Any]:
         (rule(match={"paths": [{"regex": "("}]}), "spec.rules[0].match.paths[0].regex"),
         (rule(match={"paths": [{"regex": "a{95}"}]}), "spec.rules[0].match.paths[0].regex"),
         (rule(match={"paths": [{"template": "/{name}"}]}), "spec.rules[0].match.paths[0].template"),
+        (rule(match={"paths": [{"template": "/{*}" * 40}]}), "spec.rules[0].match.paths[0].template"),
         (rule(match={"headers": {":path": {"exact": "/"}}}), "spec.rules[0].match.headers.:path"),
         (rule(match={"headers": {"x-a": {"prefix": ""}}}), "spec.rules[0].match.headers.x-a.prefix"),
         (rule(match={"headers": {"x-a": {"regex": "a{95}"}}}), "spec.rules[0].match.headers.x-a.regex"),
