@@ -16,6 +16,14 @@ from lateen.resources.legacy_authentication import AuthenticationPolicySpec
 from lateen.resources.mesh_config import MeshConfigSpec
 from lateen.resources.mesh_networks import MeshNetworksSpec
 from lateen.resources.mixer.adapters import ADAPTERS, UnreadParams
+from lateen.resources.mixer.bound import (
+    AttributeManifestSpec,
+    DescriptorSpec,
+    HttpApiSpecBindingSpec,
+    HttpApiSpecSpec,
+    QuotaSpecBindingSpec,
+    QuotaSpecSpec,
+)
 from lateen.resources.mixer.kinds import HandlerSpec, InstanceSpec, RuleSpec
 from lateen.resources.mixer.templates import TEMPLATES
 from lateen.resources.proxy_config import ProxyConfigSpec
@@ -78,6 +86,13 @@ KINDS: tuple[Kind, ...] = (
     Kind("handler", MIXER, _MIXER_VERSIONS, HandlerSpec),
     Kind("instance", MIXER, _MIXER_VERSIONS, InstanceSpec),
     Kind("rule", MIXER, _MIXER_VERSIONS, RuleSpec),
+    Kind("attributemanifest", MIXER, _MIXER_VERSIONS, AttributeManifestSpec),
+    Kind("QuotaSpec", MIXER, _MIXER_VERSIONS, QuotaSpecSpec),
+    Kind("QuotaSpecBinding", MIXER, _MIXER_VERSIONS, QuotaSpecBindingSpec),
+    Kind("HTTPAPISpec", MIXER, _MIXER_VERSIONS, HttpApiSpecSpec),
+    Kind("HTTPAPISpecBinding", MIXER, _MIXER_VERSIONS, HttpApiSpecBindingSpec),
+    Kind("adapter", MIXER, _MIXER_VERSIONS, DescriptorSpec),
+    Kind("template", MIXER, _MIXER_VERSIONS, DescriptorSpec),
     *(Kind(one.name, MIXER, _MIXER_VERSIONS, one.params or UnreadParams) for one in ADAPTERS.values()),
     *(Kind(one.name, MIXER, _MIXER_VERSIONS, one.params) for one in TEMPLATES.values()),
     Kind("WorkloadGroup", NETWORKING, _NETWORKING_VERSIONS, WorkloadGroupSpec),

@@ -47,7 +47,9 @@ UNSUPPORTED: dict[str, frozenset[str]] = {
     "ClusterRbacConfig": frozenset(),
     "Policy": AUTHENTICATION_FIELDS,
     "MeshPolicy": AUTHENTICATION_FIELDS,
-    **dict.fromkeys(("handler", "instance", "rule", *ADAPTERS_HERE, *OLDER_INSTANCES), frozenset()),
+    **dict.fromkeys(
+        ("handler", "instance", "rule", "attributemanifest", *ADAPTERS_HERE, *OLDER_INSTANCES), frozenset()
+    ),
     "Sidecar": frozenset(),
     "ProxyConfig": frozenset(),
     "EnvoyFilter": PATCH_FIELDS,
@@ -62,11 +64,20 @@ UNSUPPORTED: dict[str, frozenset[str]] = {
 
 UNSUPPORTED["MeshConfig"] = frozenset(REFUSED)
 
+_LIMITS = ("Mixer's quotas are not counted here", "write a RateLimit, which is counted in the proxy or by all proxies")
+_APIS = ("attributes are not made of descriptions of APIs", "match request.path, request.method or request.headers")
+_OUTSIDE = ("adapters outside Mixer are not called", "name an adapter of docs/reference/mixer.md in compiledAdapter")
 WITHOUT_MEANING = {
+    "QuotaSpec": _LIMITS,
+    "QuotaSpecBinding": _LIMITS,
+    "HTTPAPISpec": _APIS,
+    "HTTPAPISpecBinding": _APIS,
+    "adapter": _OUTSIDE,
+    "template": _OUTSIDE,
     "WorkloadGroup": (
         "no workload registers itself here, so nothing is made of a WorkloadGroup",
         "write a WorkloadEntry for each workload",
-    )
+    ),
 }
 """Kinds that cannot have an effect here: why, and what to write instead."""
 REMEDIES = dict.fromkeys(

@@ -21,6 +21,13 @@ from lateen.resources.checks.mesh_config import check_mesh_config
 from lateen.resources.checks.mesh_networks import check_mesh_networks
 from lateen.resources.checks.metadata import check_metadata
 from lateen.resources.checks.mixer import OLDER_HANDLERS, OLDER_INSTANCES, check_handler, check_instance, check_rule
+from lateen.resources.checks.mixer_bound import (
+    check_api_binding,
+    check_api_spec,
+    check_manifest,
+    check_quota_binding,
+    check_quota_spec,
+)
 from lateen.resources.checks.rate_limit import check_rate_limit
 from lateen.resources.checks.request_authentication import check_request_authentication
 from lateen.resources.checks.security import check_authorization_policy, check_peer_authentication
@@ -50,6 +57,11 @@ CHECKS: dict[str, Callable[[Report], None]] = {
     "handler": check_handler,
     "instance": check_instance,
     "rule": check_rule,
+    "attributemanifest": check_manifest,
+    "QuotaSpec": check_quota_spec,
+    "QuotaSpecBinding": check_quota_binding,
+    "HTTPAPISpec": check_api_spec,
+    "HTTPAPISpecBinding": check_api_binding,
     **dict.fromkeys(OLDER_HANDLERS, check_handler),
     **dict.fromkeys(OLDER_INSTANCES, check_instance),
     "Sidecar": check_sidecar,

@@ -13,7 +13,7 @@ from hashlib import blake2b
 from lateen.expressions.check import check
 from lateen.expressions.parse import parse
 from lateen.expressions.syntax import Expression, ExpressionError
-from lateen.expressions.vocabulary import DEFAULT_VOCABULARY, ValueType, Vocabulary
+from lateen.expressions.vocabulary import BUILT_IN, DEFAULT_VOCABULARY, ValueType, Vocabulary
 from lateen.findings import Finding, error, warning
 from lateen.mesh.mixer.model import Action, Handler, HeaderOperation, Instance, InstanceField, MixerRules, Rule
 from lateen.resources.mixer import kinds
@@ -41,7 +41,7 @@ def _generation(by_kind: Mapping[str, Sequence[Resource]]) -> str:
     """A hash of all that rules say."""
     said = [
         (str(resource.key), repr(resource.spec))
-        for kind in ("rule", *HANDLER_KINDS, *INSTANCE_KINDS)
+        for kind in ("rule", "attributemanifest", *HANDLER_KINDS, *INSTANCE_KINDS)
         for resource in by_kind.get(kind, ())
     ]
     return blake2b(repr(sorted(said)).encode(), digest_size=8).hexdigest() if said else ""
@@ -50,13 +50,30 @@ def _generation(by_kind: Mapping[str, Sequence[Resource]]) -> str:
 class _Resolver:
     def __init__(self, by_kind: Mapping[str, Sequence[Resource]], root_namespace: str) -> None:
         self.findings: list[Finding] = []
-        self.vocabulary: Vocabulary = DEFAULT_VOCABULARY
+        self.vocabulary = self._defined(by_kind.get("attributemanifest", ()))
         self._root = root_namespace
         self._handlers = _by_name(by_kind, HANDLER_KINDS)
         self._instances = _by_name(by_kind, INSTANCE_KINDS)
         self._used: set[int] = set()
         self._made_handlers: dict[int, Handler | None] = {}
         self._made_instances: dict[int, Instance | None] = {}
+
+    def _defined(self, manifests: Sequence[Resource]) -> Vocabulary:
+        """The built-in attributes and those of manifests; where two differ, what the first one by name says holds."""
+        found: dict[str, tuple[ValueType, Resource]] = {}
+        for resource in sorted(manifests, key=lambda one: (one.key.namespace, one.key.name)):
+            for name, info in resource.spec.attributes.items():
+                if name in BUILT_IN:
+                    continue
+                kind, place = ValueType(info.value_type), resource.origin_at(f"spec.attributes.{name}")
+                before, first = found.setdefault(name, (kind, resource))
+                if before is not kind:
+                    message = f"{name} is {before.value} already, by {first.key.namespace}/{first.key.name}"
+                    self.findings.append(error("other-type", message, place, f"write {before.value}, or another name"))
+                elif first is resource:
+                    message = f"no request has {name} here: expressions that need it do not hold"
+                    self.findings.append(warning("absent-attribute", message, place, "give another by |, or remove it"))
+        return DEFAULT_VOCABULARY.extended({name: kind for name, (kind, _) in found.items()})
 
     def unused(self) -> Iterable[Finding]:
         """Notes on what no rule names."""

@@ -1,0 +1,126 @@
+"""Manifests of attributes, and what is bound to services: quotas and descriptions of HTTP APIs."""
+
+from __future__ import annotations
+
+from lateen.expressions.functions import Unusable, compile_pattern
+from lateen.expressions.parse import parse
+from lateen.expressions.syntax import Attribute, ExpressionError
+from lateen.expressions.vocabulary import BUILT_IN
+from lateen.resources.base import StringMatch
+from lateen.resources.checks import Report
+from lateen.resources.mixer.bound import (
+    AttributeManifestSpec,
+    BoundService,
+    BoundSpec,
+    HttpApiSpecBindingSpec,
+    HttpApiSpecSpec,
+    QuotaSpecBindingSpec,
+    QuotaSpecSpec,
+)
+
+UNSPECIFIED = "VALUE_TYPE_UNSPECIFIED"
+
+
+def check_manifest(report: Report) -> None:
+    spec: AttributeManifestSpec = report.resource.spec
+    if not spec.attributes:
+        report.error("spec", "the manifest defines no attributes", "give attributes", "missing-field")
+    for name, info in spec.attributes.items():
+        field = f"spec.attributes.{name}"
+        if not _is_attribute(name):
+            message = f"{name!r} cannot stand in expressions"
+            report.error(field, message, "join names of letters, digits and _ by dots")
+            continue
+        if info.value_type in (None, UNSPECIFIED):
+            report.error(field, f"{name} has no type", "give valueType, such as STRING", "missing-field")
+            continue
+        known = BUILT_IN.get(name)
+        if known is not None and known.value != info.value_type:
+            message = f"{name} is {known.value} here, whatever a manifest says"
+            report.error(f"{field}.valueType", message, f"write {known.value}, or name another attribute")
+
+
+def _is_attribute(name: str) -> bool:
+    try:
+        return parse(name) == Attribute(name, 0)
+    except ExpressionError:
+        return False
+
+
+def check_quota_spec(report: Report) -> None:
+    spec: QuotaSpecSpec = report.resource.spec
+    if not spec.rules:
+        report.error("spec", "there are no rules", "give rules", "missing-field")
+    for index, rule in enumerate(spec.rules):
+        place = f"spec.rules[{index}]"
+        if not rule.quotas:
+            report.error(place, "the rule charges no quotas", "give quotas", "missing-field")
+        for number, quota in enumerate(rule.quotas):
+            field = f"{place}.quotas[{number}]"
+            if not quota.quota:
+                report.error(field, "no quota is named", "give quota", "missing-field")
+            if quota.charge is not None and quota.charge < 0:
+                report.error(f"{field}.charge", "the charge is below 0", "write 1 or more")
+        for number, match in enumerate(rule.match):
+            if not match.clause:
+                report.error(f"{place}.match[{number}]", "the match has no clause", "give clause", "missing-field")
+            for attribute, text in match.clause.items():
+                _check_clause(report, f"{place}.match[{number}].clause.{attribute}", attribute, text)
+
+
+def _check_clause(report: Report, field: str, attribute: str, text: StringMatch) -> None:
+    if not _is_attribute(attribute):
+        report.error(field, f"{attribute!r} is no attribute", "write one such as request.path")
+    given = [one for one in (text.exact, text.prefix, text.regex) if one is not None]
+    if len(given) != 1:
+        report.error(field, "one of exact, prefix and regex is needed", "write one of them", "missing-field")
+    if text.regex is not None:
+        _check_regex(report, f"{field}.regex", text.regex)
+
+
+def _check_regex(report: Report, field: str, pattern: str) -> None:
+    try:
+        compile_pattern(pattern)
+    except Unusable as problem:
+        report.error(field, str(problem), "correct it")
+
+
+def check_quota_binding(report: Report) -> None:
+    spec: QuotaSpecBindingSpec = report.resource.spec
+    _check_bound(report, spec.services, spec.quota_specs, "quotaSpecs")
+
+
+def check_api_binding(report: Report) -> None:
+    spec: HttpApiSpecBindingSpec = report.resource.spec
+    _check_bound(report, spec.services, spec.api_specs, "apiSpecs")
+
+
+def _check_bound(
+    report: Report, services: tuple[BoundService, ...], bound: tuple[BoundSpec, ...], written: str
+) -> None:
+    if not services:
+        report.error("spec", "no services are bound", "give services", "missing-field")
+    for index, service in enumerate(services):
+        if not service.name and not service.service:
+            report.error(f"spec.services[{index}]", "no service is named", "give name or service", "missing-field")
+    if not bound:
+        report.error("spec", f"nothing is bound to them: {written} is empty", f"give {written}", "missing-field")
+    for index, one in enumerate(bound):
+        if not one.name:
+            report.error(f"spec.{written}[{index}]", "it has no name", "give name", "missing-field")
+
+
+def check_api_spec(report: Report) -> None:
+    spec: HttpApiSpecSpec = report.resource.spec
+    for index, pattern in enumerate(spec.patterns):
+        place = f"spec.patterns[{index}]"
+        if bool(pattern.uri_template) is bool(pattern.regex):
+            report.error(place, "one of uriTemplate and regex is needed", "write one of them", "missing-field")
+        if not pattern.http_method:
+            report.error(place, "no method is named", "give httpMethod", "missing-field")
+        if pattern.regex:
+            _check_regex(report, f"{place}.regex", pattern.regex)
+    for index, key in enumerate(spec.api_keys):
+        if sum(bool(one) for one in (key.query, key.header, key.cookie)) != 1:
+            message = "one of query, header and cookie is needed"
+            report.error(f"spec.apiKeys[{index}]", message, "write one of them", "missing-field")
