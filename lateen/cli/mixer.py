@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
+import json
 from pathlib import Path
+from typing import Any
 
 import click
+
+from lateen.api.client import ApiError, Client
+from lateen.cli.finding_mesh import find_mesh, mesh_options
+
+WHERE = {"proxy": "in the proxy", "mixer": "by the mixer", "nowhere": "nowhere"}
 
 
 @click.group()
@@ -18,3 +27,87 @@ def serve(run_dir: Path) -> None:
     from lateen.mixer.runtime import run_mixer
 
     run_mixer(run_dir)
+
+
+@mixer.command(help="Say of each rule where it is decided, in the proxy or by the mixer, and why.")
+@click.argument("workload", required=False)
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@mesh_options
+def explain(workload: str | None, output: str, mesh_name: str | None, run_dir: Path | None) -> None:
+    run, _ = find_mesh(mesh_name, run_dir)
+    try:
+        found = Client(run.control_socket).get("/v1/mixer")["parts"]
+    except ApiError as problem:
+        raise click.ClickException(str(problem)) from problem
+    if workload is not None:
+        known = sorted({one["workload"] for one in found})
+        if found and workload not in known:
+            raise click.ClickException(f"there is no workload {workload}; there are: {', '.join(known)}")
+        found = [one for one in found if one["workload"] == workload]
+    if output == "json":
+        click.echo(json.dumps(found, indent=2))
+    elif not found:
+        click.echo("no rule of Mixer has a say in requests")
+    else:
+        _print(found)
+
+
+def _print(found: list[dict[str, Any]]) -> None:
+    for rule, parts in itertools.groupby(found, key=lambda one: one["rule"]):
+        listed = list(parts)
+        click.echo(f"rule {rule}  ({listed[0]['file']}:{listed[0]['line']})")
+        for what, places in itertools.groupby(listed, key=lambda one: one["what"]):
+            click.echo(f"  {what}")
+            by_reason: dict[tuple[str, str], list[str]] = {}
+            for one in places:
+                by_reason.setdefault((one["where"], one["why"]), []).append(f"{one['workload']}:{one['port']}")
+            for (where, why), ports in by_reason.items():
+                click.echo(f"    {', '.join(ports)}: {WHERE[where]}, because {why}")
+
+
+@mixer.command(help="Check attributes that you write down against the rules of the mesh, and print the outcome.")
+@click.argument("attributes", nargs=-1, metavar="[NAME=VALUE | MAP[KEY]=VALUE]...")
+@click.option("--at", metavar="INSTANCE[:PORT]", default="", help="Fill in what is constant at this workload.")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@mesh_options
+def check(attributes: tuple[str, ...], at: str, output: str, mesh_name: str | None, run_dir: Path | None) -> None:
+    run, _ = find_mesh(mesh_name, run_dir)
+    if not run.mixer_order.exists():
+        raise click.ClickException("the mesh has no rules of Mixer")
+    from lateen.mixer.by_hand import NotAttribute, check_by_hand
+    from lateen.mixer.order import read_order
+
+    proxy, _, port = at.partition(":")
+    try:
+        outcome = asyncio.run(check_by_hand(read_order(run.mixer_order.read_bytes()), attributes, proxy, port))
+    except NotAttribute as problem:
+        raise click.BadParameter(str(problem), param_hint="NAME=VALUE") from problem
+    if output == "json":
+        click.echo(json.dumps(_entry(outcome), indent=2))
+    else:
+        for line in _lines(outcome):
+            click.echo(line)
+    raise SystemExit(1 if outcome.code else 0)
+
+
+def _entry(outcome: Any) -> dict[str, Any]:
+    return {
+        "code": outcome.code,
+        "status": outcome.status,
+        "message": outcome.message,
+        "valid_seconds": outcome.valid,
+        "uses": outcome.uses,
+        "depends_on": None if outcome.inputs is None else list(outcome.inputs),
+        "request_headers": [[one.operation, one.name, one.value] for one in outcome.request],
+        "response_headers": [[one.operation, one.name, one.value] for one in outcome.response],
+    }
+
+
+def _lines(outcome: Any) -> list[str]:
+    lines = ["the request goes on" if not outcome.code else f"refused with {outcome.status}: {outcome.body}"]
+    for side, operations in (("request", outcome.request), ("response", outcome.response)):
+        lines += [f"{side} header: {one.operation} {one.name} {one.value}".rstrip() for one in operations]
+    if outcome.inputs is None or not outcome.valid:
+        return [*lines, "the answer is not kept"]
+    depends = f"depends on {', '.join(outcome.inputs)}" if outcome.inputs else "depends on nothing in the request"
+    return [*lines, f"good for {outcome.valid:g} s and {outcome.uses} requests; {depends}"]

@@ -11,6 +11,7 @@ POST /v1/ca/step, /v1/ca/back  do or undo a step of a rotation of roots
 POST /v1/ca/tokens             a join token for an identity
 GET  /v1/ca/roots              the roots that are trusted (PEM)
 POST /v1/explain               what becomes of a call (``lateen.control.explaining.Question``)
+GET  /v1/mixer                 where rules of Mixer are decided
 POST /v1/denials/<proxy>       why requests in an access log were denied
 GET  /metrics                  Prometheus text
 """
@@ -32,6 +33,7 @@ from starlette.routing import Route
 
 from lateen.control.authority_report import metrics_text
 from lateen.control.explaining import Question, Unanswerable, explain, explain_entry
+from lateen.control.mixer_placing import placed
 from lateen.envoy.listening import listening_place
 from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET
 from lateen.envoy.static import to_json
@@ -145,6 +147,10 @@ def application(plane: ControlPlane) -> Starlette:
         except Unanswerable as problem:
             return _json({"error": str(problem)}, 404)
 
+    async def mixer(_: Request) -> Response:
+        snapshot = plane.coordinator.snapshot
+        return _json({"parts": placed(snapshot) if snapshot is not None else []})
+
     async def denied(request: Request) -> Response:
         try:
             entries = msgspec.json.decode(await request.body(), type=list[dict[str, Any]])
@@ -182,6 +188,7 @@ def application(plane: ControlPlane) -> Starlette:
         return Response(metrics_text(plane.authority.status()), media_type="text/plain; version=0.0.4")
 
     routes = [
+        Route("/v1/mixer", mixer),
         Route("/v1/explain", explaining, methods=["POST"]),
         Route("/v1/denials/{proxy:path}", denied, methods=["POST"]),
         Route("/v1/ca", authority),

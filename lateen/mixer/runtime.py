@@ -12,10 +12,8 @@ import logging
 import os
 import signal
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import grpc
-import httpcore
 
 from lateen.local.rundir import write_atomically
 from lateen.mesh.mixer.model import MixerRules
@@ -23,20 +21,18 @@ from lateen.mixer.check_server import CheckServer, Knowledge
 from lateen.mixer.counters import MemoryCounter
 from lateen.mixer.engine import Engine
 from lateen.mixer.handler import Handler
-from lateen.mixer.handlers import Handlers, Web
+from lateen.mixer.handlers import Handlers
 from lateen.mixer.order import MixerOrder, read_order, rules_of
 from lateen.mixer.quota_server import QuotaServer
+from lateen.mixer.reach import Reach
 from lateen.mixer.redis_quota import RedisCounter
 from lateen.sources.files import FileSource
-from lateen.sources.web import FetchError, WebFetcher
-from lateen.values.web_address import parse_networks
 
 LOG = logging.getLogger("lateen.mixer")
 CLOSE_AFTER_S = 5.0
 GENERATION = "mixer/generation"
 ORDER = "mixer/order.json"
 SOCKET = "mixer.sock"
-LONGEST_ANSWER = 1 << 20
 
 
 class Mixer:
@@ -44,9 +40,8 @@ class Mixer:
 
     def __init__(self, run: Path) -> None:
         self._run = run
-        self._fetcher = WebFetcher()
-        self._pool = httpcore.AsyncConnectionPool(max_connections=100)
-        self._handlers = Handlers(Web(self._fetch, self._post))
+        self._reach = Reach()
+        self._handlers = Handlers(self._reach.web)
         self._checks = CheckServer(Knowledge(Engine(MixerRules(), {})))
         self._quotas = QuotaServer(MemoryCounter())
         self._redis = ""
@@ -73,7 +68,7 @@ class Mixer:
                 await self._take_up()
         await server.stop(1.0)
         await self._quotas.close()
-        await self._pool.aclose()
+        await self._reach.close()
 
     async def _take_up(self) -> None:
         try:
@@ -86,7 +81,7 @@ class Mixer:
         LOG.info("generation %s: %d resources", order.generation, len(order.resources))
 
     async def _follow(self, order: MixerOrder) -> None:
-        self._fetcher = WebFetcher(parse_networks(order.fetch_allowed))
+        self._reach.allow(order.fetch_allowed)
         if order.redis != self._redis:
             self._redis = order.redis
             await self._quotas.move_to(RedisCounter(order.redis) if order.redis else MemoryCounter())
@@ -97,23 +92,6 @@ class Mixer:
             task = asyncio.ensure_future(_close_later(handler))
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
-
-    async def _fetch(self, url: str) -> bytes:
-        try:
-            return await self._fetcher.fetch(url)
-        except FetchError as problem:
-            raise OSError(str(problem)) from problem
-
-    async def _post(self, url: str, body: bytes) -> bytes:
-        host = urlsplit(url).netloc
-        headers = [("host", host), ("content-type", "application/json"), ("content-length", str(len(body)))]
-        try:
-            answer = await self._pool.request("POST", url, headers=headers, content=body)
-        except (httpcore.NetworkError, httpcore.ProtocolError) as problem:
-            raise OSError(f"{host} cannot be asked: {problem or type(problem).__name__}") from problem
-        if answer.status != 200:
-            raise OSError(f"{host} answers with status {answer.status}")
-        return answer.content[:LONGEST_ANSWER]
 
 
 async def _close_later(handler: Handler) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from lateen.expressions.partial import partial
-from lateen.expressions.syntax import Attribute, Expression, Literal
+from lateen.expressions.syntax import AND, EITHER, OR, Attribute, Call, Expression, Literal
 from lateen.expressions.vocabulary import Vocabulary
 from lateen.mesh.mixer.model import Action, Instance, MixerRules, Rule
 from lateen.plan.access.model import Condition, DirectAddress, Not
@@ -41,8 +41,8 @@ class Decision(msgspec.Struct, frozen=True):
     denials: tuple[MixerDenial, ...] = ()
 
 
-def decisions(rules: MixerRules, known: dict[str, Any]) -> Iterator[Decision]:
-    """Every part of every rule that has a say in requests that arrive here."""
+def decisions(rules: MixerRules, known: dict[str, Any], *, of_bytes: bool = False) -> Iterator[Decision]:
+    """Every part of every rule that has a say in what arrives here: in requests, or (``of_bytes``) in connections."""
     for rule in rules.rules:
         match = match_here(rule, known, rules.vocabulary)
         checks = [
@@ -55,6 +55,9 @@ def decisions(rules: MixerRules, known: dict[str, Any]) -> Iterator[Decision]:
             what = f"{action.handler.adapter} {action.handler.name} on {instance.name}"
             if match is False:
                 yield Decision(rule, what, NOWHERE, _nowhere(rule, known))
+                continue
+            if of_bytes:
+                yield Decision(rule, what, MIXER, "the proxy passes bytes on here")
                 continue
             try:
                 denials = _denials(rule, action, instance, match, known, rules)
@@ -75,7 +78,23 @@ def match_here(rule: Rule, known: dict[str, Any], vocabulary: Vocabulary) -> Exp
     if rule.match is None:
         return True
     rest = partial(rule.match, known, vocabulary)
-    return rest.value is True if isinstance(rest, Literal) else rest
+    if isinstance(rest, Literal):
+        return rest.value is True
+    return False if _cannot_hold(rest) else rest
+
+
+def _cannot_hold(tree: Expression) -> bool:
+    """Whether something that is known to be absent keeps it from being evaluated."""
+    if not isinstance(tree, Call):
+        return isinstance(tree, Literal) and tree.value is not True
+    left = tree.arguments[0] if tree.arguments else None
+    if tree.function == AND:
+        return any(_cannot_hold(part) for part in tree.arguments)
+    if tree.function == OR:
+        return all(_cannot_hold(part) for part in tree.arguments)
+    if tree.function == EITHER or left is None:
+        return False
+    return any(isinstance(part, Literal) and part.value is None for part in tree.arguments)
 
 
 def _nowhere(rule: Rule, known: dict[str, Any]) -> str:

@@ -9,12 +9,18 @@ from __future__ import annotations
 import ipaddress
 from typing import Any
 
+from lateen.expressions.vocabulary import BUILT_IN
 from lateen.mesh.members import member_port
 from lateen.mesh.model import MeshSnapshot, Service
 from lateen.plan.proxy import Proxy
 from lateen.values.names import SpiffeId
 
 Attributes = dict[str, Any]
+OF_BYTES: Attributes = {
+    **{name: None for name in BUILT_IN if name.startswith(("request.", "response.", "api."))},
+    "context.protocol": "tcp",
+}
+"""What is known of a connection that passes bytes on."""
 
 
 def proxy_attributes(snapshot: MeshSnapshot, proxy: Proxy) -> Attributes:

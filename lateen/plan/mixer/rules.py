@@ -15,9 +15,9 @@ from msgspec.structs import replace
 from lateen.mesh.mixer.model import MixerRules, Rule
 from lateen.mesh.model import MeshSnapshot, Service
 from lateen.plan.clusters import Cluster, Discovery, Endpoint, EndpointSet, LoadBalancing, LocalityEndpoints
-from lateen.plan.mixer.decisions import MIXER, PROXY, decisions
+from lateen.plan.mixer.decisions import MIXER, decisions
 from lateen.plan.mixer.model import MIXER_CLUSTER, MixerCheck
-from lateen.plan.mixer.place import port_attributes, proxy_attributes
+from lateen.plan.mixer.place import OF_BYTES, port_attributes, proxy_attributes
 from lateen.plan.model import Chain, HttpChain, Listener, TcpChain
 from lateen.plan.proxy import Proxy
 from lateen.resources.mixer.templates import Variety
@@ -42,7 +42,7 @@ def with_mixer(
         port = chain.match.destination_port or 0
         here = {**known, **port_attributes(snapshot, proxy, services, port)}
         if isinstance(chain.action, TcpChain):
-            here["context.protocol"] = "tcp"
+            here.update(OF_BYTES)
         return _guarded(chain, snapshot, proxy, port, here)
 
     return tuple(_changed(listener, on_chain) for listener in listeners)
@@ -55,10 +55,10 @@ def asks(rules: MixerRules) -> bool:
 
 def _guarded(chain: Chain, snapshot: MeshSnapshot, proxy: Proxy, port: int, known: dict[str, Any]) -> Chain:
     rules = snapshot.mixer
-    found = list(decisions(rules, known))
     is_bytes = isinstance(chain.action, TcpChain)
-    denials = () if is_bytes else tuple(denial for one in found for denial in one.denials)
-    asking = any(one.where == MIXER or (is_bytes and one.where == PROXY) for one in found)
+    found = list(decisions(rules, known, of_bytes=is_bytes))
+    denials = tuple(denial for one in found for denial in one.denials)
+    asking = any(one.where == MIXER for one in found)
     if is_bytes and not asking:
         return chain
     check = MixerCheck(

@@ -1,0 +1,51 @@
+"""Where rules of Mixer are decided, for people: for each rule and workload, in its proxy or by the mixer, and why.
+
+Comes in: the snapshot. Goes out: entries for the API, in the order of rules.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from lateen.mesh.members import ServicesOfWorkloads
+from lateen.mesh.model import MeshSnapshot
+from lateen.plan.mixer.decisions import decisions
+from lateen.plan.mixer.place import OF_BYTES, port_attributes, proxy_attributes
+from lateen.plan.planner import proxy_of
+
+
+class Placed(msgspec.Struct, frozen=True):
+    """One part of a rule at one workload's port: ``where`` is ``proxy``, ``mixer`` or ``nowhere``."""
+
+    rule: str
+    file: str
+    line: int
+    what: str
+    workload: str
+    port: int
+    where: str
+    why: str
+
+
+def placed(snapshot: MeshSnapshot) -> list[Placed]:
+    """Every part of every rule at every port of every sidecar."""
+    services = ServicesOfWorkloads(snapshot)
+    found = []
+    for workload in snapshot.workloads.values():
+        if workload.is_gateway:
+            continue
+        proxy = proxy_of(workload)
+        reached = services.of(proxy.id, proxy.address)
+        for port, is_http in sorted({(one.target, one.protocol.is_http) for one in workload.ports}):
+            known: dict[str, Any] = {
+                **proxy_attributes(snapshot, proxy),
+                **port_attributes(snapshot, proxy, reached, port),
+                **({} if is_http else OF_BYTES),
+            }
+            for one in decisions(snapshot.mixer, known, of_bytes=not is_http):
+                origin = one.rule.origin
+                name = f"{one.rule.namespace}/{one.rule.name}"
+                found.append(Placed(name, origin.path, origin.line, one.what, workload.name, port, one.where, one.why))
+    return sorted(dict.fromkeys(found), key=lambda one: (one.rule, one.what, one.workload, one.port))

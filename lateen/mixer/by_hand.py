@@ -1,0 +1,99 @@
+"""A check with attributes that somebody writes down: the rules of a running mesh, without a request.
+
+Comes in: an order, and attributes as texts. Goes out: the outcome. Handlers are made for this check and do what they
+always do, so an adapter that asks somebody asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from lateen.expressions.evaluate import MapBag
+from lateen.expressions.functions import Unusable, to_dns_name, to_duration, to_email, to_ip, to_timestamp, to_uri
+from lateen.expressions.vocabulary import ValueType, Vocabulary
+from lateen.mixer.engine import Engine
+from lateen.mixer.handlers import Handlers
+from lateen.mixer.order import MixerOrder, rules_of
+from lateen.mixer.outcome import Outcome
+from lateen.mixer.reach import Reach
+
+
+class NotAttribute(ValueError):
+    """What was written is no attribute; the message is a sentence."""
+
+
+def _truth(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise Unusable(f"{text!r} is neither true nor false")
+    return text == "true"
+
+
+def _number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise Unusable(f"{text!r} is no whole number") from None
+
+
+def _double(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise Unusable(f"{text!r} is no number") from None
+
+
+READERS: Mapping[ValueType, Callable[[str], Any]] = {
+    ValueType.STRING: str,
+    ValueType.INT64: _number,
+    ValueType.DOUBLE: _double,
+    ValueType.BOOL: _truth,
+    ValueType.TIMESTAMP: to_timestamp,
+    ValueType.IP_ADDRESS: to_ip,
+    ValueType.EMAIL_ADDRESS: to_email,
+    ValueType.URI: to_uri,
+    ValueType.DNS_NAME: to_dns_name,
+    ValueType.DURATION: to_duration,
+}
+
+
+def read_attributes(written: Iterable[str], vocabulary: Vocabulary) -> dict[str, Any]:
+    """Attributes of ``name=value``, or ``map[key]=value`` for one entry of a map. Raises NotAttribute."""
+    found: dict[str, Any] = {}
+    for text in written:
+        name, equals, value = text.partition("=")
+        name, bracket, key = name.partition("[")
+        kind = vocabulary.type_of(name)
+        if not equals or kind is None:
+            raise NotAttribute(f"{text!r} is not NAME=VALUE with the name of an attribute")
+        if (kind is ValueType.STRING_MAP) is not bool(bracket) or (bracket and not key.endswith("]")):
+            form = f"{name}[KEY]=VALUE" if kind is ValueType.STRING_MAP else f"{name}=VALUE"
+            raise NotAttribute(f"{text!r} is not of the form {form}")
+        if bracket:
+            found.setdefault(name, {})[key.removesuffix("]")] = value
+            continue
+        try:
+            found[name] = READERS[kind](value)
+        except Unusable as problem:
+            raise NotAttribute(f"{name}: {problem}") from None
+    return found
+
+
+async def check_by_hand(order: MixerOrder, written: Iterable[str], proxy: str = "", port: str = "") -> Outcome:
+    """What the rules say. ``proxy`` and ``port`` fill in what is constant there. Raises NotAttribute."""
+    rules = rules_of(order)
+    reach = Reach()
+    reach.allow(order.fetch_allowed)
+    handlers = Handlers(reach.web)
+    given = read_attributes(written, rules.vocabulary)
+    if proxy and proxy not in order.places:
+        raise NotAttribute(f"there is no {proxy}; there are: {', '.join(sorted(order.places))}")
+    place = order.places.get(proxy)
+    constant = {**place.attributes, **place.ports.get(port, {})} if place is not None else {}
+    await handlers.follow(rules, fail_open=order.fail_open)
+    try:
+        return await Engine(rules, handlers.running).check(MapBag({**constant, **given}))
+    finally:
+        for handler in handlers.running.values():
+            await handler.close()
+        await reach.close()
