@@ -72,7 +72,8 @@ class Running(Envoy):
         log = self.folder / ACCESS_LOG
 
         def found() -> dict[str, Any] | None:
-            lines = log.read_text().splitlines() if log.exists() else []
+            text = log.read_text() if log.exists() else ""
+            lines = text[: text.rfind("\n") + 1].splitlines()  # the last one may not be whole yet
             entries = [json.loads(line) for line in lines]
             return next((entry for entry in reversed(entries) if entry.get("path") == path), None)
 

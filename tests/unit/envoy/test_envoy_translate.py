@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.listener.v3 import listener_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 
 from lateen.envoy import external, local_limits, mixer, shared_limits
 from lateen.envoy.dynamic_dns import DYNAMIC_DNS_FILTER
@@ -152,7 +153,9 @@ def test_every_filter_has_a_reason_and_the_router_is_last() -> None:
 def test_the_chain_has_its_filters_in_the_tables_order() -> None:
     found: EnvoyResource = translate(sidecar()).by_type[LISTENER]["virtualInbound"]
     body = listener_pb2.Listener.FromString(found.body).filter_chains[0].filters[0].typed_config.value
-    places = {row.name: body.find(row.name.encode()) for row in HTTP_FILTERS}
+    manager = http_connection_manager_pb2.HttpConnectionManager.FromString(body)
+    names = [one.name for one in manager.http_filters]
+    places = {row.name: names.index(row.name) if row.name in names else -1 for row in HTTP_FILTERS}
     assert {name for name, place in places.items() if place == -1} == {
         GRPC_WEB_FILTER,
         DYNAMIC_DNS_FILTER,
