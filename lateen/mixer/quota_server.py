@@ -15,16 +15,17 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from hashlib import blake2b
 from typing import Any
 
 import grpc
 import msgspec
 from envoy.config.core.v3 import base_pb2
-from envoy.extensions.common.ratelimit.v3 import ratelimit_pb2
 from envoy.service.ratelimit.v3 import rls_pb2
 from google.protobuf import duration_pb2
 
 from lateen.mixer.counters import Asked, Counter, CounterError
+from lateen.mixer.quota_messages import Descriptor, Request
 from lateen.mixer.windows import FixedWindow, Grant, RollingWindow, TokenBucket, Window, limit_of
 
 METHOD = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
@@ -37,7 +38,7 @@ REFUSED_BY = "x-lateen-rate-limit"
 LOG = logging.getLogger("lateen.mixer")
 LOG_EVERY_S = 5.0
 LONGEST_WAIT = 86_400.0 * 365
-MAX_KEY = 4096
+MAX_BODY = 8192
 
 _Response = rls_pb2.RateLimitResponse
 _OVER, _OK = _Response.OVER_LIMIT, _Response.OK
@@ -132,7 +133,7 @@ class QuotaServer:
 class _Handler(grpc.GenericRpcHandler):  # type: ignore[misc]
     def __init__(self, server: QuotaServer) -> None:
         self._method = grpc.unary_unary_rpc_method_handler(
-            server.should_rate_limit, rls_pb2.RateLimitRequest.FromString, _Response.SerializeToString
+            server.should_rate_limit, Request.FromString, _Response.SerializeToString
         )
 
     def service(self, details: Any) -> Any:
@@ -145,18 +146,22 @@ def _asked(request: Any, descriptor: Any) -> tuple[Mapping[str, str], Asked]:
 
 
 @lru_cache(maxsize=4096)
-def _read(domain: str, body: bytes, addend: int) -> tuple[Mapping[str, str], Asked]:
-    """A descriptor, read once for all requests that make the same. Its key is the rule and what the rule counts by."""
-    descriptor = ratelimit_pb2.RateLimitDescriptor.FromString(body)
-    entries = [(entry.key, entry.value) for entry in descriptor.entries]
-    about = dict(entries)
+def _read(domain: bytes, body: bytes, addend: int) -> tuple[Mapping[str, str], Asked]:
+    """A descriptor, read once for all requests that make the same.
+
+    Its key is the rule and a hash of what the rule counts by, which may be long, or nothing to leave about.
+    """
+    descriptor = Descriptor.FromString(body)
+    entries = [(entry.key.decode(errors="replace"), entry.value) for entry in descriptor.entries]
+    about = {name: value.decode(errors="replace") for name, value in entries}
     if RULE not in about or WINDOW not in about:
         raise ValueError("a descriptor names no rule or no window")
-    key = msgspec.json.encode([domain, *(entry for entry in entries if entry[0] not in (WINDOW, TRIAL))])
-    if len(key) > MAX_KEY:
+    if len(body) > MAX_BODY:
         raise ValueError("a descriptor is too long")
+    counted = msgspec.msgpack.encode([domain, *(entry for entry in entries if entry[0] not in (WINDOW, TRIAL))])
+    key = f"{about[RULE]}:{blake2b(counted, digest_size=16).hexdigest()}"
     amount = descriptor.hits_addend.value if descriptor.HasField("hits_addend") else addend
-    return about, Asked(key.decode(), read_window(about[WINDOW]), amount)
+    return about, Asked(key, read_window(about[WINDOW]), amount)
 
 
 def read_window(text: str) -> Window:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -70,6 +71,7 @@ spec:
   onFailure: allow
   rules:
   - {{match: {{hosts: [open.example]}}, limit: {{requests: 2, per: 24h}}}}
+  - {{match: {{hosts: [bytes.example]}}, per: ["request.headers[x-key]"], limit: {{requests: 2, per: 24h}}}}
   response: {{status: 503, headers: {{X-Why: 100% full, Content-Type: application/json}}, body: '{{"wait": true}}'}}
 ---
 apiVersion: lateen.io/v1alpha1
@@ -169,6 +171,17 @@ def test_clients_and_keys_have_buckets_of_their_own_in_the_whole_mesh(edges: tup
     assert two.statuses(1, "paths", "/b") == two.statuses(1, "paths", "/a", {"x-key": "k"}) == [200]
     assert one.ask("paths", "/c").headers["x-ratelimit-remaining"] == "1"
     assert "x-ratelimit-limit" not in one.ask("other").headers
+
+
+@pytest.mark.parametrize("value", [b"\xff\xfe", b"a" * 255 + "ü".encode()], ids=["no UTF-8", "a cut character"])
+def test_no_bytes_of_a_client_keep_a_limit_from_counting(edges: tuple[Edge, Edge], value: bytes) -> None:
+    assert [raw(edge.port, b"bytes.example", value) for edge in (*edges, *edges)] == [b"200", b"200", b"503", b"503"]
+
+
+def raw(port: int, host: bytes, value: bytes) -> bytes:
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nhost: " + host + b"\r\nx-key: " + value + b"\r\n\r\n")
+        return connection.recv(100).split(b" ")[1]
 
 
 @pytest.mark.covers("RateLimit response.status", "RateLimit response.headers", "RateLimit response.body")

@@ -98,7 +98,7 @@ def test_amounts_and_trials() -> None:
         request(limit("a", "fixed 1")),
         request(limit("a", "rolling 1 inf 1")),
         request(limit("a", "heap 1 1")),
-        request(limit("a", "fixed 1 1", key="x" * 5000)),
+        request(limit("a", "fixed 1 1", key="x" * 9000)),
     ],
 )
 def test_what_says_no_limit_is_an_error(message: Any) -> None:
