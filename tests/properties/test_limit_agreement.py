@@ -1,0 +1,111 @@
+"""Which requests a limit counts: what the explainer says, and what the real Envoy does, for any conditions."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lateen.explain.facts import Facts
+from lateen.explain.limits import counts
+from lateen.explain.request import Request
+from lateen.mesh.model import Workload
+from lateen.plan.limits.rules import rules_of
+from lateen.plan.model import HttpChain
+from tests.envoy.from_yaml import Running, sidecar
+from tests.envoy.harness import free_port
+from tests.properties.length import examples
+
+GATEWAY = Workload("gw-0", "default", "gw", (("istio", "gateway"),), "gw", "", is_gateway=True, ready=True)
+MESH = """
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: edge}}
+spec:
+  selector: {{istio: gateway}}
+  servers: [{{port: {{number: {port}, name: http, protocol: HTTP}}, hosts: ["*"]}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: all}}
+spec: {{hosts: ["*"], gateways: [edge], http: [{{directResponse: {{status: 200}}}}]}}
+---
+"""
+pick = st.sampled_from
+HOSTS = ("a.example", "A.Example", "*.example", "a*", "b.other", "*")
+PATHS = (
+    {"exact": "/a"},
+    {"exact": "/a/b.c"},
+    {"prefix": "/a"},
+    {"prefix": "/"},
+    {"regex": "/a|/b"},
+    {"regex": "/a/.+"},
+    {"regex": "(?i)/A/B\\.C"},
+    {"regex": "/[^x]"},
+    {"template": "/a/{*}"},
+    {"template": "/a/{**}"},
+    {"template": "/{*}/{*}"},
+    {"template": "/a"},
+)
+HEADERS = ({"exact": "v"}, {"prefix": "v"}, {"regex": "v+"}, {})
+matches = st.fixed_dictionaries(
+    {},
+    optional={
+        "methods": st.lists(pick(("GET", "POST", "PURGE")), min_size=1, max_size=2),
+        "hosts": st.lists(pick(HOSTS), min_size=1, max_size=2),
+        "paths": st.lists(pick(PATHS), min_size=1, max_size=3),
+        "headers": st.dictionaries(pick(("x-a", "X-B")), pick(HEADERS), min_size=1),
+        "ports": st.lists(pick((1, 0)), min_size=1, max_size=2),
+    },
+)
+requests = st.fixed_dictionaries(
+    {
+        "method": pick(("GET", "POST", "PURGE")),
+        "host": pick(("a.example", "a.example:8080", "A.EXAMPLE", "b.other", "x.a.example", "example")),
+        "path": pick(("/a", "/a/", "/b", "/ab", "/a/b.c", "/A/b.c", "/a/b.c/d", "/x", "/", "/c/bxc")),
+        "query": pick(("", "?", "?a=/b", "?/a")),
+        "headers": st.dictionaries(pick(("x-a", "x-b")), pick(("v", "vv", "w", "")), max_size=2),
+    }
+)
+
+
+def counted_by_envoy(proxy: Running, port: int, one: dict[str, Any]) -> set[str]:
+    """The rules that count a request: of two, at least the second finds its bucket empty."""
+    before = limited(proxy)
+    for _ in range(2):
+        headers = {"host": one["host"], **one["headers"]}
+        answer = proxy.get("", port, one["path"] + one["query"], headers, one["method"], address="127.0.0.1")
+        assert answer.status == 200
+    return {name for name, value in limited(proxy).items() if value > before.get(name, 0)}
+
+
+def limited(proxy: Running) -> dict[str, float]:
+    found = proxy.metrics("http_local_rate_limit_rate_limited")
+    return {labels["envoy_local_http_ratelimit_prefix"]: value for labels, value in found}
+
+
+def facts(one: dict[str, Any], port: int) -> Facts:
+    path, query = one["path"], one["query"].removeprefix("?")
+    own = ((":method", one["method"]), (":authority", one["host"]), (":path", path + one["query"]))
+    return Facts(port=port, request=Request(one["host"], path, query, (*own, *one["headers"].items())))
+
+
+@given(st.lists(matches, min_size=8, max_size=24), st.lists(requests, min_size=10, max_size=20))
+@examples(4, 150)
+def test_a_limit_counts_what_the_explainer_says(found: list[dict[str, Any]], asked: list[dict[str, Any]]) -> None:
+    port = free_port()
+    for match in found:
+        if "ports" in match:
+            match["ports"] = sorted({port + number for number in match["ports"]})
+    rules = [{"match": match, "limit": {"requests": 1, "per": "24h"}} for match in found]
+    head = {"apiVersion": "lateen.io/v1alpha1", "kind": "RateLimit", "metadata": {"name": "all"}}
+    limit = json.dumps({**head, "spec": {"dryRun": True, "rules": rules}})
+    with sidecar(MESH.format(port=port) + limit, workload=GATEWAY) as proxy:
+        planned = rules_of(proxy.snapshot.rate_limits[0].spec, proxy.snapshot.rate_limits[0])
+        chains = [chain.action for listener in proxy.plan.listeners for chain in listener.chains]
+        assert any(isinstance(chain, HttpChain) and chain.limits == tuple(planned) for chain in chains)
+        for one in asked:
+            said = {rule.name for rule in planned if counts(rule.counted, facts(one, port))}
+            assert counted_by_envoy(proxy, port, one) == said, one
