@@ -227,7 +227,7 @@ def http_manager(chain: HttpChain, context: HttpContext) -> Any:
         codec_type=_Manager.AUTO,
         stat_prefix=chain.stat_prefix,
         http_filters=_http_filters(chain, context),
-        access_log=http_loggers(chain.telemetry, context.facts),
+        access_log=(*http_loggers(chain.telemetry, context.facts), *mixer.report_loggers(chain.report)),
         use_remote_address=wire.boolean(chain.trust_edge),
         delayed_close_timeout=wire.duration(1),
         normalize_path=wire.boolean(context.profile.normalize_path),

@@ -13,6 +13,7 @@ from envoy.config.accesslog.v3 import accesslog_pb2
 from envoy.config.core.v3 import base_pb2, config_source_pb2, grpc_service_pb2
 from envoy.config.rbac.v3 import rbac_pb2
 from envoy.extensions.access_loggers.filters.cel.v3 import cel_pb2
+from envoy.extensions.access_loggers.grpc.v3 import als_pb2 as als_config_pb2
 from envoy.extensions.filters.http.ext_authz.v3 import ext_authz_pb2
 from envoy.extensions.filters.http.lua.v3 import lua_pb2
 from envoy.extensions.filters.http.rbac.v3 import rbac_pb2 as http_rbac_pb2
@@ -22,8 +23,9 @@ from envoy.type.matcher.v3 import metadata_pb2
 from envoy.type.v3 import http_status_pb2
 
 from lateen.envoy import check_cache, wire
+from lateen.envoy.mesh_headers import state_key
 from lateen.envoy.rbac import principal_of
-from lateen.plan.mixer.model import MIXER_CLUSTER, MixerCheck, MixerDenial
+from lateen.plan.mixer.model import MIXER_CLUSTER, MixerCheck, MixerDenial, MixerReport
 
 DENIAL_FILTER = "envoy.filters.http.rbac.mixer"
 CEL_FILTER = "envoy.access_loggers.extension_filters.cel"
@@ -33,6 +35,9 @@ CACHE_FILTER = "envoy.filters.http.lua.check_cache"
 CHECK_FILTER = "envoy.filters.http.ext_authz.mixer"
 NETWORK_FILTER = "envoy.filters.network.ext_authz"
 AWAY_STATUS = 503
+GRPC_LOGGER = "envoy.access_loggers.http_grpc"
+REPORT_INTERVAL_S = 1.0
+REPORT_BYTES = 65536
 
 
 def denial_rules(denials: Sequence[MixerDenial]) -> Any:
@@ -64,6 +69,29 @@ def _reply(denial: MixerDenial) -> Any:
     )
     mapper.status_code.value = denial.status
     return mapper
+
+
+def report_loggers(report: MixerReport | None) -> list[Any]:
+    """What tells the mixer of requests that are over, in batches."""
+    if report is None:
+        return []
+    service = grpc_service_pb2.GrpcService(timeout=wire.duration(5))
+    service.envoy_grpc.cluster_name = MIXER_CLUSTER
+    common = als_config_pb2.CommonGrpcAccessLogConfig(
+        log_name=f"{report.proxy}|{report.port}",
+        grpc_service=service,
+        transport_api_version=config_source_pb2.V3,
+        buffer_flush_interval=wire.duration(REPORT_INTERVAL_S),
+        filter_state_objects_to_log=[state_key("workload")],
+    )
+    common.buffer_size_bytes.value = REPORT_BYTES
+    config = als_config_pb2.HttpGrpcAccessLogConfig(
+        common_config=common,
+        additional_request_headers_to_log=report.request_headers,
+        additional_response_headers_to_log=report.response_headers,
+        additional_response_trailers_to_log=["grpc-status", "grpc-message"],
+    )
+    return [accesslog_pb2.AccessLog(name=GRPC_LOGGER, typed_config=wire.pack(config))]
 
 
 def cache_filter() -> Any:

@@ -87,6 +87,10 @@ class RunDir:
         return self.path / "mixer.sock"
 
     @property
+    def mixer_metrics_socket(self) -> Path:
+        return self.path / "mixer" / "metrics.sock"
+
+    @property
     def mixer_order(self) -> Path:
         """What the mixer has to do, which the control plane writes once there is something."""
         return self.path / "mixer" / "order.json"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 
 from lateen.local.envoy_admin import metrics
 from lateen.local.mesh import Mesh
@@ -17,21 +18,24 @@ REQUESTS = "istio.requests_total"
 
 
 async def merged_metrics(mesh: Mesh) -> AsyncIterator[bytes]:
-    """The merged Prometheus text of the proxies and the control plane, in pieces. Who does not answer is left out."""
+    """The merged Prometheus text of proxies, control plane and mixer, in pieces. Who does not answer is left out."""
     runners = mesh.runners()
     texts = await _fetch(mesh, runners, "")
     parts: list[tuple[Mapping[str, str], bytes]] = [
         ({"pod": runner.id, "namespace": runner.workload.namespace}, text)
         for runner, text in zip(runners, texts, strict=True)
     ]
-    parts.append(({"app": "istiod"}, await _of_control_plane(mesh)))
+    parts.append(({"app": "istiod"}, await _of_own(mesh.run.control_socket)))
+    if mesh.mixer.started:
+        parts.append(({"app": "mixer"}, await _of_own(mesh.run.mixer_metrics_socket)))
     for piece in merge(parts):
         yield piece
 
 
-async def _of_control_plane(mesh: Mesh) -> bytes:
+async def _of_own(socket: Path) -> bytes:
+    """What a process of Lateen's own says."""
     try:
-        status, text = await request(mesh.run.control_socket, "/metrics")
+        status, text = await request(socket, "/metrics")
     except (OSError, TimeoutError):
         return b""
     return text if status == 200 else b""

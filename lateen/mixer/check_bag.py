@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import datetime
 import functools
-import ipaddress
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import parse_qsl
 
 from lateen.envoy.check_cache import NOTES, PAYLOAD, TOKENS
-from lateen.expressions.functions import Unusable, to_ip
+from lateen.mixer.callers import caller_of, claim_text, identity_of, ip_of, query_of, without_scheme
 from lateen.values.names import SpiffeId
 
-SPIFFE = "spiffe://"
 GRPC = "application/grpc"
 
 
@@ -70,29 +67,11 @@ class CheckBag:
 
     @functools.cached_property
     def _identity(self) -> SpiffeId | None:
-        principal = self._attributes.source.principal
-        if not principal.startswith(SPIFFE):
-            return None
-        try:
-            return SpiffeId.parse(principal)
-        except ValueError:
-            return None
+        return identity_of(self._attributes.source.principal)
 
     @functools.cached_property
     def _caller(self) -> Mapping[str, Any]:
-        """What is known of the workload that calls, by attribute."""
-        identity = self._identity
-        if identity is None:
-            return {}
-        found: dict[str, Any] = {
-            "source.namespace": identity.namespace,
-            "source.serviceAccount": identity.service_account,
-        }
-        told = self._notes.get("workload")
-        known = self._workloads.get(f"{identity.namespace}/{told}") if isinstance(told, str) else None
-        if known is not None and known.get("source.serviceAccount") == identity.service_account:
-            found.update(known)
-        return found
+        return caller_of(self._identity, self._notes.get("workload"), self._workloads)
 
     @functools.cached_property
     def _claims(self) -> Mapping[str, Any]:
@@ -103,8 +82,7 @@ class CheckBag:
     # Attributes
 
     def _principal(self) -> str | None:
-        principal: str = self._attributes.source.principal
-        return principal.removeprefix(SPIFFE) or None
+        return without_scheme(self._attributes.source.principal)
 
     def _header(self, name: str) -> str | None:
         return self._headers.get(name)
@@ -113,13 +91,7 @@ class CheckBag:
         return self._attributes.request.http.path.partition("?")[0] or None
 
     def _query(self) -> Mapping[str, str] | None:
-        if not self._is_http:
-            return None
-        pairs = parse_qsl(self._attributes.request.http.path.partition("?")[2], keep_blank_values=True)
-        found: dict[str, str] = {}
-        for name, value in pairs:
-            found.setdefault(name, value)
-        return found
+        return query_of(self._attributes.request.http.path) if self._is_http else None
 
     def _protocol(self) -> str:
         if not self._is_http:
@@ -131,45 +103,23 @@ class CheckBag:
         return moment.ToDatetime(tzinfo=datetime.UTC)  # type: ignore[no-any-return]
 
     def _address(self) -> Any:
-        return _ip(self._attributes.source.address.socket_address.address)
+        return ip_of(self._attributes.source.address.socket_address.address)
 
     def _claim_texts(self) -> Mapping[str, str] | None:
         if not self._claims:
             return None
-        return {name: text for name, value in self._claims.items() if (text := _text(value)) is not None}
+        return {name: text for name, value in self._claims.items() if (text := claim_text(value)) is not None}
 
     def _subject(self) -> str | None:
         issuer, subject = self._claims.get("iss"), self._claims.get("sub")
         return f"{issuer}/{subject}" if isinstance(issuer, str) and isinstance(subject, str) else None
 
 
-def _text(value: Any) -> str | None:
-    """A claim as a text; a list of texts is joined."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return str(int(value)) if value.is_integer() else str(value)
-    parts = getattr(value, "values", None)
-    if parts is not None and not callable(parts):
-        texts = [_text(item.string_value) for item in parts if item.HasField("string_value")]
-        return ",".join(text for text in texts if text is not None)
-    return None
-
-
-def _ip(text: Any) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return to_ip(text) if isinstance(text, str) and text else None
-    except Unusable:
-        return None
-
-
 _MAKERS: Mapping[str, Callable[[CheckBag], Any]] = {
     "source.principal": CheckBag._principal,
     "source.user": CheckBag._principal,
     "source.ip": CheckBag._address,
-    "origin.ip": lambda bag: _ip(bag._notes.get("origin")) or bag._address(),
+    "origin.ip": lambda bag: ip_of(bag._notes.get("origin")) or bag._address(),
     "connection.mtls": lambda bag: bag._identity is not None,
     "connection.requested_server_name": lambda bag: bag._attributes.tls_session.sni or None,
     "connection.event": lambda bag: None if bag._is_http else "open",
@@ -189,8 +139,8 @@ _MAKERS: Mapping[str, Callable[[CheckBag], Any]] = {
     "request.referer": lambda bag: bag._header("referer"),
     "request.size": lambda bag: _size(bag),
     "request.auth.principal": CheckBag._subject,
-    "request.auth.audiences": lambda bag: _text(bag._claims.get("aud")),
-    "request.auth.presenter": lambda bag: _text(bag._claims.get("azp")),
+    "request.auth.audiences": lambda bag: claim_text(bag._claims.get("aud")),
+    "request.auth.presenter": lambda bag: claim_text(bag._claims.get("azp")),
     "request.auth.claims": CheckBag._claim_texts,
 }
 

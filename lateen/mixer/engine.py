@@ -7,8 +7,9 @@ rules that match are carried out together, each handler behind its own deadline 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -30,9 +31,22 @@ STRUCTS: Mapping[str, type[templates.Instance]] = {
     "checknothing": templates.CheckNothing,
     "authorization": templates.Authorization,
     "apikey": templates.ApiKey,
+    "metric": templates.Metric,
+    "logentry": templates.LogEntry,
+    "tracespan": templates.TraceSpan,
+    "edge": templates.Edge,
+    "reportnothing": templates.ReportNothing,
 }
 """What instances of a template become for its adapters."""
 _NESTED: Mapping[str, type[msgspec.Struct]] = {"subject": templates.Subject, "action": templates.Action}
+
+
+class Reported(NamedTuple):
+    """An instance for a handler that takes note."""
+
+    handler: Handler
+    template: str
+    instance: templates.Instance
 
 
 class _Instance:
@@ -94,6 +108,12 @@ class _Rule:
             for instance in action.instances
             if instance.variety is Variety.CHECK and instance.template in STRUCTS
         ]
+        self.reports = [
+            (handlers[action.handler.name], instance.template, _Instance(instance, vocabulary))
+            for action in rule.actions
+            for instance in action.instances
+            if instance.variety is Variety.REPORT
+        ]
         self.request = [_Operation(one, vocabulary) for one in rule.request]
         self.response = [_Operation(one, vocabulary) for one in rule.response]
 
@@ -109,6 +129,7 @@ class Engine:
     def __init__(self, rules: MixerRules, handlers: Mapping[str, Handler]) -> None:
         found = [_Rule(rule, handlers, rules.vocabulary) for rule in rules.rules]
         self._rules = [rule for rule in found if rule.decides]
+        self._reporting = [rule for rule in found if rule.reports]
 
     async def check(self, bag: Bag) -> Outcome:
         """The verdict on one request or connection."""
@@ -128,6 +149,15 @@ class Engine:
             response=_operations(matching, "response", recording) if goes_on else (),
             inputs=inputs_of(recording.seen),
         )
+
+    def report(self, bag: Bag) -> Iterator[Reported]:
+        """The instances that rules make of what is over. One that cannot be made is left out."""
+        namespace = bag.get("destination.namespace") or ""
+        for rule in self._reporting:
+            if rule.namespace in ("", namespace) and rule.matches(bag):
+                for handler, template, instance in rule.reports:
+                    with contextlib.suppress(AbsentError, Unusable):
+                        yield Reported(handler, template, instance.made_of(bag))
 
 
 async def _verdict(handler: Handler, instance: _Instance, bag: Bag) -> CheckResult:

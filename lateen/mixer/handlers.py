@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 
 from lateen.mesh.mixer import model
 from lateen.mesh.mixer.model import MixerRules
-from lateen.mixer.adapter import Adapter, CheckAdapter, CheckResult
+from lateen.mixer.adapter import Adapter, CheckAdapter, CheckResult, ReportAdapter
 from lateen.mixer.adapters.denier import Denier
+from lateen.mixer.adapters.fluentd import Fluentd
 from lateen.mixer.adapters.listchecker import ListChecker
 from lateen.mixer.adapters.lists import STRINGS
 from lateen.mixer.adapters.opa import Opa
+from lateen.mixer.adapters.prometheus import DEFAULT_BUCKETS, MetricKind, Prometheus, exponential, linear
+from lateen.mixer.adapters.rotation import RotatedFile
+from lateen.mixer.adapters.statsd import DogStatsd, Statsd, StatsdMetric
+from lateen.mixer.adapters.stdio import DEFAULT_SEVERITIES, Sink, Stdio, Stream, plain_file
+from lateen.mixer.adapters.zipkin import Zipkin
 from lateen.mixer.handler import Handler
 from lateen.mixer.templates import Instance
 from lateen.resources.base import Spec
-from lateen.resources.mixer.adapters import DenierParams, ListcheckerParams, OpaParams, Status
+from lateen.resources.mixer.adapters import (
+    Buckets,
+    DenierParams,
+    DogstatsdParams,
+    FluentdParams,
+    ListcheckerParams,
+    OpaParams,
+    PrometheusParams,
+    StatsdParams,
+    Status,
+    StdioParams,
+    ZipkinParams,
+)
 
 DEADLINE_S = 0.5
 
@@ -28,11 +48,14 @@ class Web(msgspec.Struct, frozen=True):
     post: Callable[[str, bytes], Awaitable[bytes]]
 
 
-class Noop(CheckAdapter):
-    """Lets everything through."""
+class Noop(CheckAdapter, ReportAdapter):
+    """Lets everything through, and takes note of nothing."""
 
     async def check(self, instance: Instance) -> CheckResult:
         return CheckResult()
+
+    async def report(self, template: str, instances: Sequence[Instance]) -> None:
+        return
 
 
 def _denier(params: Spec, web: Web) -> Adapter:
@@ -62,6 +85,109 @@ def _opa(params: Spec, web: Web) -> Adapter:
     return Opa(params.url, params.check_method, web.post)
 
 
+def _stdio(params: Spec, web: Web) -> Adapter:
+    assert isinstance(params, StdioParams)
+    return Stdio(
+        _sink(params),
+        severities={**DEFAULT_SEVERITIES, **params.severity_levels},
+        metric_level=params.metric_level or "INFO",
+        least=params.output_level or "INFO",
+        as_json=params.output_as_json,
+    )
+
+
+def _sink(params: StdioParams) -> Sink:
+    if params.log_stream == "FILE":
+        return plain_file(Path(params.output_path))
+    if params.log_stream == "ROTATED_FILE":
+        return RotatedFile(
+            Path(params.output_path),
+            megabytes=100 if params.max_megabytes_before_rotation is None else params.max_megabytes_before_rotation,
+            days=30 if params.max_days_before_rotation is None else params.max_days_before_rotation,
+            files=1000 if params.max_rotated_files is None else params.max_rotated_files,
+        )
+    return Stream(sys.stderr.buffer if params.log_stream == "STDERR" else sys.stdout.buffer)
+
+
+def _statsd(params: Spec, web: Web) -> Adapter:
+    assert isinstance(params, StatsdParams)
+    metrics = {
+        name: StatsdMetric(metric.type or "COUNTER", metric.name_template) for name, metric in params.metrics.items()
+    }
+    return Statsd(
+        params.address or "localhost:8125",
+        metrics,
+        prefix=params.prefix,
+        flush=_seconds(params.flush_duration, 0.3),
+        packet=params.flush_bytes or 512,
+        rate=1.0 if params.sampling_rate is None else params.sampling_rate,
+    )
+
+
+def _dogstatsd(params: Spec, web: Web) -> Adapter:
+    assert isinstance(params, DogstatsdParams)
+    metrics = {
+        name: StatsdMetric(metric.type or "COUNTER", metric.name, metric.tags)
+        for name, metric in params.metrics.items()
+    }
+    return DogStatsd(
+        params.address or "localhost:8125",
+        metrics,
+        prefix="istio." if params.prefix is None else params.prefix,
+        tags=params.global_tags,
+        buffer=params.buffer_length,
+        rate=1.0 if params.sample_rate is None else params.sample_rate,
+    )
+
+
+def _prometheus(params: Spec, web: Web) -> Adapter:
+    assert isinstance(params, PrometheusParams)
+    policy = params.metrics_expiration_policy
+    expiry = policy.metrics_expiry_duration if policy is not None else None
+    kinds = [
+        MetricKind(
+            metric.name,
+            metric.instance_name,
+            metric.kind if metric.kind not in (None, "UNSPECIFIED") else "GAUGE",
+            metric.description,
+            metric.namespace or "istio",
+            metric.label_names,
+            _buckets(metric.buckets),
+        )
+        for metric in params.metrics
+    ]
+    return Prometheus(kinds, expiry=None if expiry is None else float(expiry))
+
+
+def _buckets(said: Buckets | None) -> tuple[float, ...]:
+    if said is not None and said.linear_buckets is not None:
+        shape = said.linear_buckets
+        return linear(shape.num_finite_buckets, shape.width, shape.offset)
+    if said is not None and said.exponential_buckets is not None:
+        growing = said.exponential_buckets
+        return exponential(growing.num_finite_buckets, growing.growth_factor, growing.scale)
+    if said is not None and said.explicit_buckets is not None:
+        return tuple(sorted(said.explicit_buckets.bounds))
+    return DEFAULT_BUCKETS
+
+
+def _fluentd(params: Spec, web: Web) -> Adapter:
+    assert isinstance(params, FluentdParams)
+    return Fluentd(
+        params.address or "localhost:24224",
+        integer_duration=params.integer_duration,
+        buffer=params.instance_buffer_size or 1024,
+        batch=params.max_batch_size_bytes or 8 << 20,
+        push_interval=_seconds(params.push_interval_duration, 60.0),
+        push_timeout=_seconds(params.push_timeout_duration, 60.0),
+    )
+
+
+def _zipkin(params: Spec, web: Web) -> Adapter:
+    assert isinstance(params, ZipkinParams)
+    return Zipkin(params.url, web.post, probability=params.sample_probability)
+
+
 def _seconds(given: float | None, default: float) -> float:
     return default if given is None else float(given)
 
@@ -71,6 +197,12 @@ MAKERS: Mapping[str, Callable[[Spec, Web], Adapter]] = {
     "listchecker": _listchecker,
     "noop": lambda params, web: Noop(),
     "opa": _opa,
+    "prometheus": _prometheus,
+    "stdio": _stdio,
+    "statsd": _statsd,
+    "dogstatsd": _dogstatsd,
+    "fluentd": _fluentd,
+    "zipkin": _zipkin,
 }
 
 

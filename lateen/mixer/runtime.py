@@ -16,16 +16,19 @@ from pathlib import Path
 import grpc
 
 from lateen.local.rundir import write_atomically
+from lateen.local.uds_server import owner_socket, serve
 from lateen.mesh.mixer.model import MixerRules
 from lateen.mixer.check_server import CheckServer, Knowledge
 from lateen.mixer.counters import MemoryCounter
 from lateen.mixer.engine import Engine
 from lateen.mixer.handler import Handler
 from lateen.mixer.handlers import Handlers
+from lateen.mixer.metrics import application, metrics_text
 from lateen.mixer.order import MixerOrder, read_order, rules_of
 from lateen.mixer.quota_server import QuotaServer
 from lateen.mixer.reach import Reach
 from lateen.mixer.redis_quota import RedisCounter
+from lateen.mixer.report_server import ReportServer
 from lateen.sources.files import FileSource
 
 LOG = logging.getLogger("lateen.mixer")
@@ -33,6 +36,7 @@ CLOSE_AFTER_S = 5.0
 GENERATION = "mixer/generation"
 ORDER = "mixer/order.json"
 SOCKET = "mixer.sock"
+METRICS = "mixer/metrics.sock"
 
 
 class Mixer:
@@ -43,6 +47,7 @@ class Mixer:
         self._reach = Reach()
         self._handlers = Handlers(self._reach.web)
         self._checks = CheckServer(Knowledge(Engine(MixerRules(), {})))
+        self._reports = ReportServer(lambda: self._checks.knowledge)
         self._quotas = QuotaServer(MemoryCounter())
         self._redis = ""
         self._closing: set[asyncio.Task[None]] = set()
@@ -53,7 +58,8 @@ class Mixer:
         source.changed()
         await self._take_up()
         server = grpc.aio.server()
-        server.add_generic_rpc_handlers((self._checks.handler(),))
+        server.add_generic_rpc_handlers((self._checks.handler(), self._reports.handler()))
+        self._reports.start()
         self._quotas.add_to(server)
         socket = self._run / SOCKET
         socket.unlink(missing_ok=True)
@@ -63,12 +69,24 @@ class Mixer:
             await server.start()
         finally:
             os.umask(mask)
+        scraped = asyncio.ensure_future(self._serve_metrics())
         async for events in source.watch(stop):
             if events:
                 await self._take_up()
+        scraped.cancel()
+        await asyncio.gather(scraped, return_exceptions=True)
         await server.stop(1.0)
+        await self._reports.close()
         await self._quotas.close()
+        for handler in self._handlers.running.values():
+            await handler.close()
         await self._reach.close()
+
+    async def _serve_metrics(self) -> None:
+        def text() -> str:
+            return metrics_text(self._checks.tally, self._reports.tally, self._handlers.running)
+
+        await serve(application(text), owner_socket(self._run / METRICS))
 
     async def _take_up(self) -> None:
         try:

@@ -13,7 +13,7 @@ from lateen.plan.access.model import AccessPolicy
 from lateen.plan.access.tokens import TokenProvider
 from lateen.plan.clusters import Cluster, EndpointSet
 from lateen.plan.limits.model import LimitRule
-from lateen.plan.mixer.model import MixerCheck, MixerDenial
+from lateen.plan.mixer.model import MixerCheck, MixerDenial, MixerReport
 from lateen.plan.patch_values import Patch
 from lateen.plan.proxy import Bind, Proxy
 from lateen.plan.routes import RouteTable
@@ -89,6 +89,7 @@ class HttpChain(msgspec.Struct, frozen=True, cache_hash=True, tag=True):
     ``grpc_web``: gRPC-Web is turned into gRPC. ``http10``: HTTP/1.0 is accepted. ``dynamic_dns``: routes may lead to
     clusters that look the request's host up. ``tokens``: JWT are looked at. ``limits`` of rates hold (None: never).
     ``mixer``: whom rules of Mixer ask; ``denials``: what they refuse without asking.
+    ``report``: whom they tell.
     """
 
     stat_prefix: str
@@ -112,6 +113,7 @@ class HttpChain(msgspec.Struct, frozen=True, cache_hash=True, tag=True):
     limits: tuple[LimitRule, ...] | None = None
     mixer: MixerCheck | None = None
     denials: tuple[MixerDenial, ...] = ()
+    report: MixerReport | None = None
 
     @property
     def guards(self) -> Guards:

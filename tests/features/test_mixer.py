@@ -1,9 +1,11 @@
 """Mixer's rules on a running mesh: what is refused, what headers become, and what goes on when the mixer is away."""
 
+import contextlib
 import http.server
 import json
 import os
 import signal
+import socket
 import threading
 from typing import ClassVar
 
@@ -268,6 +270,147 @@ def test_attributes_are_checked_by_hand(mesh):
             done = mesh.lateen("mixer", "check", wrong, check=False)
             assert done.returncode == 2
             assert words_of in done.stderr
+
+
+def log_rule(path, **params):
+    return documents(
+        resource(
+            "handler",
+            "log",
+            {
+                "compiledAdapter": "stdio",
+                "params": {"logStream": "FILE", "outputPath": str(path), "outputAsJson": True, **params},
+            },
+        ),
+        resource(
+            "instance",
+            "entry",
+            {
+                "compiledTemplate": "logentry",
+                "params": {
+                    "severity": '"info"',
+                    "timestamp": "request.time",
+                    "variables": {
+                        "caller": 'source.workload.name | "unknown"',
+                        "principal": 'source.principal | ""',
+                        "service": 'destination.service.host | "none"',
+                        "path": "request.path",
+                        "user": 'request.headers["x-user"] | "nobody"',
+                        "status": "response.code | 0",
+                        "took": 'response.duration | "0ms"',
+                        "type": 'response.headers["content-type"] | ""',
+                        "flags": "context.proxy_error_code",
+                    },
+                },
+            },
+        ),
+        rule(f'{TO_ECHO} && context.reporter.kind == "inbound" && request.path != "/quiet"', ("log", "entry")),
+    )
+
+
+def test_what_is_over_is_reported_with_what_rules_ask_for(mesh, tmp_path):
+    path = tmp_path / "entries.log"
+    with mesh.applied(log_rule(path)):
+
+        def entries():
+            mesh.fetch(f"{ECHO}/quiet")
+            mesh.fetch(f"{ECHO}/loud?a=b", headers={"x-user": "ann", "x-lateen-src-workload": "forged"})
+            lines = path.read_text().splitlines() if path.exists() else []
+            return [json.loads(line) for line in lines]
+
+        found = until(entries, "something is reported")
+        entry = found[0]
+        assert {one["path"] for one in found} == {"/loud?a=b"}
+        assert entry["caller"] == "client"
+        assert entry["principal"] == "cluster.local/ns/default/sa/client"
+        assert entry["service"] == "echo.default.svc.cluster.local"
+        assert (entry["user"], entry["status"], entry["type"]) == ("ann", 200, "application/json")
+        assert entry["flags"] == "-"
+        assert entry["level"] == "info"
+        assert entry["took"].endswith("s")
+
+
+def test_metrics_go_to_statsd(mesh):
+    with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as server:
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(1)
+        texts = documents(
+            resource(
+                "handler",
+                "counts",
+                {
+                    "compiledAdapter": "statsd",
+                    "params": {
+                        "address": f"127.0.0.1:{server.getsockname()[1]}",
+                        "metrics": {"size.default": {"type": "COUNTER", "nameTemplate": "size.{{.code}}"}},
+                    },
+                },
+            ),
+            resource(
+                "instance",
+                "size",
+                {
+                    "compiledTemplate": "metric",
+                    "params": {"value": "response.size", "dimensions": {"code": "response.code"}},
+                },
+            ),
+            rule(TO_ECHO, ("counts", "size")),
+        )
+        with mesh.applied(texts):
+
+            def counted():
+                mesh.fetch(f"{ECHO}/echo")
+                with contextlib.suppress(TimeoutError):
+                    return server.recv(4096).decode()
+                return ""
+
+            line = until(counted, "a count comes")
+            assert line.startswith("size.200:")
+            assert int(line.split(":")[1].split("|")[0]) > 100
+
+
+def test_metrics_that_rules_count_are_scraped_with_the_others(mesh):
+    texts = documents(
+        resource(
+            "handler",
+            "prom",
+            {
+                "compiledAdapter": "prometheus",
+                "params": {
+                    "metrics": [
+                        {
+                            "name": "calls",
+                            "instanceName": "calls.default",
+                            "kind": "COUNTER",
+                            "labelNames": ["from", "code"],
+                        }
+                    ]
+                },
+            },
+        ),
+        resource(
+            "instance",
+            "calls",
+            {
+                "compiledTemplate": "metric",
+                "params": {"value": "1", "dimensions": {"from": 'source.workload.name | "?"', "code": "response.code"}},
+            },
+        ),
+        rule(TO_ECHO, ("prom", "calls")),
+    )
+    with mesh.applied(texts):
+
+        def scraped():
+            mesh.fetch(f"{ECHO}/echo")
+            text = mesh.text("api.sock", "/metrics")
+            return text if "istio_calls{" in text else ""
+
+        text = until(scraped, "the metric is scraped")
+        line = next(line for line in text.splitlines() if line.startswith("istio_calls{"))
+        assert 'from="client"' in line
+        assert 'code="200"' in line
+        assert "mixer_reports_lost_total" in text
+        assert "mixer_handler_calls_total{" in text
 
 
 def told(mesh, words):

@@ -32,6 +32,15 @@ class MixerCheck(msgspec.Struct, frozen=True, cache_hash=True):
     generation: str = ""
 
 
+class MixerReport(msgspec.Struct, frozen=True, cache_hash=True):
+    """The mixer is told of each request that is over, with the headers that rules look at."""
+
+    proxy: str
+    port: int
+    request_headers: tuple[str, ...] = ()
+    response_headers: tuple[str, ...] = ()
+
+
 class MixerDenial(msgspec.Struct, frozen=True, cache_hash=True):
     """Requests for which the condition holds are refused by the proxy itself.
 

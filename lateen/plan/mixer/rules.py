@@ -12,16 +12,20 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from lateen.expressions.syntax import Attribute, Expression, attributes_of
 from lateen.mesh.mixer.model import MixerRules, Rule
 from lateen.mesh.model import MeshSnapshot, Service
 from lateen.plan.clusters import Cluster, Discovery, Endpoint, EndpointSet, LoadBalancing, LocalityEndpoints
-from lateen.plan.mixer.decisions import MIXER, decisions
-from lateen.plan.mixer.model import MIXER_CLUSTER, MixerCheck
+from lateen.plan.mixer.decisions import MIXER, decisions, match_here
+from lateen.plan.mixer.model import MIXER_CLUSTER, MixerCheck, MixerReport
 from lateen.plan.mixer.place import OF_BYTES, port_attributes, proxy_attributes
 from lateen.plan.model import Chain, HttpChain, Listener, TcpChain
 from lateen.plan.proxy import Proxy
 from lateen.resources.mixer.templates import Variety
 from lateen.values.names import BUILT_IN
+
+OWN_HEADERS = frozenset({":authority", ":path", ":method", ":scheme", "user-agent", "referer", "x-request-id"})
+"""Headers that reports have without being asked for."""
 
 
 def decides(rule: Rule) -> bool:
@@ -34,7 +38,7 @@ def with_mixer(
     listeners: tuple[Listener, ...], snapshot: MeshSnapshot, proxy: Proxy, services: tuple[Service, ...]
 ) -> tuple[Listener, ...]:
     """The inbound listeners, with whom their chains ask."""
-    if not asks(snapshot.mixer) or snapshot.mesh_config.disable_policy_checks:
+    if not asks(snapshot.mixer):
         return listeners
     known = proxy_attributes(snapshot, proxy)
 
@@ -49,14 +53,15 @@ def with_mixer(
 
 
 def asks(rules: MixerRules) -> bool:
-    """Whether any proxy may have to ask."""
-    return any(decides(rule) for rule in rules.rules)
+    """Whether any proxy may have to ask, or to tell."""
+    return bool(rules.rules)
 
 
 def _guarded(chain: Chain, snapshot: MeshSnapshot, proxy: Proxy, port: int, known: dict[str, Any]) -> Chain:
     rules = snapshot.mixer
     is_bytes = isinstance(chain.action, TcpChain)
-    found = list(decisions(rules, known, of_bytes=is_bytes))
+    checked = not snapshot.mesh_config.disable_policy_checks
+    found = list(decisions(rules, known, of_bytes=is_bytes)) if checked else []
     denials = tuple(denial for one in found for denial in one.denials)
     asking = any(one.where == MIXER for one in found)
     if is_bytes and not asking:
@@ -69,7 +74,27 @@ def _guarded(chain: Chain, snapshot: MeshSnapshot, proxy: Proxy, port: int, know
     )
     if isinstance(chain.action, TcpChain):
         return replace(chain, action=replace(chain.action, mixer=check))
-    return replace(chain, action=replace(chain.action, mixer=check, denials=denials))
+    report = _report(rules, proxy, port, known)
+    return replace(chain, action=replace(chain.action, mixer=check, denials=denials, report=report))
+
+
+def _report(rules: MixerRules, proxy: Proxy, port: int, known: dict[str, Any]) -> MixerReport | None:
+    """What the mixer has to be told of requests here; None where no rule that reports concerns them."""
+    trees: list[Expression] = []
+    for rule in rules.rules:
+        instances = [one for action in rule.actions for one in action.instances if one.variety is Variety.REPORT]
+        match = match_here(rule, known, rules.vocabulary) if instances else False
+        if match is not False:
+            trees += [field.tree for instance in instances for field in instance.fields]
+            trees += [match] if not isinstance(match, bool) else []
+            trees.append(Attribute("context.protocol"))
+    if not trees:
+        return None
+    named = {one for tree in trees for one in attributes_of(tree)}
+    asked = {key.lower() for name, key in named if name == "request.headers" and key is not None}
+    answered = {key.lower() for name, key in named if name == "response.headers" and key is not None}
+    request = tuple(sorted({*asked, "content-type"} - OWN_HEADERS))
+    return MixerReport(proxy.id, port, request, tuple(sorted({*answered, "grpc-status"})))
 
 
 def _changed(listener: Listener, change: Callable[[Chain], Chain]) -> Listener:

@@ -15,7 +15,19 @@ from lateen.expressions.syntax import ExpressionError, UnknownAttributeError
 from lateen.expressions.vocabulary import ValueType
 from lateen.resources.base import Spec
 from lateen.resources.checks import Report, is_header_token
-from lateen.resources.mixer.adapters import ADAPTERS, DenierParams, ListcheckerParams, OpaParams
+from lateen.resources.mixer.adapters import (
+    ADAPTERS,
+    Buckets,
+    DenierParams,
+    DogstatsdParams,
+    FluentdParams,
+    ListcheckerParams,
+    OpaParams,
+    PrometheusParams,
+    StatsdParams,
+    StdioParams,
+    ZipkinParams,
+)
 from lateen.resources.mixer.content import HandlerContent, InstanceContent, handler_content, instance_content
 from lateen.resources.mixer.kinds import HandlerSpec, HeaderOperation, RuleSpec
 from lateen.resources.mixer.templates import TEMPLATES, Variety, expressions_of
@@ -23,6 +35,7 @@ from lateen.resources.shape import Problem
 from lateen.values.web_address import url_problem
 
 HIGHEST_CODE = 16
+MOST_BUCKETS = 200
 LANGUAGE = "policy.istio.io/lang"
 
 
@@ -173,10 +186,64 @@ def _opa(report: Report, place: str, params: OpaParams) -> None:
         report.error(f"{place}.url", f"the address of OPA {problem}", "write http://127.0.0.1:8181")
 
 
+def _stdio(report: Report, place: str, params: StdioParams) -> None:
+    to_file = params.log_stream in ("FILE", "ROTATED_FILE")
+    if to_file is not bool(params.output_path):
+        message = "outputPath and a logStream of FILE or ROTATED_FILE belong together"
+        report.error(f"{place}.outputPath", message, "give both, or neither")
+    elif to_file and not params.output_path.startswith("/"):
+        report.error(f"{place}.outputPath", f"{params.output_path!r} is no absolute path", "write /path/to/file")
+
+
+def _to_address(report: Report, place: str, params: StatsdParams | DogstatsdParams | FluentdParams) -> None:
+    port = params.address.rpartition(":")[2]
+    if params.address and not (":" in params.address and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        report.error(f"{place}.address", f"{params.address!r} is not HOST:PORT", "write localhost:8125")
+    share = params.sampling_rate if isinstance(params, StatsdParams) else None
+    share = params.sample_rate if isinstance(params, DogstatsdParams) else share
+    if share is not None and not 0 <= share <= 1:
+        report.error(place, f"the share {share} is not between 0 and 1", "write a number such as 0.1")
+
+
+def _prometheus(report: Report, place: str, params: PrometheusParams) -> None:
+    for index, metric in enumerate(params.metrics):
+        field = f"{place}.metrics[{index}]"
+        for name, value in (("name", metric.name), ("instanceName", metric.instance_name)):
+            if not value:
+                report.error(field, f"the metric has no {name}", f"give {name}", "missing-field")
+        shapes = metric.buckets
+        given = [one for one in _shapes(shapes) if one is not None] if shapes is not None else []
+        if shapes is not None and len(given) != 1:
+            report.error(f"{field}.buckets", "buckets have one shape", "give linear, exponential or explicit buckets")
+        if any(getattr(one, "num_finite_buckets", 0) > MOST_BUCKETS for one in given):
+            report.error(f"{field}.buckets", f"there are more than {MOST_BUCKETS} buckets", "give fewer")
+    policy = params.metrics_expiration_policy
+    if policy is not None and not policy.metrics_expiry_duration:
+        report.error(f"{place}.metricsExpirationPolicy", "it says no time", "give metricsExpiryDuration")
+
+
+def _shapes(said: Buckets) -> tuple[Spec | None, ...]:
+    return said.linear_buckets, said.exponential_buckets, said.explicit_buckets
+
+
+def _zipkin(report: Report, place: str, params: ZipkinParams) -> None:
+    problem = url_problem(params.url) if params.url else "is missing"
+    if problem:
+        report.error(f"{place}.url", f"the address of Zipkin {problem}", "write http://127.0.0.1:9411/api/v2/spans")
+    if not 0 <= params.sample_probability <= 1:
+        report.error(f"{place}.sampleProbability", f"{params.sample_probability} is not between 0 and 1", "write 1")
+
+
 _PARAMS: dict[str, Callable[[Report, str, Spec], None]] = {
     "denier": _denier,  # type: ignore[dict-item]
     "listchecker": _listchecker,  # type: ignore[dict-item]
     "opa": _opa,  # type: ignore[dict-item]
+    "prometheus": _prometheus,  # type: ignore[dict-item]
+    "stdio": _stdio,  # type: ignore[dict-item]
+    "statsd": _to_address,  # type: ignore[dict-item]
+    "dogstatsd": _to_address,  # type: ignore[dict-item]
+    "fluentd": _to_address,  # type: ignore[dict-item]
+    "zipkin": _zipkin,  # type: ignore[dict-item]
 }
 OLDER_INSTANCES = tuple(TEMPLATES)
 """Kinds that are named for their template."""

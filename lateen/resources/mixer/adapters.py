@@ -104,6 +104,108 @@ class RedisquotaParams(Spec, frozen=True):
     connection_pool_size: Uint32 | None = None
 
 
+class StdioParams(Spec, frozen=True):
+    log_stream: Literal["STDOUT", "STDERR", "FILE", "ROTATED_FILE"] | None = None
+    severity_levels: dict[str, Literal["INFO", "WARNING", "ERROR"]] = {}
+    metric_level: Literal["INFO", "WARNING", "ERROR"] | None = None
+    output_as_json: bool = False
+    output_level: Literal["INFO", "WARNING", "ERROR"] | None = None
+    output_path: str = ""
+    max_megabytes_before_rotation: Uint32 | None = None
+    max_days_before_rotation: Uint32 | None = None
+    max_rotated_files: Uint32 | None = None
+
+
+MetricType = Literal["COUNTER", "GAUGE", "DISTRIBUTION"]
+
+
+class StatsdMetricParams(Spec, frozen=True):
+    type: MetricType | None = None
+    name_template: str = ""
+
+
+class StatsdParams(Spec, frozen=True):
+    address: str = ""
+    prefix: str = ""
+    flush_duration: Duration | None = None
+    flush_bytes: Uint32 | None = None
+    sampling_rate: float | None = None
+    metrics: dict[str, StatsdMetricParams] = {}
+
+
+class DogstatsdMetricParams(Spec, frozen=True):
+    name: str = ""
+    type: MetricType | None = None
+    tags: dict[str, str] = {}
+
+
+class DogstatsdParams(Spec, frozen=True):
+    address: str = ""
+    prefix: str | None = None
+    buffer_length: Uint32 = 0
+    global_tags: dict[str, str] = {}
+    sample_rate: float | None = None
+    metrics: dict[str, DogstatsdMetricParams] = {}
+
+
+class FluentdParams(Spec, frozen=True):
+    address: str = ""
+    integer_duration: bool = False
+    instance_buffer_size: Uint32 | None = None
+    max_batch_size_bytes: Uint32 | None = None
+    push_interval_duration: Duration | None = None
+    push_timeout_duration: Duration | None = None
+
+
+class LinearBuckets(Spec, frozen=True):
+    num_finite_buckets: Uint32 = 0
+    width: float = 0.0
+    offset: float = 0.0
+
+
+class ExponentialBuckets(Spec, frozen=True):
+    num_finite_buckets: Uint32 = 0
+    growth_factor: float = 0.0
+    scale: float = 0.0
+
+
+class ExplicitBuckets(Spec, frozen=True):
+    bounds: tuple[float, ...] = ()
+
+
+class Buckets(Spec, frozen=True):
+    """One of the three."""
+
+    linear_buckets: LinearBuckets | None = None
+    exponential_buckets: ExponentialBuckets | None = None
+    explicit_buckets: ExplicitBuckets | None = None
+
+
+class PrometheusMetric(Spec, frozen=True):
+    namespace: str = ""
+    name: str = ""
+    instance_name: str = ""
+    description: str = ""
+    kind: Literal["UNSPECIFIED", "GAUGE", "COUNTER", "DISTRIBUTION"] | None = None
+    buckets: Buckets | None = None
+    label_names: tuple[str, ...] = ()
+
+
+class ExpirationPolicy(Spec, frozen=True):
+    metrics_expiry_duration: Duration | None = None
+    expiry_check_interval_duration: Duration | None = None
+
+
+class PrometheusParams(Spec, frozen=True):
+    metrics: tuple[PrometheusMetric, ...] = ()
+    metrics_expiration_policy: ExpirationPolicy | None = None
+
+
+class ZipkinParams(Spec, frozen=True):
+    url: str = ""
+    sample_probability: float = 0.0
+
+
 class UnreadParams(msgspec.Struct, frozen=True):
     """Of an adapter that Lateen does not have."""
 
@@ -129,12 +231,12 @@ ADAPTERS: dict[str, AdapterKind] = {
         AdapterKind("noop", NoopParams, ALL_TEMPLATES - {"quota"}),
         AdapterKind("opa", OpaParams, frozenset({"authorization"})),
         _gone("rbac", "write AuthorizationPolicies, or ServiceRoles, which need no handler here"),
-        _gone("prometheus", "the proxies' own metrics are on /metrics of every mesh"),
-        _gone("stdio", "the proxies write access logs: lateen logs --access"),
-        _gone("statsd", "scrape /metrics"),
-        _gone("dogstatsd", "scrape /metrics"),
-        _gone("fluentd", "the proxies write access logs: lateen logs --access"),
-        _gone("zipkin", "there is nothing in its place yet"),
+        AdapterKind("prometheus", PrometheusParams, frozenset({"metric"})),
+        AdapterKind("stdio", StdioParams, frozenset({"logentry", "metric"})),
+        AdapterKind("statsd", StatsdParams, frozenset({"metric"})),
+        AdapterKind("dogstatsd", DogstatsdParams, frozenset({"metric"})),
+        AdapterKind("fluentd", FluentdParams, frozenset({"logentry"})),
+        AdapterKind("zipkin", ZipkinParams, frozenset({"tracespan"})),
         _gone("kubernetesenv", "source and destination attributes are filled in without it: leave it out"),
         _gone("memquota", "write a RateLimit"),
         _gone("redisquota", "write a RateLimit of scope global; mesh.rate_limits.redis of lateen.yaml names the Redis"),

@@ -1,0 +1,205 @@
+"""The attributes of a request that is over, as its proxy reports it.
+
+Comes in: an entry of Envoy's access-log service, what is constant about the proxy that reports, and what is known of
+workloads. Goes out: a bag, in which each attribute is made when it is looked at.
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from envoy.config.core.v3 import base_pb2
+from envoy.data.accesslog.v3 import accesslog_pb2
+from google.protobuf import wrappers_pb2
+
+from lateen.envoy.check_cache import PAYLOAD, TOKENS
+from lateen.envoy.mesh_headers import state_key
+from lateen.mixer.callers import caller_of, claim_text, identity_of, ip_of, query_of, without_scheme
+
+WORKLOAD_STATE = state_key("workload")
+GRPC = "application/grpc"
+FLAGS: Mapping[str, str] = {
+    "failed_local_healthcheck": "LH",
+    "no_healthy_upstream": "UH",
+    "upstream_request_timeout": "UT",
+    "local_reset": "LR",
+    "upstream_remote_reset": "UR",
+    "upstream_connection_failure": "UF",
+    "upstream_connection_termination": "UC",
+    "upstream_overflow": "UO",
+    "no_route_found": "NR",
+    "delay_injected": "DI",
+    "fault_injected": "FI",
+    "rate_limited": "RL",
+    "rate_limit_service_error": "RLSE",
+    "downstream_connection_termination": "DC",
+    "upstream_retry_limit_exceeded": "URX",
+    "stream_idle_timeout": "SI",
+    "invalid_envoy_request_headers": "IH",
+    "downstream_protocol_error": "DPE",
+    "upstream_max_stream_duration_reached": "UMSDR",
+    "no_filter_config_found": "NFCF",
+    "duration_timeout": "DT",
+    "upstream_protocol_error": "UPE",
+    "no_cluster_found": "NC",
+    "overload_manager": "OM",
+    "dns_resolution_failure": "DF",
+    "downstream_remote_reset": "DR",
+}
+
+
+class ReportBag:
+    """A bag on one entry of requests."""
+
+    def __init__(self, entry: Any, constant: Mapping[str, Any], workloads: Mapping[str, Mapping[str, Any]]) -> None:
+        self._request, self._response = entry.request, entry.response
+        self._common = entry.common_properties
+        self._constant = constant
+        self._workloads = workloads
+        self._known: dict[str, Any] = {}
+
+    def get(self, name: str) -> Any:
+        if name in self._known:
+            return self._known[name]
+        value = self._find(name)
+        self._known[name] = value
+        return value
+
+    def entry(self, name: str, key: str) -> str | None:
+        if name == "request.headers":
+            return self._header(key.lower())
+        if name == "response.headers":
+            found: str | None = self._response.response_headers.get(key.lower())
+            return found
+        entries = self.get(name)
+        return None if entries is None else entries.get(key)
+
+    def _find(self, name: str) -> Any:
+        if name in self._constant:
+            return self._constant[name]
+        make = _MAKERS.get(name)
+        if make is not None:
+            return make(self)
+        return self._caller.get(name) if name.startswith("source.") else None
+
+    # Parts
+
+    @functools.cached_property
+    def _principal(self) -> str:
+        names = self._common.tls_properties.peer_certificate_properties.subject_alt_name
+        return next((name.uri for name in names if name.uri), "")
+
+    @functools.cached_property
+    def _caller(self) -> Mapping[str, Any]:
+        told = None
+        state = self._common.filter_state_objects
+        if WORKLOAD_STATE in state:
+            text = wrappers_pb2.StringValue()
+            told = text.value if state[WORKLOAD_STATE].Unpack(text) else None
+        return caller_of(identity_of(self._principal), told, self._workloads)
+
+    @functools.cached_property
+    def _claims(self) -> Mapping[str, Any]:
+        found = self._common.metadata.filter_metadata
+        payload = found[TOKENS][PAYLOAD] if TOKENS in found and PAYLOAD in found[TOKENS] else None
+        return dict(payload) if payload is not None else {}
+
+    def _header(self, name: str) -> str | None:
+        own = _OWN_HEADERS.get(name)
+        if own is not None:
+            return own(self._request) or None
+        found: str | None = self._request.request_headers.get(name)
+        return found
+
+    # Attributes
+
+    def _method(self) -> str | None:
+        number = self._request.request_method
+        return base_pb2.RequestMethod.Name(number) if number else None
+
+    def _path(self) -> str | None:
+        return self._request.original_path or self._request.path or None
+
+    def _protocol(self) -> str:
+        return "grpc" if (self._header("content-type") or "").startswith(GRPC) else "http"
+
+    def _started(self) -> datetime.datetime:
+        return self._common.start_time.ToDatetime(tzinfo=datetime.UTC)  # type: ignore[no-any-return]
+
+    def _duration(self) -> datetime.timedelta:
+        return self._common.duration.ToTimedelta()  # type: ignore[no-any-return]
+
+    def _flags(self) -> str:
+        flags = self._common.response_flags
+        found = [short for name, short in FLAGS.items() if getattr(flags, name)]
+        return ",".join((*found, *(("UAEX",) if flags.HasField("unauthorized_details") else ()))) or "-"
+
+    def _claim_texts(self) -> Mapping[str, str] | None:
+        found = {name: text for name, value in self._claims.items() if (text := claim_text(value)) is not None}
+        return found or None
+
+    def _subject(self) -> str | None:
+        issuer, subject = self._claims.get("iss"), self._claims.get("sub")
+        return f"{issuer}/{subject}" if isinstance(issuer, str) and isinstance(subject, str) else None
+
+
+_OWN_HEADERS: Mapping[str, Callable[[Any], str]] = {
+    ":authority": lambda request: request.authority,
+    ":path": lambda request: request.original_path or request.path,
+    ":scheme": lambda request: request.scheme,
+    "user-agent": lambda request: request.user_agent,
+    "referer": lambda request: request.referer,
+    "x-forwarded-for": lambda request: request.forwarded_for,
+    "x-request-id": lambda request: request.request_id,
+}
+
+
+def _sizes(bag: ReportBag) -> tuple[int, int]:
+    return bag._request.request_body_bytes, bag._response.response_body_bytes
+
+
+_MAKERS: Mapping[str, Callable[[ReportBag], Any]] = {
+    "source.principal": lambda bag: without_scheme(bag._principal),
+    "source.user": lambda bag: without_scheme(bag._principal),
+    "source.ip": lambda bag: ip_of(bag._common.downstream_direct_remote_address.socket_address.address),
+    "origin.ip": lambda bag: ip_of(bag._common.downstream_remote_address.socket_address.address),
+    "connection.mtls": lambda bag: identity_of(bag._principal) is not None,
+    "connection.requested_server_name": lambda bag: bag._common.tls_properties.tls_sni_hostname or None,
+    "context.protocol": ReportBag._protocol,
+    "context.time": ReportBag._started,
+    "context.timestamp": ReportBag._started,
+    "context.proxy_error_code": ReportBag._flags,
+    "request.time": ReportBag._started,
+    "request.headers": lambda bag: dict(bag._request.request_headers),
+    "request.id": lambda bag: bag._request.request_id or None,
+    "request.host": lambda bag: bag._request.authority or None,
+    "request.method": ReportBag._method,
+    "request.path": ReportBag._path,
+    "request.url_path": lambda bag: (bag._path() or "").partition("?")[0] or None,
+    "request.query_params": lambda bag: query_of(bag._path() or ""),
+    "request.scheme": lambda bag: bag._request.scheme or None,
+    "request.useragent": lambda bag: bag._request.user_agent or None,
+    "request.referer": lambda bag: bag._request.referer or None,
+    "request.size": lambda bag: _sizes(bag)[0],
+    "request.total_size": lambda bag: _sizes(bag)[0] + bag._request.request_headers_bytes,
+    "request.auth.principal": ReportBag._subject,
+    "request.auth.audiences": lambda bag: claim_text(bag._claims.get("aud")),
+    "request.auth.presenter": lambda bag: claim_text(bag._claims.get("azp")),
+    "request.auth.claims": ReportBag._claim_texts,
+    "response.code": lambda bag: bag._response.response_code.value,
+    "response.duration": ReportBag._duration,
+    "response.time": lambda bag: bag._started() + bag._duration(),
+    "response.headers": lambda bag: dict(bag._response.response_headers),
+    "response.size": lambda bag: _sizes(bag)[1],
+    "response.total_size": lambda bag: _sizes(bag)[1] + bag._response.response_headers_bytes,
+    "response.grpc_status": lambda bag: (
+        bag._response.response_trailers.get("grpc-status") or bag._response.response_headers.get("grpc-status")
+    ),
+    "response.grpc_message": lambda bag: (
+        bag._response.response_trailers.get("grpc-message") or bag._response.response_headers.get("grpc-message")
+    ),
+}
+HttpEntry = accesslog_pb2.HTTPAccessLogEntry
