@@ -24,7 +24,7 @@ from tests.golden.fields.golden import cases, resources_of
 ROOT = Path(__file__).parents[1]
 TRAFFIC = (
     "VirtualService", "DestinationRule", "Gateway", "ServiceEntry", "WorkloadEntry", "WorkloadGroup", "Sidecar",
-    "EnvoyFilter", "ProxyConfig", "RequestAuthentication", "RateLimit",
+    "EnvoyFilter", "ProxyConfig", "RequestAuthentication", "RateLimit", "Telemetry",
 )  # fmt: skip
 INVALID: dict[str, frozenset[str]] = {
     "Sidecar": frozenset(

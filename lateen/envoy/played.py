@@ -27,6 +27,7 @@ from envoy.extensions.transport_sockets.proxy_protocol.v3 import upstream_proxy_
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2, tls_pb2
 
 from lateen.envoy import wire
+from lateen.envoy.access_logs import FILE_LOGGER
 from lateen.envoy.bootstrap import add_process_settings, to_json_bytes
 from lateen.envoy.dynamic_dns import DYNAMIC_DNS_FILTER
 from lateen.envoy.fault import FAULT_FILTER
@@ -34,7 +35,6 @@ from lateen.envoy.listeners import PROXY_PROTOCOL
 from lateen.envoy.resources import CLUSTER, LISTENER, EnvoyResources
 from lateen.envoy.secrets import translate_secret
 from lateen.envoy.static import Embedding
-from lateen.envoy.telemetry import FILE_LOGGER
 from lateen.envoy.tls import PROXY_SOCKET, TLS_SOCKET, raw_socket
 from lateen.plan.tls import SecretRef
 

@@ -16,6 +16,7 @@ from lateen.mesh.mixer.resolve import resolve
 from lateen.mesh.model import Contender, Member, MeshSnapshot, Workload
 from lateen.mesh.rate_limits import limits_without_tokens
 from lateen.mesh.services import define_services
+from lateen.mesh.telemetry_policy import overruled
 from lateen.mesh.token_demand import tokens_not_asked_for
 from lateen.mesh.token_keys import NO_KEYS, TokenKeys
 from lateen.mesh.unused_routes import unused_routes
@@ -79,6 +80,7 @@ def build_snapshot(
                 (*by_kind.get("RequestAuthentication", ()), *legacy.tokens),
                 settings.root_namespace,
             ),
+            *overruled(by_kind.get("Telemetry", ())),
             *of_mixer,
         ),
         mesh_config=mesh_config.spec if mesh_config is not None else MeshConfigSpec(),
@@ -87,6 +89,7 @@ def build_snapshot(
         envoy_filters=_by_namespace(by_kind.get("EnvoyFilter", ())),
         proxy_configs=tuple(by_kind.get("ProxyConfig", ())),
         rate_limits=tuple(by_kind.get("RateLimit", ())),
+        telemetries=tuple(by_kind.get("Telemetry", ())),
         aliases=defined.aliases,
         contested={host: found for host, found in contenders.items() if len(found) > 1},
         token_keys=token_keys,

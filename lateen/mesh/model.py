@@ -188,6 +188,7 @@ class MeshSnapshot(msgspec.Struct, frozen=True):
     envoy_filters: Mapping[str, tuple[Resource, ...]] = {}
     proxy_configs: tuple[Resource, ...] = ()
     rate_limits: tuple[Resource, ...] = ()
+    telemetries: tuple[Resource, ...] = ()
     aliases: Mapping[str, str] = {}
     contested: Mapping[str, tuple[Contender, ...]] = {}
     token_keys: TokenKeys = NO_KEYS

@@ -23,16 +23,30 @@ from lateen.values.names import Origin
 # --- telemetry ---------------------------------------------------------------------------------------------------
 
 
+class MetricRule(msgspec.Struct, frozen=True, cache_hash=True):
+    """What is different about one metric, which bears the name of Istio's enumeration (``REQUEST_COUNT``).
+
+    ``labels`` maps labels to CEL expressions, or to None where one is left out.
+    """
+
+    metric: str
+    disabled: bool = False
+    labels: tuple[tuple[str, str | None], ...] = ()
+
+
 class Telemetry(msgspec.Struct, frozen=True, cache_hash=True):
     """What a chain reports, and about whom. ``reporter`` is ``source`` (client side and gateways) or ``destination``.
 
-    ``tags`` are constant labels of this proxy's own side. ``access_log`` is the path of the JSON log, empty for none.
+    ``tags`` are constant labels of this proxy's own side. ``access_log`` is the path of the JSON log, empty for none;
+    ``log_expression`` is the CEL expression that its entries meet, empty for all. ``metrics`` are those that differ.
     """
 
     reporter: str
     tags: tuple[tuple[str, str], ...]
     access_log: str = ""
     access_log_format: str = "json"
+    metrics: tuple[MetricRule, ...] = ()
+    log_expression: str = ""
 
 
 # --- listeners ---------------------------------------------------------------------------------------------------

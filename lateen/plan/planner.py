@@ -31,7 +31,7 @@ from lateen.plan.limits.rules import limit_rules, with_limits
 from lateen.plan.localities import place_of
 from lateen.plan.looked_up_hosts import with_looked_up_hosts
 from lateen.plan.mixer.rules import mixer_parts, with_mixer
-from lateen.plan.model import ProxyPlan, Telemetry
+from lateen.plan.model import ProxyPlan
 from lateen.plan.outbound import OutboundListeners, outbound_listeners, passthrough_clusters
 from lateen.plan.patch_values import Patch
 from lateen.plan.patches import patches_of
@@ -40,6 +40,7 @@ from lateen.plan.proxy_defaults import ProxyDefaults
 from lateen.plan.route_building import Reading
 from lateen.plan.routes import RouteTable
 from lateen.plan.sni_passthrough import passing_endpoints
+from lateen.plan.telemetry import DESTINATION, SOURCE, reported
 from lateen.values.names import ResourceKey
 
 ViewKey = tuple[str, Labels, bool, int, ResourceKey | None]
@@ -143,8 +144,8 @@ class Planner:
     def _sidecar(self, proxy: Proxy, access_log: str) -> Planned:
         snapshot, view = self._seen_by(proxy), self._view(proxy)
         tags = _own_tags(proxy)
-        outgoing = Telemetry("source", tags, access_log)
-        incoming = Telemetry("destination", (*tags, *self._service_tags(proxy)), access_log)
+        outgoing = reported(snapshot, proxy, SOURCE, tags, access_log)
+        incoming = reported(snapshot, proxy, DESTINATION, (*tags, *self._service_tags(proxy)), access_log)
         access = access_policy(snapshot, proxy.namespace, proxy.labels)
         services = self._services.of(proxy.id, proxy.address)
         arriving = inbound(snapshot, proxy, view.scope, services, access.policy, incoming)
@@ -185,7 +186,7 @@ class Planner:
 
     def _gateway(self, proxy: Proxy, address: str, access_log: str) -> Planned:
         view = self._view(proxy)
-        telemetry = Telemetry("source", _own_tags(proxy), access_log)
+        telemetry = reported(self.snapshot, proxy, SOURCE, _own_tags(proxy), access_log)
         snapshot = self._seen_by(proxy)
         access = access_policy(snapshot, proxy.namespace, proxy.labels, at_gateway=True)
         parts = plan_gateway(snapshot, proxy, view, address, access.policy, telemetry)

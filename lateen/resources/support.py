@@ -17,6 +17,7 @@ from lateen.resources.patch_support import PATCH_FIELDS, unusable_patches
 from lateen.resources.registry import BARE
 from lateen.resources.request_authentication import LONGEST_TIMEOUT_S
 from lateen.resources.resource import Resource
+from lateen.resources.telemetry_support import TELEMETRY_FIELDS, unusable_telemetry
 from lateen.values.network import is_resource_name
 from lateen.values.protocol import Protocol, parse_protocol
 
@@ -54,6 +55,7 @@ UNSUPPORTED: dict[str, frozenset[str]] = {
     "ProxyConfig": frozenset(),
     "EnvoyFilter": PATCH_FIELDS,
     "RateLimit": frozenset(),
+    "Telemetry": TELEMETRY_FIELDS,
     "AuthorizationPolicy": frozenset(
         {
             "targetRef",
@@ -240,6 +242,10 @@ def _destination_rule(resource: Resource) -> list[Finding]:
     ]
 
 
+def _telemetry(resource: Resource) -> list[Finding]:
+    return [_refusal(resource, path, what, remedy) for path, what, remedy in unusable_telemetry(resource.spec)]
+
+
 _VALUES: dict[str, Callable[[Resource], list[Finding]]] = {
     "DestinationRule": _destination_rule,
     "EnvoyFilter": _envoy_filter,
@@ -252,6 +258,7 @@ _VALUES: dict[str, Callable[[Resource], list[Finding]]] = {
     "ServiceRole": _legacy_access,
     "ServiceRoleBinding": _legacy_access,
     "Sidecar": _sidecar,
+    "Telemetry": _telemetry,
     "RequestAuthentication": _request_authentication,
     "VirtualService": _virtual_service,
 }

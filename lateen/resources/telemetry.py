@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from lateen.resources.base import Duration, PolicyTargetReference, Spec, WorkloadSelector
 
@@ -20,6 +20,8 @@ Metric = Literal[
     "GRPC_REQUEST_MESSAGES",
     "GRPC_RESPONSE_MESSAGES",
 ]
+
+METRICS: tuple[str, ...] = tuple(name for name in get_args(Metric) if name != "ALL_METRICS")
 
 
 class ProviderRef(Spec, frozen=True):

@@ -76,5 +76,8 @@ def _check_override(report: Report, field: str, override: MetricsOverride) -> No
             report.warn(place, "a tag has an empty name")
         if tag.operation == "REMOVE" and tag.value:
             report.error(f"{place}.value", "REMOVE takes no value", "leave value out")
+        problem = find_syntax_error(tag.value) if tag.value else ""
+        if problem:
+            report.error(f"{place}.value", f"this is no CEL expression: {problem}")
         if tag.operation != "REMOVE" and not tag.value:
             report.error(place, "UPSERT needs a value", "give value", "missing-field")

@@ -15,9 +15,9 @@ from lateen.envoy.clusters import cluster_message
 from lateen.envoy.fault import route_fault
 from lateen.envoy.matching import route_match
 from lateen.envoy.mesh_headers import announcing_filter
+from lateen.envoy.metrics import first_of
 from lateen.envoy.profile import DEFAULT_PROFILE
 from lateen.envoy.route_actions import forward, redirect
-from lateen.envoy.telemetry import first_of
 from lateen.envoy.tls import secret_references, verifies_by_sni
 from lateen.plan.clusters import Cluster, ConnectionPool, Discovery, OutlierDetection
 from lateen.plan.matching import MatchKind, RouteMatch, StringMatcher

@@ -74,7 +74,7 @@ def test_gateways(server: str, refused: list[str]) -> None:
 
 
 def test_kinds_that_are_not_done_are_refused_as_a_whole() -> None:
-    text = "apiVersion: telemetry.istio.io/v1\nkind: Telemetry\nmetadata: {name: a}\n"
+    text = "apiVersion: extensions.istio.io/v1alpha1\nkind: WasmPlugin\nmetadata: {name: a}\n"
     assert _refused(text) == [("unsupported-kind", "kind")]
 
 

@@ -1,0 +1,158 @@
+"""Istio's metrics, made by Envoy's own stats loggers.
+
+Comes in: labels and what a Telemetry changes of each metric. Goes out: stats loggers.
+
+Labels are names of things that the mesh knows, never paths or ids: each new combination is a time series.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from envoy.config.accesslog.v3 import accesslog_pb2
+from envoy.config.route.v3 import route_components_pb2
+from envoy.data.accesslog.v3 import accesslog_pb2 as data_pb2
+from envoy.extensions.access_loggers.stats.v3 import stats_pb2
+from envoy.type.matcher.v3 import string_pb2
+
+from lateen.envoy import wire
+from lateen.plan.model import MetricRule
+
+STATS_LOGGER = "envoy.access_loggers.stats"
+METRIC_PREFIX = "istio"
+OWN_PREFIX = "lateen"
+REFUSAL_LABELS = frozenset({"reporter", "source_principal", "destination_service", "destination_workload"})
+UNKNOWN = "unknown"
+
+Labels = tuple[tuple[str, str], ...]
+Rules = tuple[MetricRule, ...]
+
+
+class _Metric(msgspec.Struct, frozen=True):
+    """A metric: its name in Istio's enumeration, its own name, and what is counted; ``unit`` of a histogram."""
+
+    kind: str
+    name: str
+    value: str = ""
+    unit: str = ""
+
+
+_REQUESTS = (
+    _Metric("REQUEST_COUNT", "requests_total"),
+    _Metric("REQUEST_DURATION", "request_duration_milliseconds", "%DURATION%", "Milliseconds"),
+    _Metric("REQUEST_SIZE", "request_bytes", "%BYTES_RECEIVED%", "Bytes"),
+    _Metric("RESPONSE_SIZE", "response_bytes", "%BYTES_SENT%", "Bytes"),
+)
+_OPENED = (_Metric("TCP_OPENED_CONNECTIONS", "tcp_connections_opened_total"),)
+_CLOSED = (
+    _Metric("TCP_CLOSED_CONNECTIONS", "tcp_connections_closed_total"),
+    _Metric("TCP_SENT_BYTES", "tcp_sent_bytes_total", "%BYTES_SENT%"),
+    _Metric("TCP_RECEIVED_BYTES", "tcp_received_bytes_total", "%BYTES_RECEIVED%"),
+)
+_LogType = data_pb2.AccessLogType
+
+
+def request_loggers(labels: Labels, rules: Rules) -> list[Any]:
+    """Loggers of requests: gRPC by itself, as it has a status of its own."""
+    answered: Labels = (("response_code", "%RESPONSE_CODE%"), ("response_flags", "%RESPONSE_FLAGS%"))
+    plain: Labels = (("request_protocol", "http"),)
+    grpc: Labels = (("request_protocol", "grpc"), ("grpc_response_status", "%GRPC_STATUS_NUMBER%"))
+    return [
+        logger
+        for own, wanted in ((plain, False), (grpc, True))
+        for logger in _loggers(_REQUESTS, (*labels, *own, *answered), rules, _is_grpc(wanted))
+    ]
+
+
+def connection_loggers(labels: Labels, rules: Rules) -> list[Any]:
+    """Loggers of connections that open, and of those that end."""
+    own = (*labels, ("request_protocol", "tcp"), ("response_flags", "%RESPONSE_FLAGS%"))
+    return [
+        *_loggers(_OPENED, own, rules, of_type(_LogType.TcpUpstreamConnected)),
+        *_loggers(_CLOSED, own, rules, of_type(_LogType.TcpConnectionEnd)),
+    ]
+
+
+def refusal_logger(labels: Labels) -> Any:
+    """Counts what limits refuse, by their names."""
+    told = tuple(pair for pair in labels if pair[0] in REFUSAL_LABELS)
+    named = (*told, ("rate_limit", first_of(("RESP", "X-LATEEN-RATE-LIMIT"))))
+    config = stats_pb2.Config(stat_prefix=OWN_PREFIX, counters=[_counter(_Metric("", "rate_limited_total"), named)])
+    refused = accesslog_pb2.ResponseFlagFilter(flags=["RL"])
+    return _stats_logger(config, accesslog_pb2.AccessLogFilter(response_flag_filter=refused))
+
+
+def first_of(*operators: tuple[str, str]) -> str:
+    """A format that yields the first of the values that there is, and ``unknown`` where there is none.
+
+    The literal at the end is a start time whose format has no fields: the formatter has no constants of its own.
+    """
+    commands = [{"command": name, "param": param} if param else {"command": name} for name, param in operators]
+    commands.append({"command": "START_TIME", "param": UNKNOWN})
+    return f"%COALESCE({msgspec.json.encode({'operators': commands}).decode()})%"
+
+
+def of_type(kind: Any) -> Any:
+    """A filter of log entries of one type."""
+    return accesslog_pb2.AccessLogFilter(log_type_filter=accesslog_pb2.LogTypeFilter(types=[kind]))
+
+
+def _loggers(metrics: Iterable[_Metric], labels: Labels, rules: Rules, wanted: Any) -> list[Any]:
+    """One logger of these metrics, or none where all of them are switched off."""
+    changes = {rule.metric: rule for rule in rules}
+    config = stats_pb2.Config(stat_prefix=METRIC_PREFIX)
+    for metric in metrics:
+        rule = changes.get(metric.kind)
+        if rule is not None and rule.disabled:
+            continue
+        own = _changed(labels, rule) if rule is not None else labels
+        if metric.unit:
+            config.histograms.append(_histogram(metric, own))
+        else:
+            config.counters.append(_counter(metric, own))
+    return [_stats_logger(config, wanted)] if config.counters or config.histograms else []
+
+
+def _changed(labels: Labels, rule: MetricRule) -> Labels:
+    """The labels, without those that are left out, and with those that are worked out for each request."""
+    found = dict(labels)
+    for name, expression in rule.labels:
+        if expression is None:
+            found.pop(name, None)
+        else:
+            found[name] = first_of(("CEL", expression))
+    return tuple(found.items())
+
+
+def _histogram(metric: _Metric, labels: Labels) -> Any:
+    histogram = stats_pb2.Config.Histogram
+    unit = histogram.Unit.Value(metric.unit)
+    return histogram(stat=_stat(metric.name, labels), unit=unit, value_format=metric.value)
+
+
+def _counter(metric: _Metric, labels: Labels) -> Any:
+    counter = stats_pb2.Config.Counter(stat=_stat(metric.name, labels), value_format=metric.value)
+    if not metric.value:
+        counter.value_fixed.value = 1
+    return counter
+
+
+def _stat(name: str, labels: Labels) -> Any:
+    tags = [stats_pb2.Config.Tag(name=label, value_format=value) for label, value in labels]
+    return stats_pb2.Config.Stat(name=name, tags=tags)
+
+
+def _stats_logger(config: Any, wanted: Any) -> Any:
+    return accesslog_pb2.AccessLog(name=STATS_LOGGER, filter=wanted, typed_config=wire.pack(config))
+
+
+def _is_grpc(wanted: bool) -> Any:
+    matcher = route_components_pb2.HeaderMatcher(
+        name="content-type",
+        string_match=string_pb2.StringMatcher(prefix="application/grpc"),
+        invert_match=not wanted,
+        treat_missing_header_as_empty=True,
+    )
+    return accesslog_pb2.AccessLogFilter(header_filter=accesslog_pb2.HeaderFilter(header=matcher))

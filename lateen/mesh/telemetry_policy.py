@@ -1,0 +1,111 @@
+"""What Telemetry resources say of one workload, for the client's or the server's side of it.
+
+Comes in: the snapshot, a workload's namespace and labels. Goes out: changes of metrics, and whether and what is logged.
+
+Three levels, each of them one resource: the root namespace, the workload's namespace, and what selects the workload.
+The oldest of a level holds. Changes of metrics add up from the first level to the last; of access logs, each entry
+takes the place of what stood before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from lateen.findings import Finding, warning
+from lateen.mesh.model import Labels, MeshSnapshot
+from lateen.mesh.visibility import selects
+from lateen.resources.resource import Resource
+from lateen.resources.telemetry import METRICS, MetricsOverride, TelemetrySpec
+
+CLIENT = "CLIENT"
+SERVER = "SERVER"
+
+
+class MetricChange(msgspec.Struct, frozen=True):
+    """What is different about one metric: ``labels`` maps names to CEL expressions, or to None for one left out."""
+
+    metric: str
+    disabled: bool = False
+    labels: tuple[tuple[str, str | None], ...] = ()
+
+
+class LogPolicy(msgspec.Struct, frozen=True):
+    """Whether there is a log, and the CEL expression that an entry has to meet; empty for all."""
+
+    enabled: bool = True
+    expression: str = ""
+
+
+def metric_changes(snapshot: MeshSnapshot, namespace: str, labels: Labels, mode: str) -> tuple[MetricChange, ...]:
+    """The metrics that are not as they are by themselves, in the order of Istio's enumeration."""
+    disabled: dict[str, bool] = {}
+    tags: dict[str, dict[str, str | None]] = {}
+    for override in _overrides(snapshot, namespace, labels, mode):
+        for metric in _metrics_of(override):
+            if override.disabled is not None:
+                disabled[metric] = override.disabled
+            for name, tag in sorted(override.tag_overrides.items()):
+                tags.setdefault(metric, {})[name] = None if tag.operation == "REMOVE" else tag.value
+    found = (
+        MetricChange(metric, disabled.get(metric, False), tuple(sorted(tags.get(metric, {}).items())))
+        for metric in METRICS
+    )
+    return tuple(change for change in found if change.disabled or change.labels)
+
+
+def log_policy(snapshot: MeshSnapshot, namespace: str, labels: Labels, mode: str) -> LogPolicy:
+    """What a workload logs of one side."""
+    policy = LogPolicy()
+    for resource in _holding(snapshot, namespace, labels):
+        for entry in resource.spec.access_logging:
+            if entry.match is None or _is_for(entry.match.mode, mode):
+                expression = entry.filter.expression if entry.filter is not None else ""
+                policy = LogPolicy(not entry.disabled, expression)
+    return policy
+
+
+def overruled(resources: Iterable[Resource]) -> Iterator[Finding]:
+    """Warnings on resources for a whole namespace beside an older one."""
+    first: dict[str, Resource] = {}
+    for resource in resources:
+        if resource.spec.selector is not None and resource.spec.selector.match_labels:
+            continue
+        older = first.setdefault(resource.key.namespace, resource)
+        if older is not resource:
+            message = f"Telemetry {older.key.name} already holds for the whole namespace {resource.key.namespace}"
+            origin = resource.origin_at("metadata.name")
+            yield warning("overruled", message, origin, "make them one, or give a selector")
+
+
+def _overrides(snapshot: MeshSnapshot, namespace: str, labels: Labels, mode: str) -> Iterator[MetricsOverride]:
+    for resource in _holding(snapshot, namespace, labels):
+        for metrics in resource.spec.metrics:
+            for override in metrics.overrides:
+                if override.match is None or _is_for(override.match.mode, mode):
+                    yield override
+
+
+def _metrics_of(override: MetricsOverride) -> tuple[str, ...]:
+    metric = override.match.metric if override.match is not None else None
+    return METRICS if metric in (None, "ALL_METRICS") else (metric,)
+
+
+def _is_for(wanted: str | None, mode: str) -> bool:
+    return wanted in (None, "CLIENT_AND_SERVER", mode)
+
+
+def _holding(snapshot: MeshSnapshot, namespace: str, labels: Labels) -> list[Resource]:
+    """One for each level that there is, the widest first."""
+    root = snapshot.settings.root_namespace
+    levels: dict[str, Resource] = {}
+    for resource in snapshot.telemetries:
+        spec: TelemetrySpec = resource.spec
+        own = resource.key.namespace
+        selector = spec.selector.match_labels if spec.selector is not None else {}
+        if selector and own == namespace and selects(selector, labels):
+            levels.setdefault("workload", resource)
+        elif not selector and own in (root, namespace):
+            levels.setdefault("mesh" if own == root else "namespace", resource)
+    return [levels[level] for level in ("mesh", "namespace", "workload") if level in levels]

@@ -1,0 +1,56 @@
+"""Which fields and values of a Telemetry resource Lateen does not do yet.
+
+Comes in: a decoded resource. Goes out: the paths of what is refused, what it is, and what to write instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lateen.resources.telemetry import AccessLogging, Metrics, ProviderRef, TelemetrySpec
+
+METRICS_PROVIDER = "prometheus"
+LOG_PROVIDER = "envoy"
+MESSAGE_METRICS = ("GRPC_REQUEST_MESSAGES", "GRPC_RESPONSE_MESSAGES")
+END = ")%"
+TELEMETRY_FIELDS = frozenset(
+    {
+        "targetRef",
+        "targetRefs",
+        "tracing",
+        "metrics[].overrides[].match.customMetric",
+        "metrics[].reportingInterval",
+    }
+)
+
+Unusable = tuple[str, str, str]
+
+
+def unusable_telemetry(spec: TelemetrySpec) -> Iterator[Unusable]:
+    """Path, what is there, and the remedy, for each value that has no effect yet."""
+    for index, metrics in enumerate(spec.metrics):
+        yield from _metrics(f"spec.metrics[{index}]", metrics)
+    for index, entry in enumerate(spec.access_logging):
+        yield from _logging(f"spec.accessLogging[{index}]", entry)
+
+
+def _metrics(place: str, metrics: Metrics) -> Iterator[Unusable]:
+    yield from _providers(place, metrics.providers, METRICS_PROVIDER)
+    for index, override in enumerate(metrics.overrides):
+        field = f"{place}.overrides[{index}]"
+        if override.match is not None and override.match.metric in MESSAGE_METRICS:
+            yield f"{field}.match.metric", "counting messages of gRPC", "leave the override out"
+        for name, tag in override.tag_overrides.items():
+            if END in tag.value:
+                what = f"{END} in an expression, which Envoy takes for its end,"
+                yield f"{field}.tagOverrides.{name}.value", what, "write a space between the two"
+
+
+def _logging(place: str, entry: AccessLogging) -> Iterator[Unusable]:
+    yield from _providers(place, entry.providers, LOG_PROVIDER)
+
+
+def _providers(place: str, providers: tuple[ProviderRef, ...], known: str) -> Iterator[Unusable]:
+    for index, provider in enumerate(providers):
+        if provider.name and provider.name != known:
+            yield f"{place}.providers[{index}].name", f"the provider {provider.name} here", f"write {known}"

@@ -1,0 +1,165 @@
+"""Telemetry resources: what they change of the metrics and the log that a real proxy makes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from lateen.control.approval import Approval
+from lateen.control.coordinator import Coordinator, Draft, ProxyOptions
+from lateen.control.trial import Trial
+from lateen.envoy.resources import LISTENER
+from lateen.settings import Settings
+from tests.envoy.from_yaml import ACCESS_LOG, CLIENT, Running, sidecar
+from tests.envoy.harness import Application, eventually
+from tests.envoy.test_live_from_yaml import ENTRY
+from tests.unit.plan.building import resources
+
+HEAD = "---\napiVersion: telemetry.istio.io/v1\nkind: Telemetry\n"
+OVERRIDES = "Telemetry metrics[].overrides[]"
+LEVELS = (
+    """
+metadata: {name: mesh, namespace: istio-system}
+spec:
+  metrics:
+  - providers: [{name: prometheus}]
+    overrides:
+    - match: {metric: REQUEST_SIZE}
+      disabled: true
+    - match: {metric: RESPONSE_SIZE}
+      disabled: true
+    - match: {metric: REQUEST_COUNT, mode: SERVER}
+      disabled: true
+    - tagOverrides:
+        source_app: {operation: REMOVE}
+        level: {value: "'mesh'"}
+  accessLogging:
+  - disabled: true
+"""
+    + HEAD
+    + """
+metadata: {name: own}
+spec:
+  metrics:
+  - overrides:
+    - match: {metric: RESPONSE_SIZE, mode: CLIENT}
+      disabled: false
+    - match: {metric: REQUEST_COUNT}
+      tagOverrides:
+        level: {value: "'namespace'"}
+        method: {operation: UPSERT, value: request.method}
+        kind: {value: "request.headers['x-kind']"}
+  accessLogging:
+  - match: {mode: CLIENT}
+    providers: [{name: envoy}]
+    filter: {expression: response.code >= 400}
+  - match: {mode: SERVER}
+    disabled: true
+"""
+    + HEAD
+    + """
+metadata: {name: chosen}
+spec:
+  selector: {matchLabels: {app: client}}
+  metrics:
+  - overrides:
+    - match: {metric: REQUEST_COUNT}
+      tagOverrides: {level: {value: "'workload'"}}
+"""
+    + HEAD
+    + """
+metadata: {name: others}
+spec:
+  selector: {matchLabels: {app: another}}
+  metrics:
+  - overrides: [{disabled: true}]
+"""
+)
+
+
+@pytest.fixture(scope="module")
+def proxy() -> Iterator[Running]:
+    with Application("v1") as app, sidecar(ENTRY.format(port=app.port) + HEAD + LEVELS, logs=True) as running:
+        assert running.get("shop.example", 8080, "/well", {"x-kind": "big"}).status == 200
+        assert running.get("shop.example", 8080, "/status/500").status == 500
+        yield running
+
+
+def _counted(proxy: Running, code: str) -> dict[str, str]:
+    def found() -> dict[str, str] | None:
+        samples = proxy.metrics("istio_requests_total")
+        return next((labels for labels, _ in samples if labels["response_code"] == code), None)
+
+    return eventually(found)
+
+
+@pytest.mark.covers(
+    f"{OVERRIDES}.tagOverrides{{}}.operation", f"{OVERRIDES}.tagOverrides{{}}.value", "Telemetry metrics[].providers"
+)
+def test_labels_are_left_out_and_worked_out(proxy: Running) -> None:
+    labels = _counted(proxy, "200")
+    assert "source_app" not in labels
+    assert (labels["method"], labels["kind"]) == ("GET", "big")
+    assert _counted(proxy, "500")["kind"] == "unknown"
+    assert labels["source_workload"] == "client"
+
+
+@pytest.mark.covers("Telemetry selector")
+def test_what_is_nearer_to_the_workload_is_said_last(proxy: Running) -> None:
+    assert _counted(proxy, "200")["level"] == "workload"
+    (duration, *_) = eventually(lambda: proxy.metrics("istio_request_duration_milliseconds_count"))
+    assert duration[0]["level"] == "mesh"
+
+
+@pytest.mark.covers(f"{OVERRIDES}.disabled", f"{OVERRIDES}.match.metric", f"{OVERRIDES}.match.mode")
+def test_metrics_are_switched_off_and_on_again_for_one_side(proxy: Running) -> None:
+    assert eventually(lambda: proxy.metrics("istio_response_bytes_count"))
+    assert proxy.metrics("istio_request_bytes_count") == []
+    assert _counted(proxy, "200")["reporter"] == "source"
+
+
+@pytest.mark.covers(
+    "Telemetry accessLogging[].disabled",
+    "Telemetry accessLogging[].filter.expression",
+    "Telemetry accessLogging[].match.mode",
+    "Telemetry accessLogging[].providers",
+)
+def test_the_log_has_what_the_expression_asks_for(proxy: Running) -> None:
+    assert proxy.logged("/status/500")["response_code"] == 500
+    lines = (proxy.folder / ACCESS_LOG).read_text().splitlines()
+    assert [json.loads(line)["path"] for line in lines] == ["/status/500"]
+
+
+def test_a_log_that_is_switched_off_has_nothing() -> None:
+    text = HEAD + "metadata: {name: a}\nspec: {accessLogging: [{disabled: true}]}\n"
+    with Application("v1") as app, sidecar(ENTRY.format(port=app.port) + text, logs=True) as running:
+        assert running.get("shop.example", 8080, "/a").status == 200
+        assert eventually(lambda: running.metrics("istio_requests_total"))
+        log = running.folder / ACCESS_LOG
+        assert not log.exists() or log.read_text() == ""
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "{accessLogging: [{filter: {expression: nothing.like(this)}}]}",
+        "{metrics: [{overrides: [{tagOverrides: {a: {value: nothing.like(this)}}}]}]}",
+    ],
+)
+def test_an_expression_that_envoy_refuses_is_told_and_stops_nothing(spec: str) -> None:
+    wanted = resources(ENTRY.format(port=1) + HEAD + f"metadata: {{name: wrong}}\nspec: {spec}\n")
+    coordinator = Coordinator(Settings(), lambda *_: None, lambda _: ProxyOptions(access_log="/dev/null"))
+
+    async def approve() -> Draft:
+        approval = Approval(Trial())
+        return await approval.approved(lambda refused: coordinator.draft(wanted, (CLIENT,), refused), (), wanted)
+
+    draft = asyncio.run(approve())
+    (finding,) = [finding for finding in draft.findings if finding.is_error]
+    assert (finding.code, finding.origin.name) == ("refused-by-envoy", "wrong")
+    listeners = draft.made[CLIENT.id].by_type[LISTENER]
+    assert listeners
+    assert not any(b"nothing.like" in listener.body for listener in listeners.values())
