@@ -34,6 +34,7 @@ RULES = {
     "paths": "match: {paths: [{exact: /a}, {prefix: /b/}, {regex: '/c/[0-9]+'}, {template: '/d/{*}/e/{**}'}]}",
     "headers": "match: {headers: {X-Kind: {exact: big}, x-any: {}}}",
     "port": "match: {ports: [{mutual}]}",
+    "grpc": "match: {methods: [POST]}",
 }
 MESH = """
 apiVersion: networking.istio.io/v1
@@ -269,6 +270,12 @@ def test_what_is_tried_is_counted_and_refuses_nothing(edge: Edge) -> None:
     limited = edge.proxy.metrics("http_local_rate_limit_rate_limited")
     values = {labels["envoy_local_http_ratelimit_prefix"]: value for labels, value in limited}
     assert values["edge/tried/probe"] == 2
+
+
+def test_grpc_clients_are_told_in_their_own_words(edge: Edge) -> None:
+    answers = [edge.ask("grpc", "/a.B/C", "POST", {"content-type": "application/grpc"}) for _ in range(3)]
+    assert [answer.headers.get("grpc-status") == "8" for answer in answers] == [False, False, True]
+    assert answers[2].status == 200
 
 
 def test_what_is_denied_is_not_counted(edge: Edge) -> None:
