@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from lateen.expressions.syntax import (
+    HIGHEST,
     INDEX,
     NOT,
     PRECEDENCE,
@@ -19,6 +20,7 @@ from lateen.expressions.syntax import (
     Expression,
     ExpressionError,
     Literal,
+    is_too_high,
 )
 from lateen.expressions.vocabulary import ValueType
 
@@ -61,7 +63,10 @@ def parse(text: str) -> Expression:
         raise ExpressionError(f"it is longer than {LONGEST} characters", text, 0, "write several rules")
     if not text.strip():
         raise ExpressionError("it is empty", text, 0, "write an expression, or leave the field out")
-    return _Parser(text).whole()
+    found = _Parser(text).whole()
+    if is_too_high(found):
+        raise ExpressionError(f"it joins more than {HIGHEST} parts", text, 0, "write several rules")
+    return found
 
 
 class _Parser:

@@ -89,3 +89,17 @@ def attributes_of(expression: Expression) -> Iterator[tuple[str, str | None]]:
                 return
         for argument in expression.arguments:
             yield from attributes_of(argument)
+
+
+HIGHEST = 200
+"""How many operators and functions may stand within one another; ``a + b + c`` counts as two."""
+
+
+def is_too_high(expression: Expression) -> bool:
+    """Whether a tree is higher than what works on trees can climb."""
+    level = [expression]
+    for _ in range(HIGHEST + 1):
+        level = [part for node in level if isinstance(node, Call) for part in node.arguments]
+        if not level:
+            return False
+    return True

@@ -13,10 +13,12 @@ from typing import Any
 import msgspec
 
 from lateen.expressions.functions import to_ip
+from lateen.expressions.language import CEXL
 from lateen.mesh.mixer.model import MixerRules
 from lateen.mesh.mixer.resolve import resolve
 from lateen.resources.base import Duration
 from lateen.resources.decode import read_scalar
+from lateen.resources.mixer.content import LANGUAGE, language_of
 from lateen.resources.registry import BY_GROUP_AND_NAME, MIXER
 from lateen.resources.resource import Resource
 from lateen.values.names import Origin, ResourceKey
@@ -26,11 +28,12 @@ KINDS = frozenset(name for group, name in BY_GROUP_AND_NAME if group == MIXER)
 
 
 class OrderedResource(msgspec.Struct, frozen=True):
-    """One resource, with its content as JSON."""
+    """One resource, with its content as JSON. ``language``: what its expressions are written in."""
 
     key: ResourceKey
     origin: Origin
     spec: dict[str, Any]
+    language: str = CEXL
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -60,7 +63,7 @@ class MixerOrder(msgspec.Struct, frozen=True):
 def ordered(resources: Iterable[Resource]) -> tuple[OrderedResource, ...]:
     """The resources among these that are Mixer's."""
     return tuple(
-        OrderedResource(one.key, one.origin, msgspec.to_builtins(one.spec, enc_hook=_written))
+        OrderedResource(one.key, one.origin, msgspec.to_builtins(one.spec, enc_hook=_written), language_of(one))
         for one in resources
         if one.key.kind in KINDS
     )
@@ -82,7 +85,9 @@ def rules_of(order: MixerOrder) -> MixerRules:
     for one in order.resources:
         struct = BY_GROUP_AND_NAME[(MIXER, one.key.kind)].struct
         spec = msgspec.convert(one.spec, struct, dec_hook=read_scalar, str_keys=True)
-        by_kind.setdefault(one.key.kind, []).append(Resource(one.key, one.origin, spec))
+        by_kind.setdefault(one.key.kind, []).append(
+            Resource(one.key, one.origin, spec, annotations={LANGUAGE: one.language})
+        )
     return resolve(by_kind, order.root_namespace)[0]
 
 

@@ -52,6 +52,16 @@ def statuses(mesh, headers=None, count=6, path="/echo"):
     return {mesh.fetch(f"{ECHO}{path}", headers=headers).status for _ in range(count)}
 
 
+def test_rules_may_be_written_in_cel(mesh):
+    match = "destination.labels.app == 'echo' && (request.headers['x-none'] == 'a' || 'x-cel' in request.headers)"
+    wanted = rule(match, ("in-cel", "nothing"), name="in-cel")
+    wanted = wanted.replace("{name: in-cel}", "{name: in-cel, annotations: {policy.istio.io/lang: CEL}}")
+    denier = resource("handler", "in-cel", {"compiledAdapter": "denier", "params": {"status": {"code": 7}}})
+    with mesh.applied(documents(denier, NOTHING, wanted)):
+        assert statuses(mesh) == {200}
+        assert statuses(mesh, {"x-cel": "yes"}) == {403}
+
+
 def test_a_denier_refuses_what_matches_and_nothing_else(mesh):
     denier = resource(
         "handler", "deny", {"compiledAdapter": "denier", "params": {"status": {"code": 7, "message": "not you"}}}

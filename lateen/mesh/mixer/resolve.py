@@ -11,14 +11,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 
 from lateen.expressions.check import check
-from lateen.expressions.parse import parse
+from lateen.expressions.language import parse_as
 from lateen.expressions.syntax import Expression, ExpressionError
 from lateen.expressions.vocabulary import BUILT_IN, DEFAULT_VOCABULARY, ValueType, Vocabulary
 from lateen.findings import Finding, error, warning
 from lateen.mesh.mixer.model import Action, Handler, HeaderOperation, Instance, InstanceField, MixerRules, Rule
 from lateen.resources.mixer import kinds
 from lateen.resources.mixer.adapters import ADAPTERS
-from lateen.resources.mixer.content import HandlerContent, InstanceContent, handler_content, instance_content
+from lateen.resources.mixer.content import (
+    HandlerContent,
+    InstanceContent,
+    handler_content,
+    instance_content,
+    language_of,
+)
 from lateen.resources.mixer.templates import TEMPLATES, expressions_of
 from lateen.resources.resource import Resource
 
@@ -40,7 +46,7 @@ def resolve(by_kind: Mapping[str, Sequence[Resource]], root_namespace: str) -> t
 def _generation(by_kind: Mapping[str, Sequence[Resource]]) -> str:
     """A hash of all that rules say."""
     said = [
-        (str(resource.key), repr(resource.spec))
+        (str(resource.key), repr(resource.spec), language_of(resource))
         for kind in ("rule", "attributemanifest", *HANDLER_KINDS, *INSTANCE_KINDS)
         for resource in by_kind.get(kind, ())
     ]
@@ -148,11 +154,13 @@ class _Resolver:
         content = instance_content(resource)
         if not isinstance(content, InstanceContent):
             return None
-        fields = []
+        fields, language = [], language_of(resource)
         for field in expressions_of(content.template, content.params):
             place = f"{content.place}{field.written}"
             try:
-                tree, kind = check(field.text, parse(field.text), self.vocabulary, field.types)
+                tree, kind = check(
+                    field.text, parse_as(language, field.text, self.vocabulary), self.vocabulary, field.types
+                )
             except ExpressionError as problem:
                 self._wrong(resource, place, problem)
                 return None
@@ -198,7 +206,8 @@ class _Resolver:
 
     def _expression(self, resource: Resource, place: str, text: str, kind: ValueType) -> Expression | None:
         try:
-            return check(text, parse(text), self.vocabulary, (kind,))[0]
+            tree = parse_as(language_of(resource), text, self.vocabulary, match=place == "spec.match")
+            return check(text, tree, self.vocabulary, (kind,))[0]
         except ExpressionError as problem:
             self._wrong(resource, place, problem)
             return None

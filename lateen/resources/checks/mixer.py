@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 from lateen.expressions.check import check
 from lateen.expressions.functions import Unusable, compile_pattern, to_ip
-from lateen.expressions.parse import parse
+from lateen.expressions.language import LANGUAGES, parse_as
 from lateen.expressions.syntax import ExpressionError, UnknownAttributeError
 from lateen.expressions.vocabulary import ValueType
 from lateen.resources.base import Spec
@@ -28,7 +28,14 @@ from lateen.resources.mixer.adapters import (
     StdioParams,
     ZipkinParams,
 )
-from lateen.resources.mixer.content import HandlerContent, InstanceContent, handler_content, instance_content
+from lateen.resources.mixer.content import (
+    LANGUAGE,
+    HandlerContent,
+    InstanceContent,
+    handler_content,
+    instance_content,
+    language_of,
+)
 from lateen.resources.mixer.kinds import HandlerSpec, HeaderOperation, RuleSpec
 from lateen.resources.mixer.templates import TEMPLATES, Variety, expressions_of
 from lateen.resources.shape import Problem
@@ -36,7 +43,6 @@ from lateen.values.web_address import url_problem
 
 HIGHEST_CODE = 16
 MOST_BUCKETS = 200
-LANGUAGE = "policy.istio.io/lang"
 
 
 def check_handler(report: Report) -> None:
@@ -92,7 +98,7 @@ def check_rule(report: Report) -> None:
 def check_expression(report: Report, field: str, text: str, types: Iterable[ValueType]) -> None:
     """Syntax and types of one expression."""
     try:
-        check(text, parse(text), wanted=types)
+        check(text, parse_as(language_of(report.resource), text), wanted=types)
     except UnknownAttributeError:
         return
     except ExpressionError as problem:
@@ -115,11 +121,11 @@ def _check_operations(report: Report, field: str, operations: tuple[HeaderOperat
 
 
 def _check_language(report: Report) -> None:
-    language = report.resource.annotations.get(LANGUAGE, "CEXL")
-    if language != "CEXL":
+    language = language_of(report.resource)
+    if language not in LANGUAGES:
         message = f"expressions in {language} are not read"
         place = f"metadata.annotations.{LANGUAGE}"
-        report.error(place, message, "write them in Mixer's own language", "unsupported-field")
+        report.error(place, message, f"write {' or '.join(LANGUAGES)}", "unsupported-field")
 
 
 def _tell(report: Report, problems: Iterable[Problem]) -> None:

@@ -10,12 +10,21 @@ from typing import Any
 
 import msgspec
 
+from lateen.expressions.language import CEXL
 from lateen.resources.base import Spec
 from lateen.resources.mixer.adapters import ADAPTERS, AdapterKind, adapter_named
 from lateen.resources.mixer.kinds import HandlerSpec, InstanceSpec
 from lateen.resources.mixer.templates import TEMPLATES, KubernetesParams, Template
 from lateen.resources.resource import Resource
 from lateen.resources.shape import Problem, walk
+
+LANGUAGE = "policy.istio.io/lang"
+"""The annotation that says what expressions are written in."""
+
+
+def language_of(resource: Resource) -> str:
+    """What the expressions of a resource are written in."""
+    return resource.annotations.get(LANGUAGE, CEXL)
 
 
 class HandlerContent(msgspec.Struct, frozen=True):

@@ -85,9 +85,9 @@ def instance(template: str, **params: Any) -> list[tuple[str, str, str]]:
             "sampling is for rules that report",
         ),
         (
-            findings("instance", {"compiledTemplate": "checknothing"}, {"policy.istio.io/lang": "CEL"}),
+            findings("instance", {"compiledTemplate": "checknothing"}, {"policy.istio.io/lang": "COMPAT"}),
             "metadata.annotations.policy.istio.io/lang",
-            "expressions in CEL are not read",
+            "expressions in COMPAT are not read",
         ),
     ],
 )

@@ -1,0 +1,383 @@
+"""CEL as another way to write expressions: from its text to the same tree.
+
+What the trees of Mixer's own language can say is taken over with CEL's meaning; what they cannot (lists but for ``in``,
+macros, null, bytes, arithmetic but for ``+``) is refused at its place. CEL's ``&&`` and ``||`` do not mind an absent
+side where the other one decides; the trees of ``cel_logic`` say just that.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+
+import re2
+
+from lateen.expressions.cel_logic import joined
+from lateen.expressions.functions import FUNCTIONS, Unusable, to_duration
+from lateen.expressions.parse import DEEPEST, LONGEST
+from lateen.expressions.syntax import (
+    ADD,
+    AND,
+    EITHER,
+    EQ,
+    INDEX,
+    NOT,
+    OR,
+    Attribute,
+    Call,
+    Expression,
+    ExpressionError,
+    Known,
+    Literal,
+    UnknownAttributeError,
+    is_too_high,
+)
+from lateen.expressions.vocabulary import ValueType, Vocabulary
+
+LARGEST = 20_000
+"""How many nodes the tree of an expression may have."""
+_TOKEN = re.compile(
+    r"""
+    (?P<space>(?:[ \t\r\n\f]|//[^\n]*)+)
+    |(?P<number>(?:0[xX][0-9a-fA-F]+|[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|\.[0-9]+(?:[eE][+-]?[0-9]+)?)(?!\w))
+    |(?P<text>[rR]?(?:"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'))(?!["'])
+    |(?P<name>[A-Za-z_]\w*)
+    |(?P<operator>\|\||&&|==|!=|<=|>=|[<>+!()\[\],.?:-])
+    """,
+    re.VERBOSE | re.ASCII,
+)
+_ESCAPES: Mapping[str, str] = {
+    "a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v",
+    "\\": "\\", '"': '"', "'": "'", "`": "`", "?": "?",
+}  # fmt: skip
+_ESCAPE = re.compile(r"\\(?:([0-7]{3})|[xX]([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.))", re.ASCII)
+_RELATIONS = frozenset({"==", "!=", "<", "<=", ">", ">="})
+_HINTS: Mapping[str, str] = {
+    "=": "write ==",
+    "&": "write &&",
+    "|": "write ||, or has(m.key) ? m.key : other",
+    "*": "there is no multiplication",
+    "/": "there is no division",
+    "%": "there is no remainder",
+    "{": "there are no maps and messages",
+}
+_MACROS = frozenset({"all", "exists", "exists_one", "map", "filter"})
+_TRUTH = ValueType.BOOL
+_PAIRS: Mapping[ValueType, tuple[str | int | float | bool, str | int | float | bool]] = {
+    ValueType.STRING: ("a", "b"),
+    ValueType.INT64: (1, 2),
+    ValueType.DOUBLE: (1.0, 2.0),
+    ValueType.BOOL: (True, False),
+}
+
+Token = tuple[str, str, int]
+
+
+@lru_cache(maxsize=4096)
+def _tokens(text: str) -> tuple[Token, ...]:
+    found: list[Token] = []
+    at = 0
+    while at < len(text):
+        match = _TOKEN.match(text, at)
+        if match is None:
+            written = text[at]
+            if written in "\"'":
+                raise ExpressionError("a text is not closed on its line", text, at, f"end it by {written}")
+            if written.isdigit():
+                raise ExpressionError("this is no number that is read here", text, at, "write an int or a double")
+            raise ExpressionError(f"{written} means nothing here", text, at, _HINTS.get(written, "leave it out"))
+        if match.lastgroup != "space":
+            found.append((match.lastgroup or "", match.group(), at))
+        at = match.end()
+    return (*found, ("end", "", len(text.rstrip())))
+
+
+def parse_cel(text: str, vocabulary: Vocabulary, *, match: bool = False) -> Expression:
+    """The tree of an expression in CEL. ``match``: where it cannot be evaluated, it means false.
+
+    Raises ExpressionError at the first thing that is wrong.
+    """
+    if len(text) > LONGEST:
+        raise ExpressionError(f"it is longer than {LONGEST} characters", text, 0, "write several rules")
+    if not text.strip():
+        raise ExpressionError("it is empty", text, 0, "write an expression, or leave the field out")
+    written = _Parser(text, vocabulary).whole()
+    found = None if is_too_high(written) else joined(written, lenient=match, largest=LARGEST)
+    if found is None or is_too_high(found):
+        raise ExpressionError("it joins too many parts", text, 0, "write several rules")
+    return found
+
+
+class _Parser:
+    def __init__(self, text: str, vocabulary: Vocabulary) -> None:
+        self._text = text
+        self._vocabulary = vocabulary
+        self._tokens = _tokens(text)
+        self._next = 0
+        self._depth = 0
+
+    def whole(self) -> Expression:
+        found = self._choice()
+        kind, written, at = self._peek()
+        if kind != "end":
+            raise self._wrong(f"{written} is not expected here", at, "join the parts by an operator such as &&")
+        return found
+
+    def _choice(self) -> Expression:
+        self._deeper()
+        found = self._logic(OR)
+        at = self._peek()[2]
+        if self._is("?"):
+            yes = self._logic(OR)
+            self._expect(":", "write test ? then : else")
+            found = Call("conditional", (found, yes, self._choice()), at)
+        self._depth -= 1
+        return found
+
+    def _logic(self, operator: str) -> Expression:
+        found = self._logic(AND) if operator == OR else self._relation()
+        while True:
+            at = self._peek()[2]
+            if not self._is(operator):
+                return found
+            found = Call(operator, (found, self._logic(AND) if operator == OR else self._relation()), at)
+
+    def _relation(self) -> Expression:
+        found = self._sum()
+        while True:
+            kind, written, at = self._peek()
+            if kind == "operator" and written in _RELATIONS:
+                self._take()
+                found = Call(written, (found, self._sum()), at)
+            elif kind == "name" and written == "in":
+                self._take()
+                found = self._within(found, at)
+            else:
+                return found
+
+    def _sum(self) -> Expression:
+        found = self._unary()
+        while True:
+            at = self._peek()[2]
+            if self._is("-"):
+                raise self._wrong("there is no subtraction", at, "compare with the sum instead")
+            if not self._is("+"):
+                return found
+            found = Call(ADD, (found, self._unary()), at)
+
+    def _within(self, wanted: Expression, at: int) -> Expression:
+        """``x in [a, b]`` is one of them; ``"key" in map`` asks whether there is such an entry."""
+        if not self._is("["):
+            return self._presence(Call(INDEX, (self._sum(), wanted), at), at)
+        found: Expression | None = None
+        while not self._is("]"):
+            same = Call(EQ, (wanted, self._choice()), at)
+            found = same if found is None else Call(OR, (found, same), at)
+            if not self._is(","):
+                self._expect("]", "close the list")
+                break
+        return Literal(False, _TRUTH, at) if found is None else found
+
+    def _unary(self) -> Expression:
+        at = self._peek()[2]
+        if self._is(NOT):
+            self._deeper()
+            found: Expression = Call(NOT, (self._unary(),), at)
+            self._depth -= 1
+            return found
+        if self._is("-"):
+            number = self._postfix()
+            if isinstance(number, Literal) and isinstance(number.value, int | float) and number.value is not True:
+                return Literal(-number.value, number.type, at)
+            raise self._wrong("- stands before numbers alone", at, "there is no subtraction")
+        return self._postfix()
+
+    def _postfix(self) -> Expression:
+        found = self._primary()
+        while True:
+            at = self._peek()[2]
+            if self._is("["):
+                key = self._choice()
+                self._expect("]", "close the key of the map")
+                found = Call(INDEX, (found, key), at)
+            elif self._is("."):
+                name, place = self._name("a name is expected after the dot")
+                if self._peek()[1] == "(":
+                    found = self._method(found, name, place)
+                else:
+                    found = Call(INDEX, (found, Literal(name, ValueType.STRING, place)), at)
+            else:
+                return found
+
+    def _primary(self) -> Expression:
+        kind, written, at = self._take()
+        if kind == "number":
+            return self._number(written, at)
+        if kind == "text":
+            return Literal(self._unquoted(written, at), ValueType.STRING, at)
+        if kind == "name":
+            return self._named(written, at)
+        if kind == "operator" and written == "(":
+            found = self._choice()
+            self._expect(")", "close the parenthesis")
+            return found
+        if kind == "operator" and written == "[":
+            raise self._wrong("lists stand after in alone", at, "write x in [a, b]")
+        if kind == "end":
+            raise self._wrong("it ends where a value is expected", at, "complete it")
+        raise self._wrong(f"{written} stands where a value is expected", at, "write an attribute or a literal")
+
+    def _named(self, name: str, at: int) -> Expression:
+        if name in ("true", "false"):
+            return Literal(name == "true", _TRUTH, at)
+        if name == "null":
+            raise self._wrong("there is no null", at, "ask by has(...) whether an attribute is there")
+        if self._peek()[1] == "(":
+            return self._function(name, at)
+        names = [name]
+        while self._peek()[1] == "." and self._tokens[self._next + 1][0] == "name" and not self._is_call(2):
+            self._take()
+            names.append(self._take()[1])
+        return self._attribute(names, at)
+
+    def _attribute(self, names: list[str], at: int) -> Expression:
+        """An attribute, or one entry of a map: ``destination.labels.app``."""
+        whole = ".".join(names)
+        owner = whole.rpartition(".")[0]
+        if self._vocabulary.type_of(whole) is None and self._vocabulary.type_of(owner) is ValueType.STRING_MAP:
+            return Call(INDEX, (Attribute(owner, at), Literal(names[-1], ValueType.STRING, at)), at)
+        if self._vocabulary.type_of(whole) is None:
+            message = f"there is no attribute {whole}"
+            raise UnknownAttributeError(message, self._text, at, "define it in an attributemanifest")
+        return Attribute(whole, at)
+
+    def _function(self, name: str, at: int) -> Expression:
+        if name == "has":
+            self._expect("(", "open the arguments")
+            found = self._presence(self._postfix(), at)
+            self._expect(")", "has takes one attribute or entry")
+            return found
+        if name == "duration":
+            return self._duration(self._arguments(), at)
+        if name not in FUNCTIONS or FUNCTIONS[name].method:
+            usable = ", ".join(sorted(one for one, signature in FUNCTIONS.items() if not signature.method))
+            raise self._wrong(f"there is no function {name}", at, f"there are has, duration, {usable}")
+        return Call(name, self._arguments(), at)
+
+    def _duration(self, arguments: tuple[Expression, ...], at: int) -> Expression:
+        only = arguments[0] if len(arguments) == 1 else None
+        if not isinstance(only, Literal) or not isinstance(only.value, str):
+            raise self._wrong("duration takes a text that is written down", at, 'write duration("10ms")')
+        try:
+            return Known(to_duration(only.value), ValueType.DURATION, at)
+        except Unusable as problem:
+            raise self._wrong(str(problem), only.at, "correct it") from None
+
+    def _method(self, owner: Expression, name: str, at: int) -> Expression:
+        if name in _MACROS:
+            raise self._wrong(f"there is no macro {name}", at, "ask for entries by their keys")
+        arguments = self._arguments()
+        if name == "size" and not arguments:
+            return Call("size", (owner,), at)
+        if name not in ("startsWith", "endsWith", "matches", "contains"):
+            raise self._wrong(f"there is no method {name}", at, "there are startsWith, endsWith, contains, matches")
+        if len(arguments) != 1:
+            raise self._wrong(f"{name} takes one argument", at, f'write x.{name}("...")')
+        if name == "contains":
+            part = arguments[0]
+            if not isinstance(part, Literal) or not isinstance(part.value, str):
+                raise self._wrong("contains takes a text that is written down", at, 'write x.contains("...")')
+            quoted = Literal(re2.escape(part.value), ValueType.STRING, part.at)
+            return Call("matches", (quoted, owner), at, method=True)
+        pair = (arguments[0], owner) if name == "matches" else (owner, arguments[0])
+        return Call(name, pair, at, method=True)
+
+    def _presence(self, asked: Expression, at: int) -> Expression:
+        """Whether an attribute or entry is there: with two values in its place, it stays the same."""
+        is_entry = isinstance(asked, Call) and asked.function == INDEX
+        kind = ValueType.STRING if is_entry else None
+        if isinstance(asked, Attribute):
+            kind = self._vocabulary.type_of(asked.name)
+        if kind is None or kind not in _PAIRS:
+            raise self._wrong("has takes an attribute or an entry of a map", at, "write has(request.headers.cookie)")
+        one, other = (Call(EITHER, (asked, Literal(value, kind, at)), at) for value in _PAIRS[kind])
+        return Call(EQ, (one, other), at)
+
+    def _arguments(self) -> tuple[Expression, ...]:
+        self._expect("(", "open the arguments")
+        found: list[Expression] = []
+        while not self._is(")"):
+            found.append(self._choice())
+            if not self._is(","):
+                self._expect(")", "separate arguments by commas")
+                break
+        return tuple(found)
+
+    def _number(self, written: str, at: int) -> Literal:
+        if written.lower().startswith("0x") or written.isdigit():
+            value = int(written[:40], 16 if written.lower().startswith("0x") else 10)
+            if value >= 1 << 63:
+                raise self._wrong("the number does not fit into 64 bits", at, "write a smaller one")
+            return Literal(value, ValueType.INT64, at)
+        return Literal(float(written), ValueType.DOUBLE, at)
+
+    def _unquoted(self, written: str, at: int) -> str:
+        if written[0] in "rR":
+            return written[2:-1]
+
+        def one(found: re.Match[str]) -> str:
+            octal, byte, short, long, other = found.groups()
+            if other is not None:
+                if other not in _ESCAPES:
+                    raise self._wrong(f"\\{other} is no escape", at + 1 + found.start(), "write \\\\ for a backslash")
+                return _ESCAPES[other]
+            code = int(octal, 8) if octal else int(byte or short or long, 16)
+            if code > 0x10FFFF or 0xD800 <= code < 0xE000 or (octal and code > 0xFF):
+                raise self._wrong("the escape means no character", at + 1 + found.start(), "correct it")
+            return chr(code)
+
+        return _ESCAPE.sub(one, written[1:-1])
+
+    # Tokens
+
+    def _peek(self) -> Token:
+        return self._tokens[self._next]
+
+    def _is_call(self, ahead: int) -> bool:
+        """Whether the token that many ahead opens arguments."""
+        place = self._next + ahead
+        return place < len(self._tokens) and self._tokens[place][1] == "("
+
+    def _take(self) -> Token:
+        token = self._tokens[self._next]
+        if token[0] != "end":
+            self._next += 1
+        return token
+
+    def _is(self, operator: str) -> bool:
+        """Whether this operator is next; if so, it is taken."""
+        kind, written, _ = self._peek()
+        if kind != "operator" or written != operator:
+            return False
+        self._next += 1
+        return True
+
+    def _name(self, message: str) -> tuple[str, int]:
+        kind, name, at = self._take()
+        if kind != "name":
+            raise self._wrong(message, at, "write an attribute or a method")
+        return name, at
+
+    def _expect(self, wanted: str, remedy: str) -> None:
+        at = self._peek()[2]
+        if not self._is(wanted):
+            raise self._wrong(f"{wanted} is expected", at, remedy)
+
+    def _deeper(self) -> None:
+        self._depth += 1
+        if self._depth > DEEPEST:
+            raise self._wrong(f"it is nested deeper than {DEEPEST} levels", self._peek()[2], "write several rules")
+
+    def _wrong(self, message: str, at: int, remedy: str) -> ExpressionError:
+        return ExpressionError(message, self._text, at, remedy)
