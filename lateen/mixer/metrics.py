@@ -16,6 +16,7 @@ from lateen.mixer.adapter import ReportAdapter
 from lateen.mixer.adapters.prometheus import CONTENT_TYPE, Prometheus
 from lateen.mixer.check_server import CheckTally
 from lateen.mixer.handler import Handler
+from lateen.mixer.quota_server import QuotaTally
 from lateen.mixer.report_server import ReportTally
 
 HANDLER_METRICS: Mapping[str, Callable[[Handler], int]] = {
@@ -29,14 +30,14 @@ HANDLER_METRICS: Mapping[str, Callable[[Handler], int]] = {
 }
 
 
-def metrics_text(checks: CheckTally, reports: ReportTally, handlers: Mapping[str, Handler]) -> str:
+def metrics_text(checks: CheckTally, reports: ReportTally, quotas: QuotaTally, handlers: Mapping[str, Handler]) -> str:
     """All of it. A handler's series are labelled with its name."""
-    own = "\n".join(_lines(checks, reports, handlers.values())) + "\n"
+    own = "\n".join(_lines(checks, reports, quotas, handlers.values())) + "\n"
     adapters = (handler.adapter for handler in handlers.values())
     return own + "".join(adapter.exposition() for adapter in adapters if isinstance(adapter, Prometheus))
 
 
-def _lines(checks: CheckTally, reports: ReportTally, handlers: Iterable[Handler]) -> Iterator[str]:
+def _lines(checks: CheckTally, reports: ReportTally, quotas: QuotaTally, handlers: Iterable[Handler]) -> Iterator[str]:
     for name, value in (
         ("mixer_checks_total", checks.checks),
         ("mixer_checks_refused_total", checks.refused),
@@ -44,6 +45,10 @@ def _lines(checks: CheckTally, reports: ReportTally, handlers: Iterable[Handler]
         ("mixer_reports_total", reports.taken),
         ("mixer_reports_lost_total", reports.lost),
         ("mixer_reports_failed_total", reports.failed),
+        ("mixer_quotas_granted_total", quotas.granted),
+        ("mixer_quotas_refused_total", quotas.refused),
+        ("mixer_quotas_tried_total", quotas.tried),
+        ("mixer_quotas_failed_total", quotas.failed),
     ):
         yield f"# TYPE {name} counter"
         yield f"{name} {value}"

@@ -44,12 +44,12 @@ _Response = rls_pb2.RateLimitResponse
 _OVER, _OK = _Response.OVER_LIMIT, _Response.OK
 
 
-class Decisions(msgspec.Struct):
-    """What has been answered, for metrics."""
+class QuotaTally(msgspec.Struct):
+    """How many questions were granted, refused and not to be answered; ``tried``: what rules on trial would refuse."""
 
-    ok: int = 0
-    over: int = 0
-    would_be_over: int = 0
+    granted: int = 0
+    refused: int = 0
+    tried: int = 0
     failed: int = 0
 
 
@@ -60,7 +60,7 @@ class QuotaServer:
         self._counter = counter
         self._clock = clock
         self._said = -math.inf
-        self.decisions = Decisions()
+        self.tally = QuotaTally()
 
     def add_to(self, server: Any) -> None:
         """Answer on this ``grpc.aio`` server."""
@@ -82,7 +82,7 @@ class QuotaServer:
             if not asked:
                 raise ValueError("it has no descriptors")
         except ValueError as problem:
-            self.decisions.failed += 1
+            self.tally.failed += 1
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"not to be counted: {problem}")
             raise
         try:
@@ -99,7 +99,7 @@ class QuotaServer:
         for about, one, grant in counted:
             over = grant.granted < one.amount
             if over and TRIAL in about:
-                self.decisions.would_be_over += 1
+                self.tally.tried += 1
                 response.dynamic_metadata[TRIED] = about[RULE]
                 over = False
             response.statuses.add(
@@ -111,9 +111,9 @@ class QuotaServer:
             if over and (refusing is None or grant.wait > refusing[1].wait):
                 refusing = (about[RULE], grant)
         if refusing is None:
-            self.decisions.ok += 1
+            self.tally.granted += 1
             return response
-        self.decisions.over += 1
+        self.tally.refused += 1
         name, grant = refusing
         response.overall_code = _OVER
         wait = str(max(1, math.ceil(min(grant.wait, LONGEST_WAIT))))
@@ -124,7 +124,7 @@ class QuotaServer:
 
     def _complain(self, problem: str) -> None:
         """Say it, but not for every request."""
-        self.decisions.failed += 1
+        self.tally.failed += 1
         if self._clock() - self._said >= LOG_EVERY_S:
             self._said = self._clock()
             LOG.warning("a limit could not be counted: %s", problem)

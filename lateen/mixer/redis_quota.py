@@ -21,7 +21,8 @@ from lateen.mixer.counters import Asked, CounterError
 from lateen.mixer.redis_script import MICROS, NEVER, SCRIPT, arguments
 from lateen.mixer.windows import Grant
 
-DEFAULT_TIMEOUT_S = 0.5
+DEFAULT_TIMEOUT_S = 0.4
+"""Shorter than the time that proxies give the mixer, so that it is the mixer that tells what is wrong."""
 DEFAULT_CONNECTIONS = 2
 MOST_AT_ONCE = 256
 _DIGEST = sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()

@@ -84,7 +84,7 @@ class Mixer:
 
     async def _serve_metrics(self) -> None:
         def text() -> str:
-            return metrics_text(self._checks.tally, self._reports.tally, self._handlers.running)
+            return metrics_text(self._checks.tally, self._reports.tally, self._quotas.tally, self._handlers.running)
 
         await serve(application(text), owner_socket(self._run / METRICS))
 

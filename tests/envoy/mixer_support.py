@@ -14,6 +14,7 @@ from pathlib import Path
 
 import grpc
 
+from tests.envoy.harness import UnixConnection
 from tests.machine import eventually
 
 
@@ -55,6 +56,15 @@ class MixerProcess:
             yield
         finally:
             self._process.send_signal(signal.SIGCONT)
+
+    def metrics(self) -> dict[str, float]:
+        """What it counts of itself, by name."""
+        connection = UnixConnection(str(self._folder / "mixer" / "metrics.sock"))
+        connection.request("GET", "/metrics")
+        lines = connection.getresponse().read().decode().splitlines()
+        connection.close()
+        pairs = (line.rpartition(" ") for line in lines if line and not line.startswith("#"))
+        return {name: float(value) for name, _, value in pairs}
 
     def log(self) -> str:
         return (self._folder / "mixer.log").read_text()

@@ -198,6 +198,9 @@ def test_what_is_tried_refuses_nothing(edges: tuple[Edge, Edge]) -> None:
     assert edges[0].statuses(3, "tried") == [200] * 3
     assert edges[0].ask("tried", "/tried").status == 200
     assert edges[0].proxy.logged("/tried")["rate_limit_dry_run"] == "edge/tried/0"
+    counted = edges[0].mixer.metrics()
+    assert counted["mixer_quotas_tried_total"] == 3
+    assert counted["mixer_quotas_granted_total"] >= 4
 
 
 def test_what_a_proxy_refuses_by_itself_is_not_counted_by_all(edges: tuple[Edge, Edge]) -> None:
@@ -244,6 +247,7 @@ def test_two_mixers_count_together_on_one_redis() -> None:
         assert one.statuses(1, "closed") == [503]
         assert two.statuses(3, "open") == [200] * 3
         assert "Redis does not answer" in first.log()
+        assert first.metrics()["mixer_quotas_failed_total"] >= 1
         redis.start()
         eventually(lambda: one.ask("closed").status == 200)
         assert one.statuses(1, "open") + two.statuses(2, "open") == [200, 200, 503]
