@@ -1,8 +1,9 @@
 """The headers by which a client's proxy tells the server's who calls, so that the server's metrics can say it.
 
 Comes in: what the plan says of a chain. Goes out: HTTP filters. The headers only inform; what a caller may do is
-decided by its certificate. They are taken from callers that came over mutual TLS and from nobody else, whatever the
-plan says of a chain; they neither reach an application nor leave the mesh.
+decided by its certificate, and its namespace is always the certificate's. They are taken from callers that came over
+mutual TLS and from nobody else, whatever the plan says of a chain; they neither reach an application nor leave the
+mesh.
 """
 
 from __future__ import annotations
@@ -10,16 +11,23 @@ from __future__ import annotations
 from typing import Any
 
 from envoy.config.common.mutation_rules.v3 import mutation_rules_pb2
-from envoy.config.core.v3 import base_pb2, substitution_format_string_pb2
+from envoy.config.core.v3 import base_pb2, extension_pb2, substitution_format_string_pb2
 from envoy.extensions.filters.common.set_filter_state.v3 import value_pb2
 from envoy.extensions.filters.http.header_mutation.v3 import header_mutation_pb2
 from envoy.extensions.filters.http.set_filter_state.v3 import set_filter_state_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
+from google.protobuf import struct_pb2
+from xds.type.v3 import typed_struct_pb2
 
 from lateen.envoy import wire
 
 PREFIX = "x-lateen-src-"
-FIELDS = ("workload", "namespace", "app", "version")
+FIELDS = ("workload", "app", "version", "canonical_service", "canonical_revision")
+NAMESPACE = "namespace"
+CEL_FORMATTER = "envoy.formatter.cel"
+CEL_TYPE = "type.googleapis.com/envoy.extensions.formatter.cel.v3.Cel"
+_NAMESPACE_OF_PEER = "%CEL(connection.uri_san_peer_certificate.split('/')[4])%"
+"""The fifth part of spiffe://DOMAIN/ns/NAMESPACE/sa/ACCOUNT; nothing where a certificate says something else."""
 MUTATION_FILTER = "envoy.filters.http.header_mutation"
 STATE_FILTER = "envoy.filters.http.set_filter_state"
 
@@ -34,31 +42,47 @@ def state_key(field: str) -> str:
 
 def announcing_filter(source: SourceFields) -> Any:
     """Client side: set what there is to tell, remove the rest, so that nothing forged passes."""
-    mutations = [_set(PREFIX + name, value) if value else _remove(PREFIX + name) for name, value in source]
+    mutations = [_set(header(name), value) if value else _remove(header(name)) for name, value in source]
     return _mutating(mutations)
 
 
 def removal_filter() -> Any:
     """Drops the headers: at the edge, from plain-text callers, before the application, and towards the outside."""
-    return _mutating([_remove(PREFIX + field) for field in FIELDS])
+    return _mutating([_remove(header(field)) for field in (*FIELDS, NAMESPACE)])
 
 
 def recording_filter() -> Any:
     """Server side: keep what the client told, for the metrics; ``removal_filter`` follows."""
-    values = [
-        value_pb2.FilterStateValue(
-            object_key=state_key(field),
-            factory_key="envoy.string",
-            format_string=substitution_format_string_pb2.SubstitutionFormatString(
-                text_format_source=base_pb2.DataSource(inline_string=f"%REQ({PREFIX}{field})%"),
-                omit_empty_values=True,
-            ),
-            skip_if_empty=True,
-        )
-        for field in FIELDS
-    ]
+    values = [_kept(field, f"%REQ({header(field)})%") for field in FIELDS]
+    of_peer = _kept(NAMESPACE, _NAMESPACE_OF_PEER)
+    of_peer.format_string.formatters.append(_cel_with_texts())
+    values.append(of_peer)
     config = set_filter_state_pb2.Config(on_request_headers=values)
     return http_connection_manager_pb2.HttpFilter(name=STATE_FILTER, typed_config=wire.pack(config))
+
+
+def _cel_with_texts() -> Any:
+    """CEL with functions on texts, which have to be asked for; the message's own class does not know that field."""
+    settings = struct_pb2.Struct()
+    settings.update({"cel_config": {"enable_string_functions": True}})
+    config = typed_struct_pb2.TypedStruct(type_url=CEL_TYPE, value=settings)
+    return extension_pb2.TypedExtensionConfig(name=CEL_FORMATTER, typed_config=wire.pack(config))
+
+
+def header(field: str) -> str:
+    """The header that tells a field."""
+    return PREFIX + field.replace("_", "-")
+
+
+def _kept(field: str, value: str) -> Any:
+    return value_pb2.FilterStateValue(
+        object_key=state_key(field),
+        factory_key="envoy.string",
+        format_string=substitution_format_string_pb2.SubstitutionFormatString(
+            text_format_source=base_pb2.DataSource(inline_string=value), omit_empty_values=True
+        ),
+        skip_if_empty=True,
+    )
 
 
 def _mutating(mutations: list[Any]) -> Any:

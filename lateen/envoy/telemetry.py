@@ -33,6 +33,8 @@ WORKLOAD_LABELS = (
     ("app", "app"),
     ("version", "version"),
 )
+CANONICAL_LABELS = (("canonical_service", "app"), ("canonical_revision", "version"))
+"""Told where they are not the same as another field."""
 SERVICE_LABELS = (
     ("service", "destination_service"),
     ("service_name", "destination_service_name"),
@@ -100,8 +102,10 @@ def _labels(telemetry: Telemetry, facts: ChainFacts, *, http: bool) -> Labels:
     labels: dict[str, str] = {"reporter": telemetry.reporter}
     for field, label in WORKLOAD_LABELS:
         labels[f"{here}_{label}"] = own.get(f"{here}_{label}") or own.get(field) or UNKNOWN
-        told = ("UPSTREAM_METADATA", f"lateen:{field}") if at_source else ("FILTER_STATE", f"{state_key(field)}:PLAIN")
-        labels[f"{there}_{label}"] = first_of(told)
+        labels[f"{there}_{label}"] = first_of(_told(field, at_source))
+    for label, usual in CANONICAL_LABELS:
+        labels[f"{here}_{label}"] = own.get(label) or own.get(usual) or UNKNOWN
+        labels[f"{there}_{label}"] = first_of(_told(label, at_source), _told(usual, at_source))
     own_side, peer_side = ("UPSTREAM_LOCAL", "UPSTREAM_PEER") if at_source else ("DOWNSTREAM_LOCAL", "DOWNSTREAM_PEER")
     labels[f"{here}_principal"] = first_of((f"{own_side}_URI_SAN", ""))
     labels[f"{there}_principal"] = first_of((f"{peer_side}_URI_SAN", ""))
@@ -112,6 +116,11 @@ def _labels(telemetry: Telemetry, facts: ChainFacts, *, http: bool) -> Labels:
     else:
         labels["connection_security_policy"] = "mutual_tls" if facts.mutual_tls else "none"
     return tuple(sorted(labels.items()))
+
+
+def _told(field: str, at_source: bool) -> tuple[str, str]:
+    """Where the name of the other side stands."""
+    return ("UPSTREAM_METADATA", f"lateen:{field}") if at_source else ("FILTER_STATE", f"{state_key(field)}:PLAIN")
 
 
 def _service(field: str, *, http: bool) -> str:

@@ -15,7 +15,7 @@ from lateen.envoy.clusters import EMBEDDED, cluster_message
 from lateen.envoy.endpoints import load_assignment
 from lateen.envoy.filter_chains import ChainContext
 from lateen.envoy.listeners import listener_message
-from lateen.envoy.mesh_headers import SourceFields
+from lateen.envoy.mesh_headers import FIELDS, SourceFields
 from lateen.envoy.patches.apply import apply_patches
 from lateen.envoy.patches.clusters import added_clusters, patch_clusters
 from lateen.envoy.profile import DEFAULT_PROFILE, EnvoyProfile
@@ -29,6 +29,7 @@ from lateen.plan.model import OPEN, Chain, Destinations, Guards, HttpChain, List
 from lateen.plan.patch_values import Patch
 from lateen.plan.proxy import Proxy, ProxyType
 from lateen.plan.routes import RouteTable
+from lateen.values.canonical import special_names
 from lateen.values.names import Origin
 
 GuardedTable = tuple[RouteTable, Guards]
@@ -70,12 +71,9 @@ def with_secrets(resources: EnvoyResources, secrets: Iterable[EnvoyResource]) ->
 def source_fields(proxy: Proxy) -> SourceFields:
     """What this proxy tells the servers that it calls."""
     labels = dict(proxy.labels)
-    return (
-        ("workload", proxy.workload),
-        ("namespace", proxy.namespace),
-        ("app", labels.get("app", "")),
-        ("version", labels.get("version", "")),
-    )
+    named = {"workload": proxy.workload, "app": labels.get("app", ""), "version": labels.get("version", "")}
+    known = {**named, **dict(special_names(proxy.workload, labels))}
+    return tuple((field, known.get(field, "")) for field in FIELDS)
 
 
 @lru_cache(maxsize=1024)

@@ -35,6 +35,7 @@ from lateen.resources.destination_rule import (
     ConnectionPoolSettings,
 )
 from lateen.resources.destination_rule import OutlierDetection as OutlierSettings
+from lateen.values.canonical import special_names
 from lateen.values.protocol import Protocol
 
 OUTSIDE = Bind("")
@@ -267,7 +268,10 @@ def _endpoint(snapshot: MeshSnapshot, member: Member, number: int) -> Endpoint:
 
 
 def workload_tags(namespace: str, workload: str, labels: Labels, service_account: str) -> tuple[tuple[str, str], ...]:
-    """What telemetry calls one workload: workload, namespace, app, version, service_account."""
+    """What telemetry calls one workload: workload, namespace, app, version, service_account.
+
+    Its canonical service and revision are there where they are not its app and its version.
+    """
     named = dict(labels)
     return (
         ("workload", workload),
@@ -275,4 +279,5 @@ def workload_tags(namespace: str, workload: str, labels: Labels, service_account
         ("app", named.get("app", "")),
         ("version", named.get("version", "")),
         ("service_account", service_account),
+        *special_names(workload, named),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,8 +15,9 @@ from lateen.control.trial import Trial
 from lateen.envoy.resources import LISTENER
 from lateen.settings import Settings
 from tests.envoy.from_yaml import ACCESS_LOG, CLIENT, Running, sidecar
-from tests.envoy.harness import Application, eventually
+from tests.envoy.harness import Application, Authority, eventually
 from tests.envoy.test_live_from_yaml import ENTRY
+from tests.envoy.test_live_inbound import PORT, app_address, connect, mesh_tls, server
 from tests.unit.plan.building import resources
 
 HEAD = "---\napiVersion: telemetry.istio.io/v1\nkind: Telemetry\n"
@@ -163,3 +165,26 @@ def test_an_expression_that_envoy_refuses_is_told_and_stops_nothing(spec: str) -
     listeners = draft.made[CLIENT.id].by_type[LISTENER]
     assert listeners
     assert not any(b"nothing.like" in listener.body for listener in listeners.values())
+
+
+def test_a_caller_cannot_claim_another_namespace(tmp_path: Path) -> None:
+    authority = Authority()
+    claims = "x-lateen-src-namespace: bank\r\nx-lateen-src-workload: till\r\nx-lateen-src-version: v2\r\n"
+    request = f"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{claims}\r\n".encode()
+    with (
+        sidecar("", workload=server("HTTP"), authority=authority) as proxy,
+        Application("v1", app_address(proxy), PORT) as app,
+    ):
+        context = mesh_tls(authority, tmp_path, ["istio-http/1.1"])
+        with context.wrap_socket(connect(proxy)) as connection:
+            connection.sendall(request)
+            while connection.recv(65536):
+                pass
+        labels = _counted(proxy, "200")
+    assert not [name for name in app.seen[0]["headers"] if name.lower().startswith("x-lateen-src")]
+    assert labels["source_workload_namespace"] == "default"
+    assert labels["source_principal"] == "spiffe://cluster.local/ns/default/sa/client"
+    told = {name: value for name, value in labels.items() if name.startswith("source_canonical")}
+    assert told == {"source_canonical_service": "unknown", "source_canonical_revision": "v2"}
+    assert labels["destination_canonical_service"] == "server"
+    assert labels["destination_canonical_revision"] == "latest"
