@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import msgspec
 
 from lateen.control.holding import Refusal, settle, without_refused
+from lateen.control.mixer_holding import settle_rules
 from lateen.control.store import internal_error
 from lateen.envoy.profile import DEFAULT_PROFILE, EnvoyProfile, with_normalization
 from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, EnvoyResource, EnvoyResources
@@ -121,9 +122,10 @@ class Coordinator:
     ) -> Draft:
         """What every proxy would get. ``refused`` resources stay in their last version where they are as they were."""
         wanted, kept = without_refused(self.effective, resources, refused or {})
-        effective, waiting = settle(self.effective, wanted, self._settings.domain)
+        settled, waiting = settle(self.effective, wanted, self._settings.domain)
+        effective, held = settle_rules(self.effective, settled)
         planner = Planner(build_snapshot(self._settings, effective, workloads, token_keys))
-        findings = [*kept, *waiting, *planner.snapshot.findings, *mtls_conflicts(planner.snapshot)]
+        findings = [*kept, *waiting, *held, *planner.snapshot.findings, *mtls_conflicts(planner.snapshot)]
         made: dict[str, EnvoyResources] = {}
         patches: dict[Origin, bool] = {}
         for workload in planner.snapshot.workloads.values():

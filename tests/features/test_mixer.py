@@ -244,6 +244,17 @@ def test_rules_change_without_a_failed_request(mesh):
     assert load.summary["answered"] > 20
 
 
+def test_a_rule_in_force_stays_so_when_its_handler_goes(mesh):
+    denier = resource("handler", "deny", {"compiledAdapter": "denier", "params": {"status": {"code": 7}}})
+    wanted = rule(f'{TO_ECHO} && request.path == "/kept"', ("deny", "nothing"))
+    with mesh.applied(documents(denier, NOTHING, wanted)):
+        assert statuses(mesh, path="/kept") == {403}
+        mesh.write("extra.yaml", documents(NOTHING, wanted))
+        mesh.settled()
+        assert statuses(mesh, path="/kept") == {403}
+        assert until(lambda: told(mesh, "still names it; its last version goes on"), "it is told")
+
+
 def test_where_a_rule_is_decided_is_told(mesh):
     texts = documents(
         resource("handler", "deny", {"compiledAdapter": "denier"}),

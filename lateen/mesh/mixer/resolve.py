@@ -1,8 +1,7 @@
 """Resolves Mixer's rules: which handlers and instances their names mean, and whether these fit one another.
 
-Comes in: resources of config.istio.io. Goes out: ``MixerRules`` and findings. Rules of precedence: a name means what
-stands in the rule's own namespace; ``name.namespace`` what stands there; of the older form ``name.kind`` and
-``name.kind.namespace``. A rule with a part that cannot be is left out whole, as half of it would mean something else.
+Comes in: resources of config.istio.io. Goes out: ``MixerRules`` and findings. A rule with a part that cannot be is left
+out whole, as half of it would mean something else.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from lateen.expressions.syntax import Expression, ExpressionError
 from lateen.expressions.vocabulary import BUILT_IN, DEFAULT_VOCABULARY, ValueType, Vocabulary
 from lateen.findings import Finding, error, warning
 from lateen.mesh.mixer.model import Action, Handler, HeaderOperation, Instance, InstanceField, MixerRules, Rule
+from lateen.mesh.mixer.names import HANDLER, HANDLER_KINDS, INSTANCE, INSTANCE_KINDS, NameInRule, meant
 from lateen.resources.mixer import kinds
 from lateen.resources.mixer.adapters import ADAPTERS
 from lateen.resources.mixer.content import (
@@ -25,12 +25,8 @@ from lateen.resources.mixer.content import (
     instance_content,
     language_of,
 )
-from lateen.resources.mixer.templates import TEMPLATES, expressions_of
+from lateen.resources.mixer.templates import expressions_of
 from lateen.resources.resource import Resource
-
-HANDLER_KINDS = ("handler", *ADAPTERS)
-INSTANCE_KINDS = ("instance", *TEMPLATES)
-_Found = Mapping[tuple[str, str, str], Resource]
 
 
 def resolve(by_kind: Mapping[str, Sequence[Resource]], root_namespace: str) -> tuple[MixerRules, tuple[Finding, ...]]:
@@ -58,8 +54,9 @@ class _Resolver:
         self.findings: list[Finding] = []
         self.vocabulary = self._defined(by_kind.get("attributemanifest", ()))
         self._root = root_namespace
-        self._handlers = _by_name(by_kind, HANDLER_KINDS)
-        self._instances = _by_name(by_kind, INSTANCE_KINDS)
+        self._present = {
+            resource.key: resource for kind in (*HANDLER_KINDS, *INSTANCE_KINDS) for resource in by_kind.get(kind, ())
+        }
         self._used: set[int] = set()
         self._made_handlers: dict[int, Handler | None] = {}
         self._made_instances: dict[int, Instance | None] = {}
@@ -83,7 +80,7 @@ class _Resolver:
 
     def unused(self) -> Iterable[Finding]:
         """Notes on what no rule names."""
-        for resource in (*self._handlers.values(), *self._instances.values()):
+        for resource in self._present.values():
             if id(resource) not in self._used:
                 message = f"no rule names this {resource.key.kind}, so it does nothing"
                 yield warning("unused", message, resource.origin, "name it in a rule's actions, or remove it")
@@ -126,7 +123,7 @@ class _Resolver:
         return Action(handler, tuple(one for one in instances if one is not None), action.name)
 
     def _handler(self, rule: Resource, place: str, name: str) -> Handler | None:
-        resource = self._named(rule, place, name, self._handlers, HANDLER_KINDS, "handler")
+        resource = self._named(rule, place, name, HANDLER)
         if resource is None:
             return None
         if id(resource) not in self._made_handlers:
@@ -139,7 +136,7 @@ class _Resolver:
         return self._made_handlers[id(resource)]
 
     def _instance(self, rule: Resource, place: str, name: str) -> Instance | None:
-        resource = self._named(rule, place, name, self._instances, INSTANCE_KINDS, "instance")
+        resource = self._named(rule, place, name, INSTANCE)
         if resource is None:
             return None
         if id(resource) not in self._made_instances:
@@ -174,16 +171,11 @@ class _Resolver:
             bindings=tuple(sorted(content.bindings.items())),
         )
 
-    def _named(
-        self, rule: Resource, place: str, name: str, found: _Found, kinds_: tuple[str, ...], what: str
-    ) -> Resource | None:
-        for kind, namespace, short in _readings(name, rule.key.namespace, kinds_):
-            wanted = kinds_ if kind == "" else (kind,)
-            for one in wanted:
-                resource = found.get((one, namespace, short))
-                if resource is not None:
-                    self._used.add(id(resource))
-                    return resource
+    def _named(self, rule: Resource, place: str, name: str, what: str) -> Resource | None:
+        resource = meant(NameInRule(place, name, what), rule.key.namespace, self._present)
+        if resource is not None:
+            self._used.add(id(resource))
+            return resource
         message = f"there is no {what} {name}"
         remedy = f"add it, or correct the name: NAME or NAME.NAMESPACE of a {what}"
         self.findings.append(error(f"unknown-{what}", message, rule.origin_at(place), remedy))
@@ -215,27 +207,6 @@ class _Resolver:
     def _wrong(self, resource: Resource, place: str, problem: ExpressionError) -> None:
         origin = resource.origin_at(place)
         self.findings.append(error("invalid-expression", f"at {problem}", origin, problem.remedy))
-
-
-def _by_name(by_kind: Mapping[str, Sequence[Resource]], wanted: tuple[str, ...]) -> _Found:
-    return {
-        (kind, resource.key.namespace, resource.key.name): resource
-        for kind in wanted
-        for resource in by_kind.get(kind, ())
-    }
-
-
-def _readings(name: str, namespace: str, known: tuple[str, ...]) -> Iterable[tuple[str, str, str]]:
-    """What a name may mean: (kind, namespace, name), the likeliest first; no kind: any of them."""
-    yield "", namespace, name
-    parts = name.rsplit(".", 2)
-    if len(parts) == 3 and parts[1] in known:
-        yield parts[1], parts[2], parts[0]
-    rest, dot, last = name.rpartition(".")
-    if dot and last in known:
-        yield last, namespace, rest
-    if dot:
-        yield "", last, rest
 
 
 def _full_name(resource: Resource) -> str:
