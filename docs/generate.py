@@ -8,6 +8,7 @@ from pathlib import Path
 from msgspec.structs import fields
 
 from docs.coverage import coverage
+from docs.mixer import mixer
 from lateen.resources.mesh_config import MeshConfigSpec
 from lateen.resources.mesh_support import DEFAULT_CONFIG, REFUSED, WITHOUT_EFFECT
 from lateen.resources.proxy_config import DefaultConfig
@@ -113,6 +114,7 @@ def main() -> None:
     (folder / "fields.md").write_text(supported_fields())
     (folder / "coverage.md").write_text(coverage())
     (folder / "mesh-config.md").write_text(mesh_config())
+    (folder / "mixer.md").write_text(mixer())
 
 
 if __name__ == "__main__":

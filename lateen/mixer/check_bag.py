@@ -143,6 +143,8 @@ _MAKERS: Mapping[str, Callable[[CheckBag], Any]] = {
     "request.auth.presenter": lambda bag: claim_text(bag._claims.get("azp")),
     "request.auth.claims": CheckBag._claim_texts,
 }
+ATTRIBUTES = frozenset(_MAKERS)
+"""What checks tell by themselves, beside what is known of the two workloads."""
 
 
 def _size(bag: CheckBag) -> int | None:

@@ -202,4 +202,6 @@ _MAKERS: Mapping[str, Callable[[ReportBag], Any]] = {
         bag._response.response_trailers.get("grpc-message") or bag._response.response_headers.get("grpc-message")
     ),
 }
+ATTRIBUTES = frozenset(_MAKERS)
+"""What reports tell by themselves, beside what is known of the two workloads."""
 HttpEntry = accesslog_pb2.HTTPAccessLogEntry

@@ -6,6 +6,7 @@ import pytest
 
 from docs.coverage import INVALID, coverage, uncovered, unknown_marks
 from docs.generate import mesh_config, supported_fields
+from docs.mixer import mixer
 from lateen.resources.decode import decode
 from lateen.resources.documents import parse_documents
 from lateen.resources.validate import validate_resource
@@ -25,6 +26,11 @@ def test_tests_name_fields_that_exist():
 def test_the_page_on_the_mesh_configuration_is_the_codes_own():
     written = (ROOT / "docs" / "reference" / "mesh-config.md").read_text()
     assert written == mesh_config(), "run: python -m docs.generate"
+
+
+def test_the_page_on_mixer_is_the_codes_own():
+    written = (ROOT / "docs" / "reference" / "mixer.md").read_text()
+    assert written == mixer(), "run: python -m docs.generate"
 
 
 def test_the_table_from_field_to_test_is_the_codes_own():
