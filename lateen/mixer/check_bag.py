@@ -12,42 +12,32 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lateen.envoy.check_cache import NOTES, PAYLOAD, TOKENS
-from lateen.mixer.callers import caller_of, claim_text, identity_of, ip_of, query_of, without_scheme
+from lateen.envoy.check_cache import NOTES
+from lateen.mixer.bags import RequestBag, caller_of, identity_of, ip_of, query_of, without_scheme
 from lateen.values.names import SpiffeId
 
 GRPC = "application/grpc"
 
 
-class CheckBag:
+class CheckBag(RequestBag):
     """A bag on one ``CheckRequest``."""
 
     def __init__(self, request: Any, constant: Mapping[str, Any], workloads: Mapping[str, Mapping[str, Any]]) -> None:
+        super().__init__(constant, workloads)
         self._attributes = request.attributes
-        self._constant = constant
-        self._workloads = workloads
-        self._known: dict[str, Any] = {}
-
-    def get(self, name: str) -> Any:
-        if name in self._known:
-            return self._known[name]
-        value = self._find(name)
-        self._known[name] = value
-        return value
 
     def entry(self, name: str, key: str) -> str | None:
         if name == "request.headers":
             found: str | None = self._headers.get(key.lower())
             return found
-        entries = self.get(name)
-        return None if entries is None else entries.get(key)
+        return super().entry(name, key)
 
-    def _find(self, name: str) -> Any:
-        if name in self._constant:
-            return self._constant[name]
+    def _made(self, name: str) -> Any:
         make = _MAKERS.get(name)
         if make is not None:
             return make(self)
+        if name.startswith("request.auth."):
+            return self.of_token(name)
         return self._caller.get(name) if name.startswith("source.") else None
 
     # Parts
@@ -62,7 +52,7 @@ class CheckBag:
 
     @functools.cached_property
     def _notes(self) -> Mapping[str, Any]:
-        found = self._attributes.metadata_context.filter_metadata
+        found = self._metadata()
         return dict(found[NOTES]) if NOTES in found else {}
 
     @functools.cached_property
@@ -73,11 +63,8 @@ class CheckBag:
     def _caller(self) -> Mapping[str, Any]:
         return caller_of(self._identity, self._notes.get("workload"), self._workloads)
 
-    @functools.cached_property
-    def _claims(self) -> Mapping[str, Any]:
-        found = self._attributes.metadata_context.filter_metadata
-        payload = found[TOKENS][PAYLOAD] if TOKENS in found and PAYLOAD in found[TOKENS] else None
-        return dict(payload) if payload is not None else {}
+    def _metadata(self) -> Any:
+        return self._attributes.metadata_context.filter_metadata
 
     # Attributes
 
@@ -105,15 +92,6 @@ class CheckBag:
     def _address(self) -> Any:
         return ip_of(self._attributes.source.address.socket_address.address)
 
-    def _claim_texts(self) -> Mapping[str, str] | None:
-        if not self._claims:
-            return None
-        return {name: text for name, value in self._claims.items() if (text := claim_text(value)) is not None}
-
-    def _subject(self) -> str | None:
-        issuer, subject = self._claims.get("iss"), self._claims.get("sub")
-        return f"{issuer}/{subject}" if isinstance(issuer, str) and isinstance(subject, str) else None
-
 
 _MAKERS: Mapping[str, Callable[[CheckBag], Any]] = {
     "source.principal": CheckBag._principal,
@@ -138,10 +116,6 @@ _MAKERS: Mapping[str, Callable[[CheckBag], Any]] = {
     "request.useragent": lambda bag: bag._header("user-agent"),
     "request.referer": lambda bag: bag._header("referer"),
     "request.size": lambda bag: _size(bag),
-    "request.auth.principal": CheckBag._subject,
-    "request.auth.audiences": lambda bag: claim_text(bag._claims.get("aud")),
-    "request.auth.presenter": lambda bag: claim_text(bag._claims.get("azp")),
-    "request.auth.claims": CheckBag._claim_texts,
 }
 ATTRIBUTES = frozenset(_MAKERS)
 """What checks tell by themselves, beside what is known of the two workloads."""

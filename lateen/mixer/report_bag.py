@@ -15,9 +15,8 @@ from envoy.config.core.v3 import base_pb2
 from envoy.data.accesslog.v3 import accesslog_pb2
 from google.protobuf import wrappers_pb2
 
-from lateen.envoy.check_cache import PAYLOAD, TOKENS
 from lateen.envoy.mesh_headers import state_key
-from lateen.mixer.callers import caller_of, claim_text, identity_of, ip_of, query_of, without_scheme
+from lateen.mixer.bags import RequestBag, caller_of, identity_of, ip_of, query_of, without_scheme
 
 WORKLOAD_STATE = state_key("workload")
 GRPC = "application/grpc"
@@ -51,22 +50,13 @@ FLAGS: Mapping[str, str] = {
 }
 
 
-class ReportBag:
+class ReportBag(RequestBag):
     """A bag on one entry of requests."""
 
     def __init__(self, entry: Any, constant: Mapping[str, Any], workloads: Mapping[str, Mapping[str, Any]]) -> None:
+        super().__init__(constant, workloads)
         self._request, self._response = entry.request, entry.response
         self._common = entry.common_properties
-        self._constant = constant
-        self._workloads = workloads
-        self._known: dict[str, Any] = {}
-
-    def get(self, name: str) -> Any:
-        if name in self._known:
-            return self._known[name]
-        value = self._find(name)
-        self._known[name] = value
-        return value
 
     def entry(self, name: str, key: str) -> str | None:
         if name == "request.headers":
@@ -74,15 +64,14 @@ class ReportBag:
         if name == "response.headers":
             found: str | None = self._response.response_headers.get(key.lower())
             return found
-        entries = self.get(name)
-        return None if entries is None else entries.get(key)
+        return super().entry(name, key)
 
-    def _find(self, name: str) -> Any:
-        if name in self._constant:
-            return self._constant[name]
+    def _made(self, name: str) -> Any:
         make = _MAKERS.get(name)
         if make is not None:
             return make(self)
+        if name.startswith("request.auth."):
+            return self.of_token(name)
         return self._caller.get(name) if name.startswith("source.") else None
 
     # Parts
@@ -101,11 +90,8 @@ class ReportBag:
             told = text.value if state[WORKLOAD_STATE].Unpack(text) else None
         return caller_of(identity_of(self._principal), told, self._workloads)
 
-    @functools.cached_property
-    def _claims(self) -> Mapping[str, Any]:
-        found = self._common.metadata.filter_metadata
-        payload = found[TOKENS][PAYLOAD] if TOKENS in found and PAYLOAD in found[TOKENS] else None
-        return dict(payload) if payload is not None else {}
+    def _metadata(self) -> Any:
+        return self._common.metadata.filter_metadata
 
     def _header(self, name: str) -> str | None:
         own = _OWN_HEADERS.get(name)
@@ -136,14 +122,6 @@ class ReportBag:
         flags = self._common.response_flags
         found = [short for name, short in FLAGS.items() if getattr(flags, name)]
         return ",".join((*found, *(("UAEX",) if flags.HasField("unauthorized_details") else ()))) or "-"
-
-    def _claim_texts(self) -> Mapping[str, str] | None:
-        found = {name: text for name, value in self._claims.items() if (text := claim_text(value)) is not None}
-        return found or None
-
-    def _subject(self) -> str | None:
-        issuer, subject = self._claims.get("iss"), self._claims.get("sub")
-        return f"{issuer}/{subject}" if isinstance(issuer, str) and isinstance(subject, str) else None
 
 
 _OWN_HEADERS: Mapping[str, Callable[[Any], str]] = {
@@ -185,10 +163,6 @@ _MAKERS: Mapping[str, Callable[[ReportBag], Any]] = {
     "request.referer": lambda bag: bag._request.referer or None,
     "request.size": lambda bag: _sizes(bag)[0],
     "request.total_size": lambda bag: _sizes(bag)[0] + bag._request.request_headers_bytes,
-    "request.auth.principal": ReportBag._subject,
-    "request.auth.audiences": lambda bag: claim_text(bag._claims.get("aud")),
-    "request.auth.presenter": lambda bag: claim_text(bag._claims.get("azp")),
-    "request.auth.claims": ReportBag._claim_texts,
     "response.code": lambda bag: bag._response.response_code.value,
     "response.duration": ReportBag._duration,
     "response.time": lambda bag: bag._started() + bag._duration(),

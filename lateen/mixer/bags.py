@@ -1,4 +1,4 @@
-"""Who calls, and other parts of a request that checks and reports read alike.
+"""What checks and reports read alike of a request: a bag that makes attributes as they are looked at, and who calls.
 
 Who calls is what the certificate says: the name of the workload, which its proxy tells, counts only together with the
 certificate's namespace and service account.
@@ -6,15 +6,19 @@ certificate's namespace and service account.
 
 from __future__ import annotations
 
+import abc
+import functools
 import ipaddress
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
+from lateen.envoy.check_cache import PAYLOAD, TOKENS
 from lateen.expressions.functions import Unusable, to_ip
 from lateen.values.names import SpiffeId
 
 SPIFFE = "spiffe://"
+_CLAIMS: Mapping[str, str] = {"request.auth.audiences": "aud", "request.auth.presenter": "azp"}
 
 
 def identity_of(principal: str) -> SpiffeId | None:
@@ -73,3 +77,48 @@ def ip_of(text: Any) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return to_ip(text) if isinstance(text, str) and text else None
     except Unusable:
         return None
+
+
+class RequestBag(abc.ABC):
+    """A bag in which each attribute is made when it is looked at, and kept. ``constant`` holds at the proxy."""
+
+    def __init__(self, constant: Mapping[str, Any], workloads: Mapping[str, Mapping[str, Any]]) -> None:
+        self._constant = constant
+        self._workloads = workloads
+        self._known: dict[str, Any] = {}
+
+    def get(self, name: str) -> Any:
+        """The value of an attribute; None if it is absent."""
+        if name not in self._known:
+            self._known[name] = self._constant[name] if name in self._constant else self._made(name)
+        return self._known[name]
+
+    def entry(self, name: str, key: str) -> str | None:
+        """One entry of an attribute that is a map."""
+        entries = self.get(name)
+        return None if entries is None else entries.get(key)
+
+    @abc.abstractmethod
+    def _made(self, name: str) -> Any:
+        """An attribute of the request at hand."""
+
+    @abc.abstractmethod
+    def _metadata(self) -> Any:
+        """What the proxy's filters found out."""
+
+    @functools.cached_property
+    def claims(self) -> Mapping[str, Any]:
+        """Those of a good token."""
+        found = self._metadata()
+        payload = found[TOKENS][PAYLOAD] if TOKENS in found and PAYLOAD in found[TOKENS] else None
+        return dict(payload) if payload is not None else {}
+
+    def of_token(self, name: str) -> Any:
+        """The attributes ``request.auth.*``."""
+        if name == "request.auth.claims":
+            texts = {key: text for key, value in self.claims.items() if (text := claim_text(value)) is not None}
+            return texts or None
+        if name == "request.auth.principal":
+            issuer, subject = self.claims.get("iss"), self.claims.get("sub")
+            return f"{issuer}/{subject}" if isinstance(issuer, str) and isinstance(subject, str) else None
+        return claim_text(self.claims.get(_CLAIMS.get(name, "")))
