@@ -7,6 +7,7 @@ from pathlib import Path
 
 from msgspec.structs import fields
 
+from docs.catalogue import monitoring, page
 from docs.coverage import coverage
 from docs.mixer import mixer
 from lateen.resources.mesh_config import MeshConfigSpec
@@ -115,6 +116,9 @@ def main() -> None:
     (folder / "coverage.md").write_text(coverage())
     (folder / "mesh-config.md").write_text(mesh_config())
     (folder / "mixer.md").write_text(mixer())
+    (folder / "metrics.md").write_text(page())
+    for name, text in monitoring().items():
+        (folder.parent / "monitoring" / name).write_text(text)
 
 
 if __name__ == "__main__":

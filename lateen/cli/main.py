@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "down": ("lateen.cli.down:down", "Stop a mesh and clear away all that it left."),
     "status": ("lateen.cli.status:status", "Show what runs and whether it is well."),
     "logs": ("lateen.cli.logs:logs", "Show what applications and proxies wrote."),
+    "metrics": ("lateen.cli.metrics:metrics", "Print the metrics of all proxies, as Prometheus reads them."),
     "scale": ("lateen.cli.change:scale", "Run another number of replicas of a service."),
     "restart": ("lateen.cli.change:restart", "Restart the applications of a service, one after the other."),
     "exec": ("lateen.cli.execute:execute", "Run a command in the place of a workload."),

@@ -30,7 +30,7 @@ Labels = tuple[tuple[str, str], ...]
 Rules = tuple[MetricRule, ...]
 
 
-class _Metric(msgspec.Struct, frozen=True):
+class Metric(msgspec.Struct, frozen=True):
     """A metric: its name in Istio's enumeration, its own name, and what is counted; ``unit`` of a histogram."""
 
     kind: str
@@ -39,17 +39,17 @@ class _Metric(msgspec.Struct, frozen=True):
     unit: str = ""
 
 
-_REQUESTS = (
-    _Metric("REQUEST_COUNT", "requests_total"),
-    _Metric("REQUEST_DURATION", "request_duration_milliseconds", "%DURATION%", "Milliseconds"),
-    _Metric("REQUEST_SIZE", "request_bytes", "%BYTES_RECEIVED%", "Bytes"),
-    _Metric("RESPONSE_SIZE", "response_bytes", "%BYTES_SENT%", "Bytes"),
+REQUESTS = (
+    Metric("REQUEST_COUNT", "requests_total"),
+    Metric("REQUEST_DURATION", "request_duration_milliseconds", "%DURATION%", "Milliseconds"),
+    Metric("REQUEST_SIZE", "request_bytes", "%BYTES_RECEIVED%", "Bytes"),
+    Metric("RESPONSE_SIZE", "response_bytes", "%BYTES_SENT%", "Bytes"),
 )
-_OPENED = (_Metric("TCP_OPENED_CONNECTIONS", "tcp_connections_opened_total"),)
-_CLOSED = (
-    _Metric("TCP_CLOSED_CONNECTIONS", "tcp_connections_closed_total"),
-    _Metric("TCP_SENT_BYTES", "tcp_sent_bytes_total", "%BYTES_SENT%"),
-    _Metric("TCP_RECEIVED_BYTES", "tcp_received_bytes_total", "%BYTES_RECEIVED%"),
+OPENED = (Metric("TCP_OPENED_CONNECTIONS", "tcp_connections_opened_total"),)
+CLOSED = (
+    Metric("TCP_CLOSED_CONNECTIONS", "tcp_connections_closed_total"),
+    Metric("TCP_SENT_BYTES", "tcp_sent_bytes_total", "%BYTES_SENT%"),
+    Metric("TCP_RECEIVED_BYTES", "tcp_received_bytes_total", "%BYTES_RECEIVED%"),
 )
 _LogType = data_pb2.AccessLogType
 
@@ -62,7 +62,7 @@ def request_loggers(labels: Labels, rules: Rules) -> list[Any]:
     return [
         logger
         for own, wanted in ((plain, False), (grpc, True))
-        for logger in _loggers(_REQUESTS, (*labels, *own, *answered), rules, _is_grpc(wanted))
+        for logger in _loggers(REQUESTS, (*labels, *own, *answered), rules, _is_grpc(wanted))
     ]
 
 
@@ -70,8 +70,8 @@ def connection_loggers(labels: Labels, rules: Rules) -> list[Any]:
     """Loggers of connections that open, and of those that end."""
     own = (*labels, ("request_protocol", "tcp"), ("response_flags", "%RESPONSE_FLAGS%"))
     return [
-        *_loggers(_OPENED, own, rules, of_type(_LogType.TcpUpstreamConnected)),
-        *_loggers(_CLOSED, own, rules, of_type(_LogType.TcpConnectionEnd)),
+        *_loggers(OPENED, own, rules, of_type(_LogType.TcpUpstreamConnected)),
+        *_loggers(CLOSED, own, rules, of_type(_LogType.TcpConnectionEnd)),
     ]
 
 
@@ -79,7 +79,7 @@ def refusal_logger(labels: Labels) -> Any:
     """Counts what limits refuse, by their names."""
     told = tuple(pair for pair in labels if pair[0] in REFUSAL_LABELS)
     named = (*told, ("rate_limit", first_of(("RESP", "X-LATEEN-RATE-LIMIT"))))
-    config = stats_pb2.Config(stat_prefix=OWN_PREFIX, counters=[_counter(_Metric("", "rate_limited_total"), named)])
+    config = stats_pb2.Config(stat_prefix=OWN_PREFIX, counters=[_counter(Metric("", "rate_limited_total"), named)])
     refused = accesslog_pb2.ResponseFlagFilter(flags=["RL"])
     return _stats_logger(config, accesslog_pb2.AccessLogFilter(response_flag_filter=refused))
 
@@ -99,7 +99,7 @@ def of_type(kind: Any) -> Any:
     return accesslog_pb2.AccessLogFilter(log_type_filter=accesslog_pb2.LogTypeFilter(types=[kind]))
 
 
-def _loggers(metrics: Iterable[_Metric], labels: Labels, rules: Rules, wanted: Any) -> list[Any]:
+def _loggers(metrics: Iterable[Metric], labels: Labels, rules: Rules, wanted: Any) -> list[Any]:
     """One logger of these metrics, or none where all of them are switched off."""
     changes = {rule.metric: rule for rule in rules}
     config = stats_pb2.Config(stat_prefix=METRIC_PREFIX)
@@ -126,13 +126,13 @@ def _changed(labels: Labels, rule: MetricRule) -> Labels:
     return tuple(found.items())
 
 
-def _histogram(metric: _Metric, labels: Labels) -> Any:
+def _histogram(metric: Metric, labels: Labels) -> Any:
     histogram = stats_pb2.Config.Histogram
     unit = histogram.Unit.Value(metric.unit)
     return histogram(stat=_stat(metric.name, labels), unit=unit, value_format=metric.value)
 
 
-def _counter(metric: _Metric, labels: Labels) -> Any:
+def _counter(metric: Metric, labels: Labels) -> Any:
     counter = stats_pb2.Config.Counter(stat=_stat(metric.name, labels), value_format=metric.value)
     if not metric.value:
         counter.value_fixed.value = 1

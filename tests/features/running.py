@@ -63,6 +63,7 @@ class Mesh:
         self.port, self.tls_port = free_port(), free_port()
         self.run_ids: set[str] = set()
         self.capture = capture
+        self.options: tuple[str, ...] = ()
         self.environment = {
             **os.environ,
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
@@ -92,7 +93,7 @@ class Mesh:
         return done
 
     def up(self) -> None:
-        self.lateen("up", "--detach", "--capture", self.capture)
+        self.lateen("up", "--detach", "--capture", self.capture, *self.options)
         self.run_ids.add(self.record["run_id"])
 
     def status(self) -> Any:

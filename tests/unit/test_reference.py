@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from docs.catalogue import monitoring, page
 from docs.coverage import INVALID, coverage, uncovered, unknown_marks
 from docs.generate import mesh_config, supported_fields
 from docs.mixer import mixer
@@ -17,6 +18,12 @@ ROOT = Path(__file__).parents[2]
 def test_the_list_of_fields_is_the_codes_own():
     written = (ROOT / "docs" / "reference" / "fields.md").read_text()
     assert written == supported_fields(), "run: python -m docs.generate"
+
+
+def test_the_page_on_metrics_the_dashboards_and_the_alerts_are_the_codes_own():
+    assert (ROOT / "docs" / "reference" / "metrics.md").read_text() == page(), "run: python -m docs.generate"
+    folder = ROOT / "docs" / "monitoring"
+    assert {path.name: path.read_text() for path in folder.iterdir()} == monitoring(), "run: python -m docs.generate"
 
 
 def test_tests_name_fields_that_exist():

@@ -1,0 +1,122 @@
+"""A real Prometheus reads the mesh, and its queries, dashboards and alert rules find what they ask for."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from docs.catalogue import ALERTS, DASHBOARDS
+from tests.debian import program
+from tests.features.running import ROOT, Mesh, free_port, running_mesh, until
+
+RULES = ROOT / "docs" / "monitoring" / "alerts.yaml"
+SERVICE = "echo.default.svc.cluster.local"
+
+
+class Watched(NamedTuple):
+    mesh: Mesh
+    url: str
+
+    def ask(self, query: str) -> list[dict[str, Any]]:
+        """What Prometheus answers to a query now."""
+        target = f"{self.url}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
+        try:
+            with urllib.request.urlopen(target, timeout=10) as answer:
+                found: list[dict[str, Any]] = json.load(answer)["data"]["result"]
+        except urllib.error.HTTPError as problem:
+            if problem.code == 503:  # it is not ready yet
+                return []
+            raise AssertionError(f"{query}: {problem.read()!r}") from problem
+        except OSError:  # it does not listen yet
+            return []
+        return found
+
+
+@contextlib.contextmanager
+def _prometheus(folder: Path, target: str) -> Iterator[str]:
+    port = free_port()
+    config = {
+        "global": {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "1s"},
+        "rule_files": [str(RULES)],
+        "scrape_configs": [{"job_name": "lateen", "static_configs": [{"targets": [target]}]}],
+    }
+    (folder / "prometheus.yaml").write_text(json.dumps(config))
+    found = program("prometheus", "prometheus")
+    words = [
+        found.path,
+        f"--config.file={folder / 'prometheus.yaml'}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(words, stdout=log, stderr=log, env=found.environment)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    target = f"127.0.0.1:{free_port()}"
+
+    def prepare(mesh: Mesh) -> None:
+        mesh.options = ("--metrics", target)
+
+    with running_mesh("loopback", prepare) as mesh, _prometheus(tmp_path_factory.mktemp("p"), target) as url:
+        found = Watched(mesh, url)
+
+        def called() -> bool:
+            assert mesh.get("/echo").status == 200
+            return bool(found.ask(f'rate(istio_requests_total{{destination_service="{SERVICE}"}}[5m]) > 0'))
+
+        until(called, "Prometheus sees requests")
+        yield found
+
+
+def test_prometheus_reads_the_mesh(watched: Watched) -> None:
+    (up,) = watched.ask('up{job="lateen"}')
+    assert up["value"][1] == "1"
+    found = watched.ask(f'istio_requests_total{{reporter="destination", destination_service="{SERVICE}"}}')
+    labels = found[0]["metric"]
+    assert labels["connection_security_policy"] == "mutual_tls"
+    assert labels["destination_canonical_service"] == "echo"
+    assert labels["source_principal"].startswith("spiffe://cluster.local/ns/")
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_every_query_of_a_dashboard_is_understood(watched: Watched, name: str) -> None:
+    for panel in DASHBOARDS[name][1]:
+        for query in panel.queries.values():
+            found = watched.ask(query)
+            assert found or "tcp" in query or "5.." in query, f"{panel.title}: {query}"
+
+
+def test_prometheus_takes_the_alert_rules_and_none_of_them_is_wrong(watched: Watched) -> None:
+    found = program("prometheus", "prometheus")
+    tool = str(Path(found.path).with_name("promtool"))
+    done = subprocess.run(
+        [tool, "check", "rules", str(RULES)], env=found.environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    with urllib.request.urlopen(f"{watched.url}/api/v1/rules", timeout=10) as answer:
+        (group,) = json.load(answer)["data"]["groups"]
+    assert [rule["name"] for rule in group["rules"]] == [alert.name for alert in ALERTS]
+    assert not [rule for rule in group["rules"] if rule.get("lastError")]
+
+
+def test_the_command_prints_the_same_page(watched: Watched) -> None:
+    printed = watched.mesh.lateen("metrics", "istio_requests_total").stdout
+    assert printed.startswith("# TYPE istio_requests_total counter\n")
+    assert f'destination_service="{SERVICE}"' in printed
+    assert "envoy_istio" not in watched.mesh.lateen("metrics").stdout
