@@ -5,6 +5,8 @@ Comes in: fields and their formats. Goes out: file loggers. A field without a va
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +17,7 @@ from envoy.extensions.access_loggers.filters.cel.v3 import cel_pb2
 from google.protobuf import struct_pb2
 
 from lateen.envoy import wire
+from lateen.plan.model import FileLog
 
 FILE_LOGGER = "envoy.access_loggers.file"
 CEL_FILTER = "envoy.access_loggers.extension_filters.cel"
@@ -56,6 +59,17 @@ HTTP_FIELDS: Mapping[str, str] = {
     "rate_limit_dry_run": "%DYNAMIC_METADATA(envoy.filters.http.ratelimit:dry_run)%",
 }
 
+_PATHS = re.compile(r"%(?:REQ\((?:X-ENVOY-ORIGINAL-PATH\?)?:PATH\)|PATH\([^)]*\)|PATH)(?::[0-9]+)?%", re.IGNORECASE)
+DEFAULT_TEXT = (
+    '[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" %RESPONSE_CODE% %RESPONSE_FLAGS% '
+    "%RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS% "
+    '"%UPSTREAM_TRANSPORT_FAILURE_REASON%" %BYTES_RECEIVED% %BYTES_SENT% %DURATION% '
+    '%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% "%REQ(X-FORWARDED-FOR)%" "%REQ(USER-AGENT)%" "%REQ(X-REQUEST-ID)%" '
+    '"%REQ(:AUTHORITY)%" "%UPSTREAM_HOST%" %UPSTREAM_CLUSTER_RAW% %UPSTREAM_LOCAL_ADDRESS% '
+    "%DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS% %REQUESTED_SERVER_NAME% %ROUTE_NAME%"
+)
+"""The format of Istio's log in text."""
+
 
 def file_logger(path: str, fields: Mapping[str, str], wanted: Any = None) -> Any:
     """Writes one JSON object a line; a field without a value is null."""
@@ -66,6 +80,23 @@ def file_logger(path: str, fields: Mapping[str, str], wanted: Any = None) -> Any
         filter=wanted,
         typed_config=wire.pack(file_pb2.FileAccessLog(path=path, log_format=formatted)),
     )
+
+
+def provider_logger(log: FileLog, wanted: Any, *, with_query: bool = True) -> Any:
+    """The log of a provider. ``with_query``: paths may be written whole, as no token stands in them."""
+    form = substitution_format_string_pb2.SubstitutionFormatString(omit_empty_values=log.omits_empty)
+    if log.labels:
+        form.json_format.update(json.loads(log.labels if with_query else _without_query(log.labels)))
+    else:
+        text = log.text or DEFAULT_TEXT
+        whole = text if text.endswith("\n") else f"{text}\n"
+        form.text_format_source.inline_string = whole if with_query else _without_query(whole)
+    config = wire.pack(file_pb2.FileAccessLog(path=log.path, log_format=form))
+    return accesslog_pb2.AccessLog(name=FILE_LOGGER, filter=wanted, typed_config=config)
+
+
+def _without_query(text: str) -> str:
+    return _PATHS.sub(PATH_WITHOUT_QUERY, text)
 
 
 def meeting(expression: str, wanted: Any = None) -> Any:

@@ -14,7 +14,7 @@ import msgspec
 from envoy.config.accesslog.v3 import accesslog_pb2
 from envoy.data.accesslog.v3 import accesslog_pb2 as data_pb2
 
-from lateen.envoy.access_logs import HTTP_FIELDS, PATH_WITHOUT_QUERY, TCP_FIELDS, file_logger, meeting
+from lateen.envoy.access_logs import HTTP_FIELDS, PATH_WITHOUT_QUERY, TCP_FIELDS, file_logger, meeting, provider_logger
 from lateen.envoy.mesh_headers import state_key
 from lateen.envoy.metrics import (
     UNKNOWN,
@@ -72,6 +72,7 @@ def http_loggers(telemetry: Telemetry | None, facts: ChainFacts) -> tuple[Any, .
         path = {"path": PATH_WITHOUT_QUERY} if facts.token_in_query else {}
         fields = {**HTTP_FIELDS, **path, **_notes("envoy.filters.http.rbac", facts)}
         loggers.append(_log(telemetry, fields))
+    loggers.extend(_provided(telemetry, None, with_query=not facts.token_in_query))
     return tuple(loggers)
 
 
@@ -81,10 +82,12 @@ def tcp_loggers(telemetry: Telemetry | None, facts: ChainFacts) -> tuple[Any, ..
     changed."""
     if telemetry is None:
         return ()
+    ended = of_type(data_pb2.AccessLogType.TcpConnectionEnd)
     loggers = connection_loggers(_labels(telemetry, facts, http=False), telemetry.metrics)
     if telemetry.access_log:
         fields = {**TCP_FIELDS, **_notes("envoy.filters.network.rbac", facts)}
-        loggers.append(_log(telemetry, fields, of_type(data_pb2.AccessLogType.TcpConnectionEnd)))
+        loggers.append(_log(telemetry, fields, ended))
+    loggers.extend(_provided(telemetry, ended))
     return tuple(loggers)
 
 
@@ -135,6 +138,11 @@ def _service(field: str, *, http: bool) -> str:
 
 def _notes(namespace: str, facts: ChainFacts) -> dict[str, str]:
     return {field: f"%DYNAMIC_METADATA({namespace}:{key})%" for field, key in facts.notes}
+
+
+def _provided(telemetry: Telemetry, wanted: Any, *, with_query: bool = True) -> list[Any]:
+    met = meeting(telemetry.log_expression, wanted)
+    return [provider_logger(log, met, with_query=with_query) for log in telemetry.more_logs]
 
 
 def _log(telemetry: Telemetry, fields: Mapping[str, str], wanted: Any = None) -> Any:

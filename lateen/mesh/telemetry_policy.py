@@ -13,11 +13,13 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from lateen.findings import Finding, warning
+from lateen.findings import Finding, error, warning
 from lateen.mesh.model import Labels, MeshSnapshot
 from lateen.mesh.visibility import selects
+from lateen.resources.mesh_config import FileAccessLog, MeshConfigSpec
 from lateen.resources.resource import Resource
 from lateen.resources.telemetry import METRICS, MetricsOverride, TelemetrySpec
+from lateen.resources.telemetry_support import LOG_PROVIDER
 
 CLIENT = "CLIENT"
 SERVER = "SERVER"
@@ -32,10 +34,11 @@ class MetricChange(msgspec.Struct, frozen=True):
 
 
 class LogPolicy(msgspec.Struct, frozen=True):
-    """Whether there is a log, and the CEL expression that an entry has to meet; empty for all."""
+    """Whether there is a log, the CEL expression that an entry has to meet (empty for all), and who writes it."""
 
     enabled: bool = True
     expression: str = ""
+    providers: tuple[str, ...] = (LOG_PROVIDER,)
 
 
 def metric_changes(snapshot: MeshSnapshot, namespace: str, labels: Labels, mode: str) -> tuple[MetricChange, ...]:
@@ -62,7 +65,8 @@ def log_policy(snapshot: MeshSnapshot, namespace: str, labels: Labels, mode: str
         for entry in resource.spec.access_logging:
             if entry.match is None or _is_for(entry.match.mode, mode):
                 expression = entry.filter.expression if entry.filter is not None else ""
-                policy = LogPolicy(not entry.disabled, expression)
+                named = tuple(dict.fromkeys(provider.name for provider in entry.providers))
+                policy = LogPolicy(not entry.disabled, expression, named or policy.providers)
     return policy
 
 
@@ -77,6 +81,27 @@ def overruled(resources: Iterable[Resource]) -> Iterator[Finding]:
             message = f"Telemetry {older.key.name} already holds for the whole namespace {resource.key.namespace}"
             origin = resource.origin_at("metadata.name")
             yield warning("overruled", message, origin, "make them one, or give a selector")
+
+
+def unknown_providers(resources: Iterable[Resource], config: MeshConfigSpec) -> Iterator[Finding]:
+    """Errors on providers of access logs that the MeshConfig does not define, or that are no files."""
+    known = {LOG_PROVIDER, *file_logs(config)}
+    for resource in resources:
+        for index, entry in enumerate(resource.spec.access_logging):
+            for number, provider in enumerate(entry.providers):
+                if provider.name and provider.name not in known:
+                    message = f"there is no envoyFileAccessLog {provider.name} in the MeshConfig, so it logs nothing"
+                    origin = resource.origin_at(f"spec.accessLogging[{index}].providers[{number}].name")
+                    yield error("unknown-provider", message, origin, f"write {LOG_PROVIDER}, or define it")
+
+
+def file_logs(config: MeshConfigSpec) -> dict[str, FileAccessLog]:
+    """The providers of access logs that are files, by name."""
+    return {
+        provider.name: provider.envoy_file_access_log
+        for provider in config.extension_providers
+        if provider.envoy_file_access_log is not None
+    }
 
 
 def _overrides(snapshot: MeshSnapshot, namespace: str, labels: Labels, mode: str) -> Iterator[MetricsOverride]:

@@ -34,11 +34,21 @@ class MetricRule(msgspec.Struct, frozen=True, cache_hash=True):
     labels: tuple[tuple[str, str | None], ...] = ()
 
 
+class FileLog(msgspec.Struct, frozen=True, cache_hash=True):
+    """An access log of a provider: ``text`` is the format of an entry, or ``labels`` a JSON object of formats."""
+
+    path: str
+    text: str = ""
+    labels: str = ""
+    omits_empty: bool = False
+
+
 class Telemetry(msgspec.Struct, frozen=True, cache_hash=True):
     """What a chain reports, and about whom. ``reporter`` is ``source`` (client side and gateways) or ``destination``.
 
     ``tags`` are constant labels of this proxy's own side. ``access_log`` is the path of the JSON log, empty for none;
-    ``log_expression`` is the CEL expression that its entries meet, empty for all. ``metrics`` are those that differ.
+    ``log_expression`` is the CEL expression that entries meet, empty for all; ``more_logs`` are those of providers.
+    ``metrics`` are those that differ.
     """
 
     reporter: str
@@ -47,6 +57,7 @@ class Telemetry(msgspec.Struct, frozen=True, cache_hash=True):
     access_log_format: str = "json"
     metrics: tuple[MetricRule, ...] = ()
     log_expression: str = ""
+    more_logs: tuple[FileLog, ...] = ()
 
 
 # --- listeners ---------------------------------------------------------------------------------------------------

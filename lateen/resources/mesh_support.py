@@ -37,7 +37,6 @@ WITHOUT_EFFECT: dict[str, str] = {
     "extensionProviders[].skywalking": "nothing is traced yet",
     "extensionProviders[].opentelemetry": "nothing is traced yet",
     "extensionProviders[].prometheus": "metrics are always there for Prometheus",
-    "extensionProviders[].envoyFileAccessLog": "access logs are files",
     "extensionProviders[].envoyHttpAls": "access logs are files",
     "extensionProviders[].envoyTcpAls": "access logs are files",
     "extensionProviders[].envoyOtelAls": "access logs are files",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lateen.resources.telemetry import AccessLogging, Metrics, ProviderRef, TelemetrySpec
+from lateen.resources.telemetry import Metrics, ProviderRef, TelemetrySpec
 
 METRICS_PROVIDER = "prometheus"
 LOG_PROVIDER = "envoy"
@@ -30,8 +30,6 @@ def unusable_telemetry(spec: TelemetrySpec) -> Iterator[Unusable]:
     """Path, what is there, and the remedy, for each value that has no effect yet."""
     for index, metrics in enumerate(spec.metrics):
         yield from _metrics(f"spec.metrics[{index}]", metrics)
-    for index, entry in enumerate(spec.access_logging):
-        yield from _logging(f"spec.accessLogging[{index}]", entry)
 
 
 def _metrics(place: str, metrics: Metrics) -> Iterator[Unusable]:
@@ -44,10 +42,6 @@ def _metrics(place: str, metrics: Metrics) -> Iterator[Unusable]:
             if END in tag.value:
                 what = f"{END} in an expression, which Envoy takes for its end,"
                 yield f"{field}.tagOverrides.{name}.value", what, "write a space between the two"
-
-
-def _logging(place: str, entry: AccessLogging) -> Iterator[Unusable]:
-    yield from _providers(place, entry.providers, LOG_PROVIDER)
 
 
 def _providers(place: str, providers: tuple[ProviderRef, ...], known: str) -> Iterator[Unusable]:

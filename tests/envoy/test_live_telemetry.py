@@ -152,7 +152,24 @@ def test_a_log_that_is_switched_off_has_nothing() -> None:
     ],
 )
 def test_an_expression_that_envoy_refuses_is_told_and_stops_nothing(spec: str) -> None:
-    wanted = resources(ENTRY.format(port=1) + HEAD + f"metadata: {{name: wrong}}\nspec: {spec}\n")
+    draft = _approved(HEAD + f"metadata: {{name: wrong}}\nspec: {spec}\n")
+    (finding,) = [finding for finding in draft.findings if finding.is_error]
+    assert (finding.code, finding.origin.name) == ("refused-by-envoy", "wrong")
+    assert not any(b"nothing.like" in listener.body for listener in draft.made[CLIENT.id].by_type[LISTENER].values())
+
+
+def test_a_file_that_cannot_be_written_is_told_and_stops_nothing(tmp_path: Path) -> None:
+    entry = "accessLogging: [{providers: [{name: text}]}]"
+    away = tmp_path / "away"
+    draft = _approved(PROVIDERS.format(folder=away) + HEAD + f"metadata: {{name: wrong}}\nspec: {{{entry}}}\n")
+    assert [finding.code for finding in draft.findings if finding.is_error] == ["refused-by-envoy"]
+    listeners = draft.made[CLIENT.id].by_type[LISTENER].values()
+    assert not any(str(away).encode() in listener.body for listener in listeners)
+
+
+def _approved(text: str) -> Draft:
+    """What proxies would be given, after a spare Envoy was asked."""
+    wanted = resources(ENTRY.format(port=1) + text)
     coordinator = Coordinator(Settings(), lambda *_: None, lambda _: ProxyOptions(access_log="/dev/null"))
 
     async def approve() -> Draft:
@@ -160,11 +177,8 @@ def test_an_expression_that_envoy_refuses_is_told_and_stops_nothing(spec: str) -
         return await approval.approved(lambda refused: coordinator.draft(wanted, (CLIENT,), refused), (), wanted)
 
     draft = asyncio.run(approve())
-    (finding,) = [finding for finding in draft.findings if finding.is_error]
-    assert (finding.code, finding.origin.name) == ("refused-by-envoy", "wrong")
-    listeners = draft.made[CLIENT.id].by_type[LISTENER]
-    assert listeners
-    assert not any(b"nothing.like" in listener.body for listener in listeners.values())
+    assert draft.made[CLIENT.id].by_type[LISTENER]
+    return draft
 
 
 def test_a_caller_cannot_claim_another_namespace(tmp_path: Path) -> None:
@@ -188,3 +202,37 @@ def test_a_caller_cannot_claim_another_namespace(tmp_path: Path) -> None:
     assert told == {"source_canonical_service": "unknown", "source_canonical_revision": "v2"}
     assert labels["destination_canonical_service"] == "server"
     assert labels["destination_canonical_revision"] == "latest"
+
+
+PROVIDERS = """
+---
+apiVersion: mesh.istio.io/v1alpha1
+kind: MeshConfig
+extensionProviders:
+- {{name: text, envoyFileAccessLog: {{path: {folder}/text, logFormat: {{text: "%REQ(:METHOD)% %RESPONSE_CODE%"}}}}}}
+- name: json
+  envoyFileAccessLog:
+    path: {folder}/json
+    omitEmptyValues: true
+    logFormat: {{labels: {{code: "%RESPONSE_CODE%", none: "%REQ(no)%", of: {{path: "%REQ(:PATH)%"}}}}}}
+- {{name: usual, envoyFileAccessLog: {{path: {folder}/usual}}}}
+"""
+
+
+def test_providers_write_files_in_their_own_formats(tmp_path: Path) -> None:
+    entry = "accessLogging: [{providers: [{name: text}, {name: json}, {name: usual}, {name: none}]}]"
+    text = PROVIDERS.format(folder=tmp_path) + HEAD + f"metadata: {{name: a}}\nspec: {{{entry}}}\n"
+    with (
+        Application("v1") as app,
+        sidecar(ENTRY.format(port=app.port) + text, logs=True, allow_findings=True) as running,
+    ):
+        assert running.get("shop.example", 8080, "/a").status == 200
+        written = {
+            name: eventually(lambda name=name: (tmp_path / name).read_text()) for name in ("text", "json", "usual")
+        }
+        own = running.folder / ACCESS_LOG
+        assert not own.exists() or own.read_text() == ""
+    assert written["text"] == "GET 200\n"
+    assert json.loads(written["json"]) == {"code": 200, "of": {"path": "/a"}}
+    assert '"GET /a HTTP/1.1" 200 - via_upstream' in written["usual"]
+    assert [finding.code for finding in running.findings if finding.is_error] == ["unknown-provider"]
