@@ -152,6 +152,21 @@ def test_headers_of_requests_and_responses_are_changed(mesh):
             assert answer.headers["x-by"] == "echo.default.svc.cluster.local"
 
 
+def test_connections_that_pass_bytes_on_are_refused_too(mesh):
+    denier = resource("handler", "deny", {"compiledAdapter": "denier"})
+    match = f'{TO_ECHO} && context.protocol == "tcp" && destination.port == 7000 && source.namespace == "%s"'
+
+    def got():
+        return mesh.get("/tcp?to=echo:7000").json().get("got", "")
+
+    assert got()
+    with mesh.applied(documents(denier, NOTHING, rule(match % "default", ("deny", "nothing")))):
+        until(lambda: not got(), "it is refused")
+        assert statuses(mesh) == {200}
+    with mesh.applied(documents(denier, NOTHING, rule(match % "other", ("deny", "nothing")))):
+        until(got, "it passes")
+
+
 class Opa(http.server.BaseHTTPRequestHandler):
     asked: ClassVar[list] = []
 
