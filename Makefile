@@ -55,6 +55,7 @@ bench: $(STAMP)  ## Run the benchmarks (minutes)
 	$(BIN)/python benchmarks/control_plane.py
 	$(BIN)/python benchmarks/data_path.py
 	$(BIN)/python benchmarks/identity.py
+	$(BIN)/python benchmarks/mixer.py
 	$(BIN)/python benchmarks/quota.py
 	$(BIN)/python benchmarks/start.py
 
