@@ -38,7 +38,7 @@ for an instance), with the parameters right under `spec`.
 
 - Fields of `handler`: %(handler)s.
 - Fields of `instance`: %(instance)s.
-- Fields of `rule`: %(rule)s. `sampling` is refused.
+- Fields of `rule`: %(rule)s; `name` of an action is refused. `sampling` thins out reports, not checks.
 
 ## Adapters
 
@@ -109,7 +109,7 @@ def mixer() -> str:
         "kinds": "".join(_kinds()),
         "handler": _names(HandlerSpec, {"connection", "name"}),
         "instance": _names(InstanceSpec, {"name"}),
-        "rule": _names(RuleSpec, {"sampling"}),
+        "rule": _names(RuleSpec, set()),
         "adapters": "".join(
             f"| `{one.name}` | {_templates(one.templates)} | {_parameters(one.params)} |\n"
             for one in ADAPTERS.values()

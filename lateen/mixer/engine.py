@@ -23,6 +23,7 @@ from lateen.mixer.adapter import INVALID_ARGUMENT, OK, CheckResult
 from lateen.mixer.handler import Handler
 from lateen.mixer.inputs import inputs_of
 from lateen.mixer.outcome import HeaderOperation, Outcome, combine
+from lateen.mixer.sampling import Sampler
 from lateen.resources.mixer.adapters import NEEDS_ABSENT
 from lateen.resources.mixer.templates import Variety
 
@@ -114,8 +115,13 @@ class _Rule:
             for instance in action.instances
             if instance.variety is Variety.REPORT
         ]
+        self._sampler = Sampler(rule.sampling, vocabulary) if rule.sampling is not None else None
         self.request = [_Operation(one, vocabulary) for one in rule.request]
         self.response = [_Operation(one, vocabulary) for one in rule.response]
+
+    def reports_on(self, bag: Bag) -> bool:
+        """Whether it matches, and takes it."""
+        return self.matches(bag) and (self._sampler is None or self._sampler.takes(bag))
 
     @property
     def decides(self) -> bool:
@@ -154,7 +160,7 @@ class Engine:
         """The instances that rules make of what is over. One that cannot be made is left out."""
         namespace = bag.get("destination.namespace") or ""
         for rule in self._reporting:
-            if rule.namespace in ("", namespace) and rule.matches(bag):
+            if rule.namespace in ("", namespace) and rule.reports_on(bag):
                 for handler, template, instance in rule.reports:
                     with contextlib.suppress(AbsentError, Unusable):
                         yield Reported(handler, template, instance.made_of(bag))

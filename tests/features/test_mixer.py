@@ -467,3 +467,37 @@ def test_what_is_wrong_is_told_with_its_place_and_nothing_else_is_touched(mesh):
         assert "== has INT64 at its left and STRING at its right" in said
         assert "there is no handler nobody" in said
         assert statuses(mesh) == {200}
+
+
+def test_a_rule_reports_the_first_requests_of_a_while_and_then_a_share(mesh):
+    def counted(name):
+        metric = {"name": name, "instanceName": "sampled.default", "kind": "COUNTER"}
+        return resource("handler", name, {"compiledAdapter": "prometheus", "params": {"metrics": [metric]}})
+
+    def limit(most):
+        return {"rateLimit": {"samplingDuration": "1h", "maxUnsampledEntries": most, "samplingRate": 3}}
+
+    def value(name):
+        lines = mesh.text("api.sock", "/metrics").splitlines()
+        return next((int(line.split()[-1]) for line in lines if line.startswith(f"istio_{name}{{")), 0)
+
+    own = TO_ECHO + ' && request.headers["x-sampled"] == "yes"'
+    texts = documents(
+        counted("sampled_all"),
+        counted("sampled_some"),
+        counted("sampled_none"),
+        resource("instance", "sampled", {"compiledTemplate": "metric", "params": {"value": "1"}}),
+        rule(own, ("sampled_all", "sampled"), name="all", sampling=limit(1000)),
+        rule(own, ("sampled_some", "sampled"), name="some", sampling=limit(2)),
+        rule(
+            own,
+            ("sampled_none", "sampled"),
+            name="none",
+            sampling={"random": {"percentSampled": {"numerator": 0}}},
+        ),
+    )
+    with mesh.applied(texts):
+        for _ in range(8):
+            mesh.fetch(f"{ECHO}/echo", headers={"x-sampled": "yes"})
+        until(lambda: (value("sampled_all"), value("sampled_some")) == (8, 4), "all and four of eight are counted")
+        assert value("sampled_none") == 0

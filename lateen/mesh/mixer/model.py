@@ -53,6 +53,23 @@ class HeaderOperation(msgspec.Struct, frozen=True):
     values: tuple[Expression, ...] = ()
 
 
+class Sampling(msgspec.Struct, frozen=True):
+    """Which requests are reported.
+
+    ``share``: that part of them, from 0 to 1 (None: all); ``numerator`` over ``denominator`` in its place, where it
+    is said; drawn by the request's id, or ``independent`` of it. ``window`` (seconds; None: no limit): within it,
+    ``most`` of them, and of the others one of ``rate``.
+    """
+
+    share: float | None = None
+    numerator: Expression | None = None
+    denominator: int = 100
+    independent: bool = False
+    window: float | None = None
+    most: int = 0
+    rate: int = 1
+
+
 class Rule(msgspec.Struct, frozen=True):
     """``everywhere``: it stands in the root namespace and holds for all; else for destinations of its own namespace.
 
@@ -67,6 +84,7 @@ class Rule(msgspec.Struct, frozen=True):
     request: tuple[HeaderOperation, ...]
     response: tuple[HeaderOperation, ...]
     origin: Origin
+    sampling: Sampling | None = None
 
 
 class MixerRules(msgspec.Struct, frozen=True):

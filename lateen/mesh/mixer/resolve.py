@@ -14,7 +14,16 @@ from lateen.expressions.language import parse_as
 from lateen.expressions.syntax import Expression, ExpressionError
 from lateen.expressions.vocabulary import BUILT_IN, DEFAULT_VOCABULARY, ValueType, Vocabulary
 from lateen.findings import Finding, error, warning
-from lateen.mesh.mixer.model import Action, Handler, HeaderOperation, Instance, InstanceField, MixerRules, Rule
+from lateen.mesh.mixer.model import (
+    Action,
+    Handler,
+    HeaderOperation,
+    Instance,
+    InstanceField,
+    MixerRules,
+    Rule,
+    Sampling,
+)
 from lateen.mesh.mixer.names import HANDLER, HANDLER_KINDS, INSTANCE, INSTANCE_KINDS, NameInRule, meant
 from lateen.resources.mixer import kinds
 from lateen.resources.mixer.adapters import ADAPTERS
@@ -25,7 +34,7 @@ from lateen.resources.mixer.content import (
     instance_content,
     language_of,
 )
-from lateen.resources.mixer.templates import expressions_of
+from lateen.resources.mixer.templates import Variety, expressions_of
 from lateen.resources.resource import Resource
 
 
@@ -92,6 +101,7 @@ class _Resolver:
         actions = [self._action(resource, index, action) for index, action in enumerate(spec.actions)]
         request = self._operations(resource, "spec.requestHeaderOperations", spec.request_header_operations)
         response = self._operations(resource, "spec.responseHeaderOperations", spec.response_header_operations)
+        sampling = self._sampling(resource, spec.sampling, actions) if spec.sampling is not None else None
         if len(self.findings) > before:
             return None
         return Rule(
@@ -103,6 +113,26 @@ class _Resolver:
             request=request,
             response=response,
             origin=resource.origin,
+            sampling=sampling,
+        )
+
+    def _sampling(self, rule: Resource, said: kinds.Sampling, actions: list[Action | None]) -> Sampling:
+        instances = [instance for action in actions if action is not None for instance in action.instances]
+        if instances and not any(instance.variety is Variety.REPORT for instance in instances):
+            message = "sampling is for what is reported, and this rule reports nothing"
+            self.findings.append(error("without-effect", message, rule.origin_at("spec.sampling"), "leave it out"))
+        drawn, limit = said.random or kinds.RandomSampling(), said.rate_limit
+        share = drawn.percent_sampled or kinds.Share()
+        denominator = kinds.DENOMINATORS[share.denominator or "HUNDRED"]
+        text, place = drawn.attribute_expression, "spec.sampling.random.attributeExpression"
+        return Sampling(
+            share=share.numerator / denominator if said.random is not None else None,
+            numerator=self._expression(rule, place, text, ValueType.INT64, ValueType.DOUBLE) if text else None,
+            denominator=denominator,
+            independent=drawn.use_independent_randomness,
+            window=float(limit.sampling_duration or 0.0) if limit is not None else None,
+            most=limit.max_unsampled_entries if limit is not None else 0,
+            rate=limit.sampling_rate if limit is not None else 1,
         )
 
     def _action(self, rule: Resource, index: int, action: kinds.Action) -> Action | None:
@@ -196,10 +226,10 @@ class _Resolver:
             )
         return tuple(found)
 
-    def _expression(self, resource: Resource, place: str, text: str, kind: ValueType) -> Expression | None:
+    def _expression(self, resource: Resource, place: str, text: str, *types: ValueType) -> Expression | None:
         try:
             tree = parse_as(language_of(resource), text, self.vocabulary, match=place == "spec.match")
-            return check(text, tree, self.vocabulary, (kind,))[0]
+            return check(text, tree, self.vocabulary, types)[0]
         except ExpressionError as problem:
             self._wrong(resource, place, problem)
             return None

@@ -6,7 +6,10 @@ looked at together.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
+
+import re2
 
 from lateen.expressions.check import check
 from lateen.expressions.functions import Unusable, compile_pattern, to_ip
@@ -20,7 +23,10 @@ from lateen.resources.mixer.adapters import (
     Buckets,
     DenierParams,
     DogstatsdParams,
+    ExplicitBuckets,
+    ExponentialBuckets,
     FluentdParams,
+    LinearBuckets,
     ListcheckerParams,
     OpaParams,
     PrometheusParams,
@@ -36,12 +42,14 @@ from lateen.resources.mixer.content import (
     instance_content,
     language_of,
 )
-from lateen.resources.mixer.kinds import HandlerSpec, HeaderOperation, RuleSpec
+from lateen.resources.mixer.kinds import DENOMINATORS, HandlerSpec, HeaderOperation, RuleSpec, Sampling
 from lateen.resources.mixer.templates import TEMPLATES, Variety, expressions_of
 from lateen.resources.shape import Problem
 from lateen.values.web_address import url_problem
 
 HIGHEST_CODE = 16
+_PLACEHOLDER = re2.compile(r"\{\{\s*\.[A-Za-z0-9_]+\s*\}\}")
+_NOT_IN_LABELS = re2.compile(r"[^a-zA-Z0-9_]")
 MOST_BUCKETS = 200
 
 
@@ -86,13 +94,38 @@ def check_rule(report: Report) -> None:
         field = f"spec.actions[{index}]"
         if not action.handler:
             report.error(field, "the action names no handler", "give handler", "missing-field")
+        if action.name:
+            message = "outputs of actions are told to nobody"
+            report.error(f"{field}.name", message, "leave it out", "unsupported-field")
         if not action.instances:
             report.error(field, "the action names no instances", "give instances", "missing-field")
     _check_operations(report, "spec.requestHeaderOperations", spec.request_header_operations)
     _check_operations(report, "spec.responseHeaderOperations", spec.response_header_operations)
     if spec.sampling is not None:
-        message = "sampling is for rules that report, and none does yet"
-        report.error("spec.sampling", message, "leave it out", "unsupported-field")
+        _check_sampling(report, spec.sampling)
+
+
+def _check_sampling(report: Report, said: Sampling) -> None:
+    place = "spec.sampling"
+    if said.random is None and said.rate_limit is None:
+        report.error(place, "it says nothing", "give random or rateLimit", "missing-field")
+    if said.random is not None:
+        field, share = f"{place}.random", said.random.percent_sampled
+        if share is None:
+            report.error(field, "no share is given, so nothing would be reported", "give percentSampled")
+        elif share.numerator > DENOMINATORS[share.denominator or "HUNDRED"]:
+            report.error(f"{field}.percentSampled.numerator", "the share is more than all", "write a smaller one")
+        if said.random.attribute_expression:
+            types = (ValueType.INT64, ValueType.DOUBLE)
+            check_expression(report, f"{field}.attributeExpression", said.random.attribute_expression, types)
+    limit = said.rate_limit
+    if limit is not None:
+        if not limit.sampling_duration or limit.sampling_duration <= 0:
+            report.error(f"{place}.rateLimit", "it says no time", "give samplingDuration, such as 1s", "missing-field")
+        if limit.sampling_rate < 1:
+            report.error(f"{place}.rateLimit.samplingRate", "one of how many is not said", "write 1 or more")
+        if limit.max_unsampled_entries < 0:
+            report.error(f"{place}.rateLimit.maxUnsampledEntries", "the count is below 0", "write 0 or more")
 
 
 def check_expression(report: Report, field: str, text: str, types: Iterable[ValueType]) -> None:
@@ -205,6 +238,11 @@ def _to_address(report: Report, place: str, params: StatsdParams | DogstatsdPara
     port = params.address.rpartition(":")[2]
     if params.address and not (":" in params.address and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
         report.error(f"{place}.address", f"{params.address!r} is not HOST:PORT", "write localhost:8125")
+    if isinstance(params, StatsdParams):
+        for name, metric in params.metrics.items():
+            if "{{" in _PLACEHOLDER.sub("", metric.name_template):
+                message = "names take {{.DIMENSION}}, and no other actions of templates"
+                report.error(f"{place}.metrics.{name}.nameTemplate", message, "write {{.DIMENSION}} alone")
     share = params.sampling_rate if isinstance(params, StatsdParams) else None
     share = params.sample_rate if isinstance(params, DogstatsdParams) else share
     if share is not None and not 0 <= share <= 1:
@@ -221,11 +259,25 @@ def _prometheus(report: Report, place: str, params: PrometheusParams) -> None:
         given = [one for one in _shapes(shapes) if one is not None] if shapes is not None else []
         if shapes is not None and len(given) != 1:
             report.error(f"{field}.buckets", "buckets have one shape", "give linear, exponential or explicit buckets")
+        if any(not _rises(one) for one in given):
+            report.error(f"{field}.buckets", "the bounds of buckets do not rise", "give each bound once, in order")
+        labels = [_NOT_IN_LABELS.sub("_", name) for name in metric.label_names]
+        if len(set(labels)) < len(labels):
+            report.error(f"{field}.labelNames", "two labels have one name for Prometheus", "leave one out")
         if any(getattr(one, "num_finite_buckets", 0) > MOST_BUCKETS for one in given):
             report.error(f"{field}.buckets", f"there are more than {MOST_BUCKETS} buckets", "give fewer")
     policy = params.metrics_expiration_policy
     if policy is not None and not policy.metrics_expiry_duration:
         report.error(f"{place}.metricsExpirationPolicy", "it says no time", "give metricsExpiryDuration")
+
+
+def _rises(shape: Spec) -> bool:
+    if isinstance(shape, LinearBuckets):
+        return shape.width > 0
+    if isinstance(shape, ExponentialBuckets):
+        return shape.growth_factor > 1 and shape.scale > 0
+    bounds = shape.bounds if isinstance(shape, ExplicitBuckets) else ()
+    return bool(bounds) and all(one < other for one, other in itertools.pairwise(bounds))
 
 
 def _shapes(said: Buckets) -> tuple[Spec | None, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from lateen.resources.base import Spec, Uint32
+from lateen.resources.base import Duration, Spec, Uint32
 
 
 class Connection(Spec, frozen=True):
@@ -50,6 +50,9 @@ class Share(Spec, frozen=True):
     denominator: Literal["HUNDRED", "TEN_THOUSAND"] | None = None
 
 
+DENOMINATORS = {"HUNDRED": 100, "TEN_THOUSAND": 10_000}
+
+
 class RandomSampling(Spec, frozen=True):
     attribute_expression: str = ""
     percent_sampled: Share | None = None
@@ -57,7 +60,7 @@ class RandomSampling(Spec, frozen=True):
 
 
 class RateLimitSampling(Spec, frozen=True):
-    sampling_duration: str = ""
+    sampling_duration: Duration | None = None
     max_unsampled_entries: int = 0
     sampling_rate: int = 0
 

@@ -122,3 +122,22 @@ def test_types_of_two_manifests_agree() -> None:
         ("own is INT64 already, by default/first", "spec.attributes.own")
     ]
     assert rules.generation != resolve({"attributemanifest": [first]}, "istio-system")[0].generation
+
+
+def test_sampling_is_for_rules_that_report() -> None:
+    handler = read("noop", {}, "none")
+    instances = [read("checknothing", {}, "check"), read("reportnothing", {}, "report")]
+    said = {"random": {"percentSampled": {"numerator": 1, "denominator": "TEN_THOUSAND"}}}
+
+    def resolved(instance: str) -> Any:
+        action = {"handler": "none", "instances": [instance]}
+        rule = read("rule", {"actions": [action], "sampling": said})
+        by_kind = {"noop": [handler], "checknothing": instances[:1], "reportnothing": instances[1:], "rule": [rule]}
+        return resolve(by_kind, "istio-system")
+
+    rules, findings = resolved("check")
+    assert not rules.rules
+    assert "this rule reports nothing" in findings[0].message
+    (found,) = resolved("report")[0].rules
+    assert found.sampling is not None
+    assert (found.sampling.share, found.sampling.denominator, found.sampling.window) == (0.0001, 10_000, None)

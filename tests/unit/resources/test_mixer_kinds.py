@@ -32,6 +32,19 @@ def instance(template: str, **params: Any) -> list[tuple[str, str, str]]:
     return findings("instance", {"compiledTemplate": template, "params": params})
 
 
+RANDOM = "spec.sampling.random"
+BUCKETS = "spec.params.metrics[0].buckets"
+
+
+def sampled(**sampling: Any) -> list[tuple[str, str, str]]:
+    return findings("rule", {"actions": [{"handler": "a", "instances": ["b"]}], "sampling": sampling})
+
+
+def buckets(**shape: Any) -> list[tuple[str, str, str]]:
+    metric = {"name": "a", "instanceName": "a", "kind": "DISTRIBUTION", "buckets": shape}
+    return handler("prometheus", metrics=[metric])
+
+
 @pytest.mark.parametrize(
     ("found", "field", "words"),
     [
@@ -61,6 +74,37 @@ def instance(template: str, **params: Any) -> list[tuple[str, str, str]]:
         (instance("metric", dimensions={"a": "1 +"}), "spec.params.dimensions.a", "at 1:4: it ends"),
         (findings("listentry", {"value": "1 +"}), "spec.value", "at 1:4: it ends"),
         (findings("rule", {}), "spec", "the rule does nothing"),
+        (
+            findings("rule", {"actions": [{"handler": "a", "instances": ["b"], "name": "c"}]}),
+            "spec.actions[0].name",
+            "told to nobody",
+        ),
+        (sampled(random={}), "spec.sampling.random", "no share is given"),
+        (sampled(random={"percentSampled": {"numerator": 101}}), f"{RANDOM}.percentSampled.numerator", "more than all"),
+        (
+            sampled(random={"percentSampled": {"numerator": 1}, "attributeExpression": '"a"'}),
+            f"{RANDOM}.attributeExpression",
+            "its value is STRING",
+        ),
+        (sampled(rateLimit={"samplingRate": 1}), "spec.sampling.rateLimit", "it says no time"),
+        (
+            sampled(rateLimit={"samplingDuration": "1s"}),
+            "spec.sampling.rateLimit.samplingRate",
+            "one of how many is not said",
+        ),
+        (
+            handler("statsd", metrics={"a": {"nameTemplate": "{{.a}}-{{if .b}}x"}}),
+            "spec.params.metrics.a.nameTemplate",
+            "no other actions",
+        ),
+        (buckets(linearBuckets={"numFiniteBuckets": 3}), BUCKETS, "do not rise"),
+        (buckets(exponentialBuckets={"numFiniteBuckets": 3, "growthFactor": 1, "scale": 1}), BUCKETS, "do not rise"),
+        (buckets(explicitBuckets={"bounds": [1, 1]}), BUCKETS, "do not rise"),
+        (
+            handler("prometheus", metrics=[{"name": "a", "instanceName": "a", "labelNames": ["a-b", "a.b"]}]),
+            "spec.params.metrics[0].labelNames",
+            "one name for Prometheus",
+        ),
         (findings("rule", {"match": "1", "actions": [{"handler": "a", "instances": ["b"]}]}), "spec.match", "INT64"),
         (findings("rule", {"actions": [{"instances": ["b"]}]}), "spec.actions[0]", "names no handler"),
         (findings("rule", {"actions": [{"handler": "b"}]}), "spec.actions[0]", "names no instances"),
@@ -82,7 +126,7 @@ def instance(template: str, **params: Any) -> list[tuple[str, str, str]]:
         (
             findings("rule", {"requestHeaderOperations": [{"name": "x", "operation": "REMOVE"}], "sampling": {}}),
             "spec.sampling",
-            "sampling is for rules that report",
+            "it says nothing",
         ),
         (
             findings("instance", {"compiledTemplate": "checknothing"}, {"policy.istio.io/lang": "COMPAT"}),
