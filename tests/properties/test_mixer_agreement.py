@@ -32,7 +32,7 @@ from tests.properties.length import is_long
 pytestmark = pytest.mark.timeout(3600)
 SEEDS = range(40 if is_long() else 2)
 RULES = 24
-REQUESTS = 60
+REQUESTS = 60 if is_long() else 25
 TLS = ServerTls(
     WORKLOAD_CERTIFICATE,
     BUILT_IN,
