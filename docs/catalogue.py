@@ -153,6 +153,7 @@ This page is generated from the catalogue (`python -m docs.generate`). The proxi
 | In a Telemetry | Metric | Type | What is counted |
 |---|---|---|---|
 %s| | `lateen_rate_limited_total` | counter | requests that limits refused, by `rate_limit` |
+| | `istio_build` | gauge | 1, with the version of Lateen in `tag` |
 
 ## Dashboards and alerts
 

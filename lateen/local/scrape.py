@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
+from lateen import __version__
 from lateen.local.envoy_admin import metrics
 from lateen.local.mesh import Mesh
 from lateen.local.metrics import Rate, Traffic, count_traffic, merge, rate
@@ -15,6 +16,7 @@ from lateen.local.uds_http import request
 
 AT_ONCE = 8
 REQUESTS = "istio.requests_total"
+BUILD = b"# TYPE istio_build gauge\nistio_build 1\n"
 
 
 async def merged_metrics(mesh: Mesh) -> AsyncIterator[bytes]:
@@ -28,6 +30,7 @@ async def merged_metrics(mesh: Mesh) -> AsyncIterator[bytes]:
     parts.append(({"app": "istiod"}, await _of_own(mesh.run.control_socket)))
     if mesh.mixer.started:
         parts.append(({"app": "mixer"}, await _of_own(mesh.run.mixer_metrics_socket)))
+    parts.append(({"component": "lateen", "tag": __version__}, BUILD))
     for piece in merge(parts):
         yield piece
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from docs.catalogue import ALERTS, DASHBOARDS
+from lateen import __version__
 from tests.debian import program
 from tests.features.running import ROOT, Mesh, free_port, running_mesh, until
 
@@ -88,6 +89,8 @@ def test_prometheus_reads_the_mesh(watched: Watched) -> None:
     (up,) = watched.ask('up{job="lateen"}')
     assert up["value"][1] == "1"
     found = watched.ask(f'istio_requests_total{{reporter="destination", destination_service="{SERVICE}"}}')
+    (build,) = watched.ask("istio_build")
+    assert build["metric"]["tag"] == __version__
     labels = found[0]["metric"]
     assert labels["connection_security_policy"] == "mutual_tls"
     assert labels["destination_canonical_service"] == "echo"
