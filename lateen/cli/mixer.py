@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,23 +72,67 @@ def _print(found: list[dict[str, Any]]) -> None:
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @mesh_options
 def check(attributes: tuple[str, ...], at: str, output: str, mesh_name: str | None, run_dir: Path | None) -> None:
-    run, _ = find_mesh(mesh_name, run_dir)
-    if not run.mixer_order.exists():
-        raise click.ClickException("the mesh has no rules of Mixer")
-    from lateen.mixer.by_hand import NotAttribute, check_by_hand
-    from lateen.mixer.order import read_order
-
-    proxy, _, port = at.partition(":")
-    try:
-        outcome = asyncio.run(check_by_hand(read_order(run.mixer_order.read_bytes()), attributes, proxy, port))
-    except NotAttribute as problem:
-        raise click.BadParameter(str(problem), param_hint="NAME=VALUE") from problem
+    outcome = _by_hand(mesh_name, run_dir, attributes, at, lambda rules, bag: rules.check(bag))
     if output == "json":
         click.echo(json.dumps(_entry(outcome), indent=2))
     else:
         for line in _lines(outcome):
             click.echo(line)
     raise SystemExit(1 if outcome.code else 0)
+
+
+@mixer.command(help="Report attributes that you write down, to the handlers that rules name, and print what they get.")
+@click.argument("attributes", nargs=-1, metavar="[NAME=VALUE | MAP[KEY]=VALUE]...")
+@click.option("--at", metavar="INSTANCE[:PORT]", default="", help="Fill in what is constant at this workload.")
+@mesh_options
+def report(attributes: tuple[str, ...], at: str, mesh_name: str | None, run_dir: Path | None) -> None:
+    from lateen.mixer.adapters.texts import plain
+
+    found = _by_hand(mesh_name, run_dir, attributes, at, lambda rules, bag: rules.report(bag))
+    for reported, taken in found:
+        click.echo(f"{reported.handler.name}: {'took' if taken else 'did not take'} {reported.template}")
+        for name, value in sorted(_fields(reported.instance)):
+            click.echo(f"  {name} = {json.dumps(plain(value), ensure_ascii=False)}")
+    if not found:
+        click.echo("no rule reports this")
+    raise SystemExit(0 if all(taken for _, taken in found) else 1)
+
+
+def _fields(instance: Any) -> Iterator[tuple[str, Any]]:
+    """What an instance says, but for what is empty; an entry of a map stands under its own name."""
+    for name in instance.__struct_fields__:
+        value = getattr(instance, name)
+        if isinstance(value, Mapping):
+            yield from ((f"{name}.{key}", entry) for key, entry in value.items())
+        elif value not in (None, "", 0, False) and name != "name":
+            yield name, value
+
+
+def _by_hand(
+    mesh_name: str | None,
+    run_dir: Path | None,
+    attributes: tuple[str, ...],
+    at: str,
+    act: Callable[[Any, Any], Awaitable[Any]],
+) -> Any:
+    """What the rules of a running mesh make of attributes."""
+    run, _ = find_mesh(mesh_name, run_dir)
+    if not run.mixer_order.exists():
+        raise click.ClickException("the mesh has no rules of Mixer")
+    from lateen.mixer.by_hand import ByHand, NotAttribute
+    from lateen.mixer.order import read_order
+
+    order = read_order(run.mixer_order.read_bytes())
+    proxy, _, port = at.partition(":")
+
+    async def acted() -> Any:
+        async with ByHand(order) as rules:
+            return await act(rules, rules.bag(attributes, proxy, port))
+
+    try:
+        return asyncio.run(acted())
+    except NotAttribute as problem:
+        raise click.BadParameter(str(problem), param_hint="NAME=VALUE") from problem
 
 
 def _entry(outcome: Any) -> dict[str, Any]:

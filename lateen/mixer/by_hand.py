@@ -1,7 +1,7 @@
-"""A check with attributes that somebody writes down: the rules of a running mesh, without a request.
+"""Checks and reports with attributes that somebody writes down: the rules of a running mesh, without a request.
 
-Comes in: an order, and attributes as texts. Goes out: the outcome. Handlers are made for this check and do what they
-always do, so an adapter that asks somebody asks.
+Comes in: an order, and attributes as texts. Goes out: what the rules say. Handlers are made for this and do what they
+always do, so an adapter that asks somebody asks, and one that writes writes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from lateen.expressions.evaluate import MapBag
 from lateen.expressions.functions import Unusable, to_dns_name, to_duration, to_email, to_ip, to_timestamp, to_uri
 from lateen.expressions.vocabulary import ValueType, Vocabulary
-from lateen.mixer.engine import Engine
+from lateen.mixer.engine import Engine, Reported
 from lateen.mixer.handlers import Handlers
 from lateen.mixer.order import MixerOrder, rules_of
 from lateen.mixer.outcome import Outcome
@@ -79,21 +79,40 @@ def read_attributes(written: Iterable[str], vocabulary: Vocabulary) -> dict[str,
     return found
 
 
-async def check_by_hand(order: MixerOrder, written: Iterable[str], proxy: str = "", port: str = "") -> Outcome:
-    """What the rules say. ``proxy`` and ``port`` fill in what is constant there. Raises NotAttribute."""
-    rules = rules_of(order)
-    reach = Reach()
-    reach.allow(order.fetch_allowed)
-    handlers = Handlers(reach.web)
-    given = read_attributes(written, rules.vocabulary)
-    if proxy and proxy not in order.places:
-        raise NotAttribute(f"there is no {proxy}; there are: {', '.join(sorted(order.places))}")
-    place = order.places.get(proxy)
-    constant = {**place.attributes, **place.ports.get(port, {})} if place is not None else {}
-    await handlers.follow(rules, fail_open=order.fail_open)
-    try:
-        return await Engine(rules, handlers.running).check(MapBag({**constant, **given}))
-    finally:
-        for handler in handlers.running.values():
+class ByHand:
+    """The rules of an order and their handlers, for as long as the block lasts."""
+
+    def __init__(self, order: MixerOrder) -> None:
+        self._order = order
+        self._rules = rules_of(order)
+        self._reach = Reach()
+        self._reach.allow(order.fetch_allowed)
+        self._handlers = Handlers(self._reach.web)
+
+    async def __aenter__(self) -> ByHand:
+        await self._handlers.follow(self._rules, fail_open=self._order.fail_open)
+        self._engine = Engine(self._rules, self._handlers.running)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for handler in self._handlers.running.values():
             await handler.close()
-        await reach.close()
+        await self._reach.close()
+
+    def bag(self, written: Iterable[str], proxy: str = "", port: str = "") -> MapBag:
+        """Attributes as they are written; ``proxy`` and ``port`` fill in what is constant. Raises NotAttribute."""
+        given = read_attributes(written, self._rules.vocabulary)
+        place = self._order.places.get(proxy)
+        if place is None:
+            if proxy:
+                raise NotAttribute(f"there is no {proxy}; there are: {', '.join(sorted(self._order.places))}")
+            return MapBag(given)
+        return MapBag({**place.attributes, **place.ports.get(port, {}), **given})
+
+    async def check(self, bag: MapBag) -> Outcome:
+        """What the rules say."""
+        return await self._engine.check(bag)
+
+    async def report(self, bag: MapBag) -> list[tuple[Reported, bool]]:
+        """What rules make of it, each with whether its handler took note."""
+        return [(one, await one.handler.report(one.template, [one.instance])) for one in self._engine.report(bag)]

@@ -366,6 +366,18 @@ def test_what_is_over_is_reported_with_what_rules_ask_for(mesh, tmp_path):
         assert entry["took"].endswith("s")
 
 
+def test_attributes_are_reported_by_hand(mesh, tmp_path):
+    path = tmp_path / "entries.log"
+    with mesh.applied(log_rule(path)):
+        words = ("mixer", "report", "--at", "echo-v1-0:8000", "context.reporter.kind=inbound")
+        more = ("request.time=2026-01-31T12:00:00Z", "context.proxy_error_code=-", "response.code=503")
+        said = mesh.lateen(*words, *more, "request.path=/by-hand").stdout
+        assert "log.default: took logentry" in said
+        assert 'variables.path = "/by-hand"' in said
+        assert json.loads(path.read_text())["status"] == 503
+        assert "no rule reports this" in mesh.lateen(*words, *more, "request.path=/quiet").stdout
+
+
 def test_metrics_go_to_statsd(mesh):
     with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as server:
         server.bind(("127.0.0.1", 0))
