@@ -44,6 +44,6 @@ class Reach:
             answer = await self._pool.request("POST", url, headers=headers, content=body)
         except (httpcore.NetworkError, httpcore.ProtocolError) as problem:
             raise OSError(f"{host} cannot be asked: {problem or type(problem).__name__}") from problem
-        if answer.status != 200:
+        if not 200 <= answer.status < 300:
             raise OSError(f"{host} answers with status {answer.status}")
         return answer.content[:LONGEST_ANSWER]

@@ -56,7 +56,7 @@ MOST_BUCKETS = 200
 def check_handler(report: Report) -> None:
     spec = report.resource.spec
     if isinstance(spec, HandlerSpec) and spec.connection is not None:
-        remedy = "write an adapter of your own: docs/how-to/mixer-adapters.md"
+        remedy = "use an AuthorizationPolicy of action CUSTOM, or the adapter opa"
         message = "adapters outside Mixer are not called"
         report.error("spec.connection", message, remedy, "unsupported-field")
         return
