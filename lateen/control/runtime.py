@@ -60,6 +60,8 @@ from lateen.xds.subscription import Rejection, bind_problem
 
 LOG = logging.getLogger("lateen.control")
 SERVICES_FILE = "services.yaml"
+REWRITTEN_WITHIN_S = 0.1
+"""Editors may take a file away before they write it anew: that is one change, and nothing stops to hold meanwhile."""
 CA_BUNDLES = (
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -170,7 +172,8 @@ class ControlPlane:
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Read everything once, then open the sockets, then follow changes until ``stop`` is set."""
-        files = FileSource([Path(name) for name in (*self._config_files, *self.options.resources)])
+        named = [Path(name) for name in (*self._config_files, *self.options.resources)]
+        files = FileSource(named, back_s=REWRITTEN_WITHIN_S)
         registry = FileSource([self.run / "registry"])
         self._apply_registry(registry.changed())
         await self._take_up(files.changed())

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import time
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
@@ -71,10 +73,14 @@ def read_file(path: Path) -> FileEvent:
 
 
 class FileSource:
-    """Watches paths. Call ``changed`` for what differs from the last call; ``watch`` yields such lists for ever."""
+    """Watches paths. Call ``changed`` for what differs from the last call; ``watch`` yields such lists for ever.
 
-    def __init__(self, paths: Iterable[Path], excluded: Iterable[Path] = ()) -> None:
+    ``back_s``: how long, in seconds, a file may be away before ``watch`` says that it is gone.
+    """
+
+    def __init__(self, paths: Iterable[Path], excluded: Iterable[Path] = (), back_s: float = 0.0) -> None:
         self._paths = tuple(paths)
+        self._back_s = back_s
         self._excluded = frozenset(excluded)
         self._known: dict[str, FileEvent] = {}
         self._marks: dict[str, tuple[int, int, int]] = {}
@@ -103,6 +109,14 @@ class FileSource:
             return read_file(path)
         return self._known[name]
 
+    async def _until_back(self, touched: asyncio.Event) -> None:
+        """Wait until all known files are there, but no longer than may be: what is not back then is gone."""
+        end = time.monotonic() + self._back_s
+        while (left := end - time.monotonic()) > 0 and not all(os.path.lexists(name) for name in self._known):
+            touched.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(touched.wait(), min(left, COMPARE_S))
+
     async def watch(self, stop: asyncio.Event, debounce_ms: int = 20) -> AsyncIterator[list[FileEvent]]:
         """Yield every change from now on, until ``stop`` is set.
 
@@ -125,6 +139,7 @@ class FileSource:
                     await asyncio.wait_for(touched.wait(), pause)
                 touched.clear()
                 pause = min(COMPARE_S, 2 * pause)
+                await self._until_back(touched)
                 events = self.changed()
                 if events:
                     yield events

@@ -141,7 +141,7 @@ class Mesh:
             if not self.control("/v1/findings")["settled"]:
                 return False
             states = [
-                kind["state"] in ("SYNCED", "NOT SENT")
+                proxy["connected"] and kind["state"] in ("SYNCED", "NOT SENT")
                 for proxy in self.control("/v1/proxies")["proxies"]
                 for kind in proxy["types"].values()
             ]

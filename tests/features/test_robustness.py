@@ -109,6 +109,7 @@ def test_subsets_swapped_with_files_in_the_wrong_order(mesh):
 def test_a_broken_edit_changes_nothing_and_is_told(mesh):
     mesh.write("extra.yaml", BOTH % (5, 100, 0))
     mesh.settled()
+    assert {mesh.get(VIA).version for _ in range(10)} == {"v1"}
     with mesh.load(VIA) as load:
         mesh.write("extra.yaml", (BOTH % (5, 0, 100)).replace("weight: 100", "wieght: 100"))
         finding = until(
@@ -126,6 +127,7 @@ def test_a_broken_edit_changes_nothing_and_is_told(mesh):
 def test_a_broken_edit_does_not_come_into_force_by_a_restart(mesh):
     mesh.write("extra.yaml", BOTH % (5, 100, 0))
     mesh.settled()
+    assert {mesh.get(VIA).version for _ in range(10)} == {"v1"}
     with mesh.load(VIA) as load:
         mesh.write("extra.yaml", (BOTH % (5, 0, 100)).replace("timeout", "tiemout"))
         until(lambda: "tiemout" in json.dumps(mesh.status()["findings"]), "the finding")
