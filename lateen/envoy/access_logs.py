@@ -1,6 +1,6 @@
-"""Access logs: one JSON object a line, with Istio's keys and a few more.
+"""Access logs: one JSON object a line, with Istio's keys and a few more; and those of providers, files and servers.
 
-Comes in: fields and their formats. Goes out: file loggers. A field without a value is null.
+Comes in: fields and their formats. Goes out: access loggers. A field without a value is null.
 """
 
 from __future__ import annotations
@@ -11,15 +11,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from envoy.config.accesslog.v3 import accesslog_pb2
-from envoy.config.core.v3 import substitution_format_string_pb2
+from envoy.config.core.v3 import config_source_pb2, substitution_format_string_pb2
 from envoy.extensions.access_loggers.file.v3 import file_pb2
 from envoy.extensions.access_loggers.filters.cel.v3 import cel_pb2
+from envoy.extensions.access_loggers.grpc.v3 import als_pb2
+from envoy.extensions.access_loggers.open_telemetry.v3 import logs_service_pb2
 from google.protobuf import struct_pb2
 
 from lateen.envoy import wire
-from lateen.plan.model import FileLog
+from lateen.plan.model import FileLog, ServiceLog
 
 FILE_LOGGER = "envoy.access_loggers.file"
+HTTP_LOGGER = "envoy.access_loggers.http_grpc"
+TCP_LOGGER = "envoy.access_loggers.tcp_grpc"
+OTEL_LOGGER = "envoy.access_loggers.open_telemetry"
 CEL_FILTER = "envoy.access_loggers.extension_filters.cel"
 
 _CONNECTION_FIELDS = {
@@ -85,14 +90,52 @@ def file_logger(path: str, fields: Mapping[str, str], wanted: Any = None) -> Any
 def provider_logger(log: FileLog, wanted: Any, *, with_query: bool = True) -> Any:
     """The log of a provider. ``with_query``: paths may be written whole, as no token stands in them."""
     form = substitution_format_string_pb2.SubstitutionFormatString(omit_empty_values=log.omits_empty)
-    if log.labels:
-        form.json_format.update(json.loads(log.labels if with_query else _without_query(log.labels)))
+    labels = json.dumps(dict(HTTP_FIELDS)) if log.is_json and not log.labels else log.labels
+    if labels:
+        form.json_format.update(json.loads(labels if with_query else _without_query(labels)))
     else:
         text = log.text or DEFAULT_TEXT
         whole = text if text.endswith("\n") else f"{text}\n"
         form.text_format_source.inline_string = whole if with_query else _without_query(whole)
     config = wire.pack(file_pb2.FileAccessLog(path=log.path, log_format=form))
     return accesslog_pb2.AccessLog(name=FILE_LOGGER, filter=wanted, typed_config=config)
+
+
+def service_logger(log: ServiceLog, wanted: Any, *, with_query: bool = True) -> Any:
+    """The log of a provider that is a server. Envoy's gRPC log has paths with their query whatever is asked for."""
+    if log.kind == "otel":
+        return accesslog_pb2.AccessLog(name=OTEL_LOGGER, filter=wanted, typed_config=wire.pack(_otlp(log, with_query)))
+    common = _common(log)
+    if log.kind == "tcp":
+        config = als_pb2.TcpGrpcAccessLogConfig(common_config=common)
+        return accesslog_pb2.AccessLog(name=TCP_LOGGER, filter=wanted, typed_config=wire.pack(config))
+    config = als_pb2.HttpGrpcAccessLogConfig(
+        common_config=common,
+        additional_request_headers_to_log=log.request_headers,
+        additional_response_headers_to_log=log.response_headers,
+        additional_response_trailers_to_log=log.response_trailers,
+    )
+    return accesslog_pb2.AccessLog(name=HTTP_LOGGER, filter=wanted, typed_config=wire.pack(config))
+
+
+def _common(log: ServiceLog) -> Any:
+    common = als_pb2.CommonGrpcAccessLogConfig(
+        log_name=log.name, transport_api_version=config_source_pb2.V3, filter_state_objects_to_log=log.state
+    )
+    common.grpc_service.envoy_grpc.cluster_name = log.cluster
+    common.grpc_service.envoy_grpc.authority = log.host
+    return common
+
+
+def _otlp(log: ServiceLog, with_query: bool) -> Any:
+    text, labels = log.text or DEFAULT_TEXT, log.labels or "{}"
+    if not with_query:
+        text, labels = _without_query(text), _without_query(labels)
+    config = logs_service_pb2.OpenTelemetryAccessLogConfig(common_config=_common(log))
+    config.body.string_value = text
+    for name, value in sorted(json.loads(labels).items()):
+        config.attributes.values.add(key=name).value.string_value = value
+    return config
 
 
 def _without_query(text: str) -> str:

@@ -29,6 +29,7 @@ from lateen.envoy.rbac import ALLOW_FILTER, AUDIT_FILTER, DENY_FILTER
 from lateen.envoy.routes import CORS_FILTER, route_configuration
 from lateen.envoy.telemetry import ChainFacts, http_loggers
 from lateen.envoy.tokens import token_filter
+from lateen.envoy.tracing import request_id_extension, tracing_of
 from lateen.plan.access.model import TOKEN_FILTER
 from lateen.plan.model import HttpChain, HttpOptions
 from lateen.plan.routes import RouteTable
@@ -237,6 +238,11 @@ def http_manager(chain: HttpChain, context: HttpContext) -> Any:
         proxy_100_continue=True,
         http2_protocol_options=_http2(chain),
     )
+    if chain.telemetry is not None and chain.telemetry.tracing is not None:
+        tracing = chain.telemetry.tracing
+        manager.tracing.CopyFrom(tracing_of(tracing))
+        if not tracing.by_request_id:
+            manager.request_id_extension.CopyFrom(request_id_extension(by_request_id=False))
     if chain.denials:
         manager.local_reply_config.mappers.extend(mixer.local_replies(chain.denials))
     _add_routes(manager, chain, context)

@@ -23,19 +23,18 @@ from envoy.type.matcher.v3 import metadata_pb2
 from envoy.type.v3 import http_status_pb2
 
 from lateen.envoy import check_cache, wire
+from lateen.envoy.access_logs import CEL_FILTER, HTTP_LOGGER
 from lateen.envoy.mesh_headers import state_key
 from lateen.envoy.rbac import principal_of
 from lateen.plan.mixer.model import MIXER_CLUSTER, MixerCheck, MixerDenial, MixerReport
 
 DENIAL_FILTER = "envoy.filters.http.rbac.mixer"
-CEL_FILTER = "envoy.access_loggers.extension_filters.cel"
 RBAC_DETAILS = "rbac_access_denied_matched_policy"
 NOTES = "lateen_mixer_"
 CACHE_FILTER = "envoy.filters.http.lua.check_cache"
 CHECK_FILTER = "envoy.filters.http.ext_authz.mixer"
 NETWORK_FILTER = "envoy.filters.network.ext_authz"
 AWAY_STATUS = 503
-GRPC_LOGGER = "envoy.access_loggers.http_grpc"
 REPORT_INTERVAL_S = 1.0
 REPORT_BYTES = 65536
 
@@ -91,7 +90,7 @@ def report_loggers(report: MixerReport | None) -> list[Any]:
         additional_response_headers_to_log=report.response_headers,
         additional_response_trailers_to_log=["grpc-status", "grpc-message"],
     )
-    return [accesslog_pb2.AccessLog(name=GRPC_LOGGER, typed_config=wire.pack(config))]
+    return [accesslog_pb2.AccessLog(name=HTTP_LOGGER, typed_config=wire.pack(config))]
 
 
 def cache_filter() -> Any:

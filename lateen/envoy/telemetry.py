@@ -14,7 +14,15 @@ import msgspec
 from envoy.config.accesslog.v3 import accesslog_pb2
 from envoy.data.accesslog.v3 import accesslog_pb2 as data_pb2
 
-from lateen.envoy.access_logs import HTTP_FIELDS, PATH_WITHOUT_QUERY, TCP_FIELDS, file_logger, meeting, provider_logger
+from lateen.envoy.access_logs import (
+    HTTP_FIELDS,
+    PATH_WITHOUT_QUERY,
+    TCP_FIELDS,
+    file_logger,
+    meeting,
+    provider_logger,
+    service_logger,
+)
 from lateen.envoy.mesh_headers import state_key
 from lateen.envoy.metrics import (
     UNKNOWN,
@@ -73,6 +81,10 @@ def http_loggers(telemetry: Telemetry | None, facts: ChainFacts) -> tuple[Any, .
         fields = {**HTTP_FIELDS, **path, **_notes("envoy.filters.http.rbac", facts)}
         loggers.append(_log(telemetry, fields))
     loggers.extend(_provided(telemetry, None, with_query=not facts.token_in_query))
+    for log in telemetry.service_logs:
+        if log.kind == "otel" or (log.kind == "http" and not facts.token_in_query):
+            met = meeting(telemetry.log_expression)
+            loggers.append(service_logger(log, met, with_query=not facts.token_in_query))
     return tuple(loggers)
 
 
@@ -88,6 +100,8 @@ def tcp_loggers(telemetry: Telemetry | None, facts: ChainFacts) -> tuple[Any, ..
         fields = {**TCP_FIELDS, **_notes("envoy.filters.network.rbac", facts)}
         loggers.append(_log(telemetry, fields, ended))
     loggers.extend(_provided(telemetry, ended))
+    met = meeting(telemetry.log_expression, ended)
+    loggers.extend(service_logger(log, met) for log in telemetry.service_logs if log.kind != "http")
     return tuple(loggers)
 
 

@@ -29,6 +29,7 @@ from lateen.plan.model import OPEN, Chain, Destinations, Guards, HttpChain, List
 from lateen.plan.patch_values import Patch
 from lateen.plan.proxy import Proxy, ProxyType
 from lateen.plan.routes import RouteTable
+from lateen.plan.telemetry import told_clusters
 from lateen.values.canonical import special_names
 from lateen.values.names import Origin
 
@@ -197,6 +198,8 @@ def _listener_references(listener: Listener, embedded: dict[str, RouteTable]) ->
             yield from server_secret_references(chain.tls)
         action = chain.action
         yield from ((CLUSTER, check.authorizer.cluster) for check in action.access.external)
+        if action.telemetry is not None:
+            yield from ((CLUSTER, name) for name in sorted(told_clusters(action.telemetry)))
         if asks_mixer(action):
             yield (CLUSTER, MIXER_CLUSTER)
         if not isinstance(action, HttpChain):

@@ -2,7 +2,8 @@
 
 Comes in: resources of any proxies, by type. Goes out: one static file for ``envoy --mode validate``, which holds each
 of them under a name and a port of its own, so that resources of several proxies stand side by side. Secrets that are
-not among them are stood in for by ``stand_in``.
+not among them are stood in for by ``stand_in``, and clusters that listeners name by empty ones: tracers look for
+theirs.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ def trial_bootstrap(resources: Iterable[tuple[str, EnvoyResource]], stand_in: St
     static = message.static_resources
     embedding = Embedding(EnvoyResources({}))
     own: set[str] = set()
+    named: set[str] = set()
     for number, (type_url, resource) in enumerate(resources):
         name = f"trial-{number}"
         if type_url == CLUSTER:
@@ -47,6 +49,7 @@ def trial_bootstrap(resources: Iterable[tuple[str, EnvoyResource]], stand_in: St
             cluster.name = name
             static.clusters.append(cluster)
         elif type_url == LISTENER:
+            named.update(name for kind, name in resource.references if kind == CLUSTER)
             static.listeners.append(_listener(embedding, listener_pb2.Listener.FromString(resource.body), name, number))
         elif type_url == ROUTE:
             routes = route_pb2.RouteConfiguration.FromString(resource.body)
@@ -54,6 +57,7 @@ def trial_bootstrap(resources: Iterable[tuple[str, EnvoyResource]], stand_in: St
         elif type_url == SECRET and resource.name not in own:
             own.add(resource.name)
             static.secrets.append(secret_pb2.Secret.FromString(resource.body))
+    static.clusters.extend(cluster_pb2.Cluster(name=name) for name in sorted(named))
     _stand_in(static, embedding, own, stand_in)
     add_process_settings(message, "")
     return to_json_bytes(message)

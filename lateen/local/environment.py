@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from lateen.local.links import Link
 from lateen.local.procfs import RUN_ID_VARIABLE
 from lateen.local.project import Application, Service, Workload
+from lateen.values.proxy_variables import FOR_PROXIES, OTEL_ATTRIBUTES
 
-PROXY_KEEPS = ("PATH", "LANG", "TZ", "TMPDIR")
+PROXY_KEEPS = ("PATH", "LANG", "TZ", "TMPDIR", OTEL_ATTRIBUTES)
 
 
 def application_environment(
@@ -47,8 +48,12 @@ def application_environment(
 
 
 def proxy_environment(inherited: Mapping[str, str], run_id: str) -> dict[str, str]:
-    """What an Envoy sees: next to nothing, so that no variable of the user's changes what it does."""
-    return {**{name: inherited[name] for name in PROXY_KEEPS if name in inherited}, RUN_ID_VARIABLE: run_id}
+    """What an Envoy sees: next to nothing, so that no variable of the user's changes what it does.
+
+    Those that begin with LATEEN_PROXY_ are meant for it: tags of traces and headers of providers may name them.
+    """
+    kept = {name: value for name, value in inherited.items() if name in PROXY_KEEPS or name.startswith(FOR_PROXIES)}
+    return {**kept, RUN_ID_VARIABLE: run_id}
 
 
 def control_environment(inherited: Mapping[str, str], run_id: str) -> dict[str, str]:

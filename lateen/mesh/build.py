@@ -16,7 +16,8 @@ from lateen.mesh.mixer.resolve import resolve
 from lateen.mesh.model import Contender, Member, MeshSnapshot, Workload
 from lateen.mesh.rate_limits import limits_without_tokens
 from lateen.mesh.services import define_services
-from lateen.mesh.telemetry_policy import overruled, unknown_providers
+from lateen.mesh.telemetry_policy import overruled
+from lateen.mesh.telemetry_providers import unknown_providers
 from lateen.mesh.token_demand import tokens_not_asked_for
 from lateen.mesh.token_keys import NO_KEYS, TokenKeys
 from lateen.mesh.unused_routes import unused_routes
@@ -81,9 +82,7 @@ def build_snapshot(
                 settings.root_namespace,
             ),
             *overruled(by_kind.get("Telemetry", ())),
-            *unknown_providers(
-                by_kind.get("Telemetry", ()), mesh_config.spec if mesh_config is not None else MeshConfigSpec()
-            ),
+            *unknown_providers(by_kind.get("Telemetry", ()), mesh_config, services),
             *of_mixer,
         ),
         mesh_config=mesh_config.spec if mesh_config is not None else MeshConfigSpec(),

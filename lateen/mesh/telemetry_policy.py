@@ -13,10 +13,10 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from lateen.findings import Finding, error, warning
+from lateen.findings import Finding, warning
 from lateen.mesh.model import Labels, MeshSnapshot
 from lateen.mesh.visibility import selects
-from lateen.resources.mesh_config import FileAccessLog, MeshConfigSpec
+from lateen.resources.mesh_config import MeshConfigSpec
 from lateen.resources.resource import Resource
 from lateen.resources.telemetry import METRICS, MetricsOverride, TelemetrySpec
 from lateen.resources.telemetry_support import LOG_PROVIDER
@@ -60,10 +60,10 @@ def metric_changes(snapshot: MeshSnapshot, namespace: str, labels: Labels, mode:
 
 def log_policy(snapshot: MeshSnapshot, namespace: str, labels: Labels, mode: str) -> LogPolicy:
     """What a workload logs of one side."""
-    policy = LogPolicy()
-    for resource in _holding(snapshot, namespace, labels):
+    policy = LogPolicy(providers=_usual_logs(snapshot.mesh_config))
+    for resource in holding(snapshot, namespace, labels):
         for entry in resource.spec.access_logging:
-            if entry.match is None or _is_for(entry.match.mode, mode):
+            if entry.match is None or is_for(entry.match.mode, mode):
                 expression = entry.filter.expression if entry.filter is not None else ""
                 named = tuple(dict.fromkeys(provider.name for provider in entry.providers))
                 policy = LogPolicy(not entry.disabled, expression, named or policy.providers)
@@ -83,32 +83,16 @@ def overruled(resources: Iterable[Resource]) -> Iterator[Finding]:
             yield warning("overruled", message, origin, "make them one, or give a selector")
 
 
-def unknown_providers(resources: Iterable[Resource], config: MeshConfigSpec) -> Iterator[Finding]:
-    """Errors on providers of access logs that the MeshConfig does not define, or that are no files."""
-    known = {LOG_PROVIDER, *file_logs(config)}
-    for resource in resources:
-        for index, entry in enumerate(resource.spec.access_logging):
-            for number, provider in enumerate(entry.providers):
-                if provider.name and provider.name not in known:
-                    message = f"there is no envoyFileAccessLog {provider.name} in the MeshConfig, so it logs nothing"
-                    origin = resource.origin_at(f"spec.accessLogging[{index}].providers[{number}].name")
-                    yield error("unknown-provider", message, origin, f"write {LOG_PROVIDER}, or define it")
-
-
-def file_logs(config: MeshConfigSpec) -> dict[str, FileAccessLog]:
-    """The providers of access logs that are files, by name."""
-    return {
-        provider.name: provider.envoy_file_access_log
-        for provider in config.extension_providers
-        if provider.envoy_file_access_log is not None
-    }
+def _usual_logs(config: MeshConfigSpec) -> tuple[str, ...]:
+    named = config.default_providers.access_logging if config.default_providers is not None else ()
+    return tuple(dict.fromkeys(named)) or (LOG_PROVIDER,)
 
 
 def _overrides(snapshot: MeshSnapshot, namespace: str, labels: Labels, mode: str) -> Iterator[MetricsOverride]:
-    for resource in _holding(snapshot, namespace, labels):
+    for resource in holding(snapshot, namespace, labels):
         for metrics in resource.spec.metrics:
             for override in metrics.overrides:
-                if override.match is None or _is_for(override.match.mode, mode):
+                if override.match is None or is_for(override.match.mode, mode):
                     yield override
 
 
@@ -117,11 +101,12 @@ def _metrics_of(override: MetricsOverride) -> tuple[str, ...]:
     return METRICS if metric in (None, "ALL_METRICS") else (metric,)
 
 
-def _is_for(wanted: str | None, mode: str) -> bool:
+def is_for(wanted: str | None, mode: str) -> bool:
+    """Whether an entry for ``wanted`` (None: both) holds for a side, CLIENT or SERVER."""
     return wanted in (None, "CLIENT_AND_SERVER", mode)
 
 
-def _holding(snapshot: MeshSnapshot, namespace: str, labels: Labels) -> list[Resource]:
+def holding(snapshot: MeshSnapshot, namespace: str, labels: Labels) -> list[Resource]:
     """One for each level that there is, the widest first."""
     root = snapshot.settings.root_namespace
     levels: dict[str, Resource] = {}

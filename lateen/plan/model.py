@@ -18,6 +18,7 @@ from lateen.plan.patch_values import Patch
 from lateen.plan.proxy import Bind, Proxy
 from lateen.plan.routes import RouteTable
 from lateen.plan.tls import SecretRef, ServerTls
+from lateen.plan.tracing import Tracing
 from lateen.values.names import Origin
 
 # --- telemetry ---------------------------------------------------------------------------------------------------
@@ -35,20 +36,42 @@ class MetricRule(msgspec.Struct, frozen=True, cache_hash=True):
 
 
 class FileLog(msgspec.Struct, frozen=True, cache_hash=True):
-    """An access log of a provider: ``text`` is the format of an entry, or ``labels`` a JSON object of formats."""
+    """An access log in a file: ``text`` is the format of an entry, or ``labels`` a JSON object of formats.
+
+    Both empty: Istio's format, as JSON where ``is_json``.
+    """
 
     path: str
     text: str = ""
     labels: str = ""
     omits_empty: bool = False
+    is_json: bool = False
+
+
+class ServiceLog(msgspec.Struct, frozen=True, cache_hash=True):
+    """An access log of a provider that is a server. ``kind``: http or tcp (Envoy's gRPC log), or otel (OTLP over gRPC).
+
+    ``text`` (of otel) is the body of an entry, ``labels`` a JSON object of formats.
+    """
+
+    kind: str
+    cluster: str
+    host: str
+    name: str
+    text: str = ""
+    labels: str = ""
+    state: tuple[str, ...] = ()
+    request_headers: tuple[str, ...] = ()
+    response_headers: tuple[str, ...] = ()
+    response_trailers: tuple[str, ...] = ()
 
 
 class Telemetry(msgspec.Struct, frozen=True, cache_hash=True):
     """What a chain reports, and about whom. ``reporter`` is ``source`` (client side and gateways) or ``destination``.
 
     ``tags`` are constant labels of this proxy's own side. ``access_log`` is the path of the JSON log, empty for none;
-    ``log_expression`` is the CEL expression that entries meet, empty for all; ``more_logs`` are those of providers.
-    ``metrics`` are those that differ.
+    ``log_expression`` is the CEL expression that entries meet, empty for all; ``more_logs`` and ``service_logs`` are
+    those of providers. ``metrics`` are those that differ. ``tracing`` None: nothing is traced.
     """
 
     reporter: str
@@ -58,6 +81,8 @@ class Telemetry(msgspec.Struct, frozen=True, cache_hash=True):
     metrics: tuple[MetricRule, ...] = ()
     log_expression: str = ""
     more_logs: tuple[FileLog, ...] = ()
+    service_logs: tuple[ServiceLog, ...] = ()
+    tracing: Tracing | None = None
 
 
 # --- listeners ---------------------------------------------------------------------------------------------------

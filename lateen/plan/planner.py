@@ -17,7 +17,7 @@ from lateen.mesh.routing import MESH_GATEWAY, client_label_names
 from lateen.mesh.seen import seen_from
 from lateen.mesh.sidecar_scope import SidecarScope, sidecar_scope
 from lateen.mesh.traffic_policy import destination_policy, failover_label_names, rule_label_names
-from lateen.plan.access.external import authorizer_hosts, external_destinations
+from lateen.plan.access.external import asked_clusters
 from lateen.plan.access.rules import access_policy
 from lateen.plan.access.token_rules import token_providers, with_tokens
 from lateen.plan.client_view import ClientView, client_view
@@ -35,12 +35,13 @@ from lateen.plan.model import ProxyPlan
 from lateen.plan.outbound import OutboundListeners, outbound_listeners, passthrough_clusters
 from lateen.plan.patch_values import Patch
 from lateen.plan.patches import patches_of
+from lateen.plan.providers import provider_destinations, provider_hosts
 from lateen.plan.proxy import LoopbackNetwork, NamespacesNetwork, PodNetwork, Proxy, ProxyNetwork, ProxyType
 from lateen.plan.proxy_defaults import ProxyDefaults
 from lateen.plan.route_building import Reading
 from lateen.plan.routes import RouteTable
 from lateen.plan.sni_passthrough import passing_endpoints
-from lateen.plan.telemetry import DESTINATION, SOURCE, reported
+from lateen.plan.telemetry import DESTINATION, SOURCE, reported, told_clusters
 from lateen.values.names import ResourceKey
 
 ViewKey = tuple[str, Labels, bool, int, ResourceKey | None]
@@ -91,7 +92,7 @@ class Planner:
         if key not in self._changed:
             snapshot = self._seen_by(proxy)
             reachable = {service.hostname: service for service in self._view(proxy).reachable}
-            asked = {host: snapshot.services[host] for host in authorizer_hosts(snapshot)}
+            asked = {host: snapshot.services[host] for host in provider_hosts(snapshot)}
             services = [service for host, service in {**asked, **reachable}.items() if host in hosts]
             found: list[EndpointSet] = []
             for service in services:
@@ -149,9 +150,8 @@ class Planner:
         access = access_policy(snapshot, proxy.namespace, proxy.labels)
         services = self._services.of(proxy.id, proxy.address)
         arriving = inbound(snapshot, proxy, view.scope, services, access.policy, incoming)
-        asked = external_destinations(
-            snapshot, access.policy, view.destinations.clusters, proxy.namespace, proxy.labels
-        )
+        needed = asked_clusters(access.policy) | told_clusters(incoming) | told_clusters(outgoing)
+        asked = provider_destinations(snapshot, needed, view.destinations.clusters, proxy.namespace, proxy.labels)
         tokens = token_providers(snapshot, proxy.namespace, proxy.labels)
         limits = limit_rules(snapshot, proxy.namespace, proxy.labels)
         limited = with_limits(with_tokens(arriving.listeners, tokens), limits)
@@ -191,7 +191,8 @@ class Planner:
         access = access_policy(snapshot, proxy.namespace, proxy.labels, at_gateway=True)
         parts = plan_gateway(snapshot, proxy, view, address, access.policy, telemetry)
         known = (*view.destinations.clusters, *parts.clusters.values())
-        asked = external_destinations(snapshot, access.policy, known, proxy.namespace, proxy.labels)
+        needed = asked_clusters(access.policy) | told_clusters(telemetry)
+        asked = provider_destinations(snapshot, needed, known, proxy.namespace, proxy.labels)
         tokens = token_providers(self.snapshot, proxy.namespace, proxy.labels)
         limits = limit_rules(snapshot, proxy.namespace, proxy.labels)
         listeners = with_limits(with_tokens(tuple(parts.listeners), tokens), limits)

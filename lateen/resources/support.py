@@ -20,6 +20,7 @@ from lateen.resources.resource import Resource
 from lateen.resources.telemetry_support import TELEMETRY_FIELDS, unusable_telemetry
 from lateen.values.network import is_resource_name
 from lateen.values.protocol import Protocol, parse_protocol
+from lateen.values.proxy_variables import FOR_PROXIES, is_seen
 
 ADAPTERS_HERE = tuple(name for name, kind in ADAPTERS.items() if kind.params is not None)
 _TRAFFIC_POLICY = ("loadBalancer.zoneAwareLbSetting",)
@@ -219,7 +220,7 @@ def _mesh_config(resource: Resource) -> list[Finding]:
         if shape in reasons:
             message = f"{shape} has no effect here: {reasons[shape]}"
             found.append(warning("without-effect", message, resource.origin_at(path), "leave it out"))
-    return found
+    return found + _unseen_variables(resource, "")
 
 
 def _legacy_access(resource: Resource) -> list[Finding]:
@@ -243,7 +244,22 @@ def _destination_rule(resource: Resource) -> list[Finding]:
 
 
 def _telemetry(resource: Resource) -> list[Finding]:
-    return [_refusal(resource, path, what, remedy) for path, what, remedy in unusable_telemetry(resource.spec)]
+    refused = [_refusal(resource, path, what, remedy) for path, what, remedy in unusable_telemetry(resource.spec)]
+    return refused + _unseen_variables(resource, "spec")
+
+
+def _unseen_variables(resource: Resource, prefix: str) -> list[Finding]:
+    """Warnings on variables of the environment that proxies do not see."""
+    return [
+        warning(
+            "unseen-variable",
+            f"proxies do not see the variable {name}: they are given those that begin with {FOR_PROXIES}",
+            resource.origin_at(path),
+            f"call it {FOR_PROXIES}{name.upper()}",
+        )
+        for path, shape, name in set_fields(resource.spec, prefix)
+        if shape.endswith((".environment.name", ".envName")) and not is_seen(name)
+    ]
 
 
 _VALUES: dict[str, Callable[[Resource], list[Finding]]] = {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lateen.resources.telemetry import Metrics, ProviderRef, TelemetrySpec
+from lateen.resources.telemetry import Metrics, TelemetrySpec
 
 METRICS_PROVIDER = "prometheus"
 LOG_PROVIDER = "envoy"
@@ -17,7 +17,6 @@ TELEMETRY_FIELDS = frozenset(
     {
         "targetRef",
         "targetRefs",
-        "tracing",
         "metrics[].overrides[].match.customMetric",
         "metrics[].reportingInterval",
     }
@@ -33,7 +32,6 @@ def unusable_telemetry(spec: TelemetrySpec) -> Iterator[Unusable]:
 
 
 def _metrics(place: str, metrics: Metrics) -> Iterator[Unusable]:
-    yield from _providers(place, metrics.providers, METRICS_PROVIDER)
     for index, override in enumerate(metrics.overrides):
         field = f"{place}.overrides[{index}]"
         if override.match is not None and override.match.metric in MESSAGE_METRICS:
@@ -42,9 +40,3 @@ def _metrics(place: str, metrics: Metrics) -> Iterator[Unusable]:
             if END in tag.value:
                 what = f"{END} in an expression, which Envoy takes for its end,"
                 yield f"{field}.tagOverrides.{name}.value", what, "write a space between the two"
-
-
-def _providers(place: str, providers: tuple[ProviderRef, ...], known: str) -> Iterator[Unusable]:
-    for index, provider in enumerate(providers):
-        if provider.name and provider.name != known:
-            yield f"{place}.providers[{index}].name", f"the provider {provider.name} here", f"write {known}"

@@ -12,6 +12,7 @@ import re
 MAX_HOST = 255
 MAX_PORT = 65535
 _LABEL = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9]{0,61}[A-Za-z0-9])?")
+_HEADER_NAME = re.compile(r"[-!#$%&'*+.^_`|~A-Za-z0-9]+")
 _WILDCARD_LABEL = re.compile(r"\*|(?:\*-?)?[A-Za-z0-9](?:[-A-Za-z0-9]{0,61}[A-Za-z0-9])?")
 
 
@@ -99,3 +100,8 @@ def split_host_port(text: str) -> tuple[str, int] | None:
     if host.startswith("[") and host.endswith("]"):
         return host[1:-1], int(port)
     return None if ":" in host else (host, int(port))
+
+
+def is_header_name(text: str) -> bool:
+    """A token of HTTP."""
+    return _HEADER_NAME.fullmatch(text) is not None

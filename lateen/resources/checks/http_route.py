@@ -27,6 +27,7 @@ from lateen.resources.virtual_service import (
     HttpRoute,
 )
 from lateen.values.grpc_status import GRPC_CODES
+from lateen.values.network import is_header_name
 
 RETRY_WORDS = frozenset(
     {
@@ -52,7 +53,6 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT",
 MAX_BODY = 1024 * 1024
 LARGE_BODY = 100 * 1024
 _STATUSES = frozenset(str(status.value) for status in http.HTTPStatus)
-_HEADER_NAME = re.compile(r"[-!#$%&'*+.^_`|~A-Za-z0-9]+")
 _CLAIM = re.compile(r"@request\.auth\.claims(?:(?:\.[^.\[\]]+)+|(?:\[[^\[\]]+\])+)")
 
 
@@ -180,14 +180,14 @@ def _check_headers(report: Report, field: str, headers: Headers | None, rewritte
                     authorities += 1
                 elif name.startswith(":") or name.lower() == "host":
                     report.error(place, f"{name} cannot be set in a {side}")
-                elif not _HEADER_NAME.fullmatch(name):
+                elif not is_header_name(name):
                     report.error(place, f"{name!r} is not a header name")
                 check_header_value(report, place, value)
         for index, name in enumerate(operations.remove):
             place = f"{field}.{side}.remove[{index}]"
             if name.lower() == "host" or name.startswith(":"):
                 report.error(place, f"{name} cannot be removed")
-            elif not _HEADER_NAME.fullmatch(name):
+            elif not is_header_name(name):
                 report.error(place, f"{name!r} is not a header name")
     if authorities > 1:
         report.error(field, "the authority is set twice", "set it once")

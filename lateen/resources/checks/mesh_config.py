@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from cryptography import x509
 
 from lateen.resources.base import Duration
@@ -41,6 +42,7 @@ def check_mesh_config(report: Report) -> None:
     if spec.locality_lb_setting is not None:
         check_locality(report, "localityLbSetting", spec.locality_lb_setting, OutlierDetection())
     check_providers(report, spec.extension_providers)
+    _check_log_format(report, spec)
     _check_retry_policies(report, spec)
     _check_tls(report, spec)
     if spec.default_traffic_policy is not None:
@@ -72,6 +74,18 @@ def _are_roots(pem: str) -> bool:
         return all(one.extensions.get_extension_for_class(x509.BasicConstraints).value.ca for one in found)
     except (ValueError, x509.ExtensionNotFound):
         return False
+
+
+def _check_log_format(report: Report, spec: MeshConfigSpec) -> None:
+    if spec.access_log_encoding != "JSON" or not spec.access_log_format:
+        return
+    try:
+        is_object = isinstance(msgspec.json.decode(spec.access_log_format), dict)
+    except msgspec.DecodeError:
+        is_object = False
+    if not is_object:
+        remedy = 'such as {"code": "%RESPONSE_CODE%"}, or leave accessLogEncoding out'
+        report.error("accessLogFormat", "with accessLogEncoding JSON the format is a JSON object", remedy)
 
 
 def _check_retry_policies(report: Report, spec: MeshConfigSpec) -> None:

@@ -9,8 +9,9 @@ import msgspec
 
 from lateen.resources.checks import Report, check_port
 from lateen.resources.mesh_config import ExtAuthzGrpc, ExtAuthzHttp, ExtensionProviderConfig, RemoteProvider
-from lateen.values.network import is_host, is_ip, is_label, is_partial_wildcard, is_wildcard_host
+from lateen.values.network import is_header_name, is_host, is_ip, is_label, is_partial_wildcard, is_wildcard_host
 
+DETECTORS = ("environment", "dynatrace")
 _STATUSES = frozenset(str(status.value) for status in HTTPStatus)
 
 
@@ -45,10 +46,34 @@ def _check_provider(report: Report, field: str, content: Any) -> None:
         report.error(f"{field}.statusOnError", f"{content.status_on_error!r} is no HTTP status", "such as 403")
     if isinstance(content, ExtAuthzHttp) and content.path_prefix and not content.path_prefix.startswith("/"):
         report.error(f"{field}.pathPrefix", f"{content.path_prefix!r} does not begin with /")
+    _check_headers(report, field, content)
+    for name in getattr(content, "resource_detectors", None) or ():
+        if name not in DETECTORS:
+            report.error(
+                f"{field}.resourceDetectors.{name}", f"there is no detector {name}", "environment or dynatrace"
+            )
     if getattr(content, "access_token", None) == "" and field.endswith("lightstep"):
         report.error(field, "lightstep needs an accessToken", code="missing-field")
     if getattr(content, "grpc", None) is not None and getattr(content, "http", None) is not None:
         report.error(field, "grpc and http exclude each other", "keep one of them")
+
+
+def _check_headers(report: Report, field: str, content: Any) -> None:
+    """Headers of collectors: each has a name and one source of its value."""
+    http, grpc = getattr(content, "http", None), getattr(content, "grpc", None)
+    for place, headers in (
+        ("headers", getattr(content, "headers", ())),
+        ("http.headers", http.headers if http is not None else ()),
+        ("grpc.initialMetadata", grpc.initial_metadata if grpc is not None else ()),
+    ):
+        for index, header in enumerate(headers):
+            at = f"{field}.{place}[{index}]"
+            if not header.name:
+                report.error(f"{at}.name", "the header has no name", "give name", "missing-field")
+            elif not is_header_name(header.name):
+                report.error(f"{at}.name", f"{header.name!r} is no name of a header")
+            if (header.value is None) == (header.env_name is None):
+                report.error(at, "a header has one source of its value", "write one of value and envName")
 
 
 def _is_service(text: str) -> bool:

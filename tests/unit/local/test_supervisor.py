@@ -161,6 +161,7 @@ EVENTS = st.one_of(
 def test_whatever_happens_nothing_runs_twice_and_all_of_it_ends(events: list[life.Event], has_app: bool) -> None:
     machine = Instance(has_app=has_app, probe=PROBE if has_app else NO_PROBE)
     alive: set[Part] = set()
+    signalled: set[Part] = set()
     published = False
     stopping = False
     for number, event in enumerate([life.Begin(), *events]):
@@ -175,6 +176,9 @@ def test_whatever_happens_nothing_runs_twice_and_all_of_it_ends(events: list[lif
                 assert not stopping
                 assert command.part is Part.ENVOY or has_app
                 alive.add(command.part)
+                signalled.discard(command.part)
+            if isinstance(command, life.Signal):
+                signalled.add(command.part)
             if isinstance(command, life.Publish):
                 published = command.ready
             if isinstance(command, life.Withdraw):
@@ -182,12 +186,15 @@ def test_whatever_happens_nothing_runs_twice_and_all_of_it_ends(events: list[lif
         assert published == machine.ready
         assert not machine.ready or Part.ENVOY in alive
         assert not machine.ready or not has_app or Part.APP in alive
-    assert_ends(machine, alive)
+    assert_ends(machine, alive, signalled)
 
 
-def assert_ends(machine: Instance, alive: set[Part]) -> None:
-    """With a stop, the ends of its processes and the passing of time it comes to its end, and is released once."""
-    pending = machine.handle(life.Stop(), 1000.0)
+def assert_ends(machine: Instance, alive: set[Part], signalled: set[Part]) -> None:
+    """With a stop, the ends of its processes and the passing of time it comes to its end, and is released once.
+
+    ``signalled`` are those that were told to end before.
+    """
+    pending = [*map(life.Signal, signalled), *machine.handle(life.Stop(), 1000.0)]
     for _ in range(12):
         following: list[life.Event] = [life.Elapsed(Timer.SETTLE), life.Elapsed(Timer.DRAIN)]
         for command in pending:
