@@ -15,8 +15,8 @@ from envoy.config.core.v3 import config_source_pb2, substitution_format_string_p
 from envoy.extensions.access_loggers.file.v3 import file_pb2
 from envoy.extensions.access_loggers.filters.cel.v3 import cel_pb2
 from envoy.extensions.access_loggers.grpc.v3 import als_pb2
-from envoy.extensions.access_loggers.open_telemetry.v3 import logs_service_pb2
 from google.protobuf import struct_pb2
+from xds.type.v3 import typed_struct_pb2
 
 from lateen.envoy import wire
 from lateen.plan.model import FileLog, ServiceLog
@@ -25,6 +25,7 @@ FILE_LOGGER = "envoy.access_loggers.file"
 HTTP_LOGGER = "envoy.access_loggers.http_grpc"
 TCP_LOGGER = "envoy.access_loggers.tcp_grpc"
 OTEL_LOGGER = "envoy.access_loggers.open_telemetry"
+OTEL_TYPE = "type.googleapis.com/envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig"
 CEL_FILTER = "envoy.access_loggers.extension_filters.cel"
 
 _CONNECTION_FIELDS = {
@@ -128,14 +129,21 @@ def _common(log: ServiceLog) -> Any:
 
 
 def _otlp(log: ServiceLog, with_query: bool) -> Any:
+    """The message's own class knows only where Envoy used to look for the server."""
     text, labels = log.text or DEFAULT_TEXT, log.labels or "{}"
     if not with_query:
         text, labels = _without_query(text), _without_query(labels)
-    config = logs_service_pb2.OpenTelemetryAccessLogConfig(common_config=_common(log))
-    config.body.string_value = text
-    for name, value in sorted(json.loads(labels).items()):
-        config.attributes.values.add(key=name).value.string_value = value
-    return config
+    settings = struct_pb2.Struct()
+    attributes = [{"key": name, "value": {"string_value": value}} for name, value in sorted(json.loads(labels).items())]
+    settings.update(
+        {
+            "grpc_service": {"envoy_grpc": {"cluster_name": log.cluster, "authority": log.host}},
+            "log_name": log.name,
+            "body": {"string_value": text},
+            "attributes": {"values": attributes},
+        }
+    )
+    return typed_struct_pb2.TypedStruct(type_url=OTEL_TYPE, value=settings)
 
 
 def _without_query(text: str) -> str:

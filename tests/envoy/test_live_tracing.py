@@ -78,9 +78,12 @@ class Site(NamedTuple):
     grpc: GrpcCollector
 
     def ask(self, path: str, **headers: str) -> dict[str, str]:
-        """The headers with which a request arrived."""
+        """The headers with which a request arrived. More follow, as spans go out by five, or after five seconds."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return dict(self.proxy.get("shop.example", 8080, path, named).seen["headers"])
+        arrived = dict(self.proxy.get("shop.example", 8080, path, named).seen["headers"])
+        for _ in range(5):
+            self.proxy.get("shop.example", 8080, "/more")
+        return arrived
 
     def span(self, path: str) -> dict[str, Any]:
         """The one span of Zipkin for a path."""
@@ -234,10 +237,10 @@ def _attributes(values: Any) -> dict[str, str]:
 def test_spans_go_by_otlp_over_http() -> None:
     with site(only(providers=[{"name": "otlp-http"}])) as running:
         headers = running.ask("/otlp", traceparent=f"00-{TRACE}-{SPAN}-01")
-        (told,) = eventually(lambda: list(running.http.told))
+        (told, *_) = eventually(lambda: list(running.http.told))
     assert (told.path, told.headers["x-key"]) == ("/v1/own", "mine")
     (found,) = trace_service_pb2.ExportTraceServiceRequest.FromString(told.body).resource_spans
-    (span,) = found.instrumentation_library_spans[0].spans
+    (span, *_) = found.instrumentation_library_spans[0].spans
     assert (span.trace_id.hex(), span.parent_span_id.hex()) == (TRACE, SPAN)
     assert headers["traceparent"] == f"00-{TRACE}-{span.span_id.hex()}-01"
     resource = _attributes(found.resource.attributes)
@@ -251,11 +254,11 @@ def test_spans_go_by_otlp_over_http() -> None:
 def test_spans_go_by_otlp_over_grpc() -> None:
     with site(default="otlp-grpc") as running:
         running.ask("/otlp", traceparent=f"00-{TRACE}-{SPAN}-01")
-        (told,) = eventually(lambda: list(running.grpc.told))
+        (told, *_) = eventually(lambda: list(running.grpc.told))
     assert (told.path, told.headers["x-key"]) == (EXPORT, "mine")
     (found,) = trace_service_pb2.ExportTraceServiceRequest.FromString(told.body).resource_spans
     assert _attributes(found.resource.attributes)["service.name"] == "client.default"
-    (span,) = found.instrumentation_library_spans[0].spans
+    (span, *_) = found.instrumentation_library_spans[0].spans
     assert span.trace_id.hex() == TRACE
     assert _attributes(span.attributes)["istio.canonical_service"] == "client"
 

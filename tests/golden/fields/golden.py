@@ -36,6 +36,7 @@ from tests.golden.writing import rewrite_folder
 CASES = Path(__file__).parent / "cases"
 FOLDER = Path(__file__).parent / "expected"
 HEAD = {"proxy", "workloads", "settings"}
+USUAL_TELEMETRY = ("reporter", "tags", "access_log_format")
 
 
 def cases() -> list[str]:
@@ -89,10 +90,15 @@ def rendered(case: str) -> str:
 
 
 def _without(value: Any) -> Any:
-    """The same without the proxy and its telemetry, which are alike in all cases."""
+    """The same without the proxy, which is alike in all cases, and without telemetry where it is as usual."""
     if isinstance(value, dict):
-        return {name: _without(item) for name, item in value.items() if name not in ("proxy", "telemetry")}
+        kept = {name: item for name, item in value.items() if name != "proxy" and item != _usual(item, name)}
+        return {name: _without(item) for name, item in kept.items()}
     return [_without(item) for item in value] if isinstance(value, list) else value
+
+
+def _usual(item: Any, name: str) -> Any:
+    return {field: item[field] for field in USUAL_TELEMETRY if field in item} if name == "telemetry" else None
 
 
 def _without_common(planned: Planned) -> Planned:

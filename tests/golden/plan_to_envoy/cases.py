@@ -54,7 +54,7 @@ from lateen.plan.routes import (
 )
 from lateen.plan.tls import MESH_ROOTS, WORKLOAD_CERTIFICATE, ClientTls, SecretRef, ServerTls
 from lateen.values.names import BUILT_IN, Origin, ResourceKey
-from tests.golden.plan_to_envoy import guarded_by_tokens, limited, patched
+from tests.golden.plan_to_envoy import guarded_by_tokens, limited, patched, reported
 
 RULES = Origin("AuthorizationPolicy", "default", "rules", "authz.yaml", 3)
 ROUTES = Origin("VirtualService", "default", "reviews", "routes.yaml", 1)
@@ -525,6 +525,7 @@ CASES: dict[str, Callable[[], ProxyPlan]] = {
     "gateway": gateway,
     "guarded_by_tokens": lambda: plan_of(guarded_by_tokens.listeners(), (), ()),
     "limited": lambda: plan_of(limited.listeners(), (), ()),
+    "reported": lambda: plan_of(reported.listeners(), (), (Cluster("told", Discovery.NONE, BUILT_IN),)),
     "patched_filters": lambda: patched.filters(sidecar()),
     "patched_tables": lambda: patched.tables_and_clusters(sidecar()),
 }
