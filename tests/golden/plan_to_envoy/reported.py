@@ -29,7 +29,6 @@ COLLECTORS: dict[str, Collector] = {
         3.0,
         (("a", "5%%"),),
         (("service.namespace", "n"),),
-        ("environment",),
     ),
     "otlp-grpc": OpenTelemetryCollector("told", "traces:4317", "own.n", timeout=1.0, headers=(("a", "b"),)),
     "datadog": DatadogCollector("told", "traces:8126", "own.n"),
