@@ -39,6 +39,8 @@ XDS_BEARER = "xds-bearer"
 ADMIN_MODE = 0o600
 MAX_DOWNSTREAM_CONNECTIONS = 50_000
 STATS_FLUSH = 1.0
+STATS_EVICTION = 1800.0
+"""A series for which nothing is counted for so long is dropped, at the latest after twice that time."""
 KEEPALIVE_INTERVAL = 30.0
 KEEPALIVE_TIMEOUT = 10.0
 DNS_QUERY_SECONDS = 2
@@ -88,6 +90,7 @@ def add_process_settings(message: Any, admin_socket: str) -> None:
         message.admin.address.pipe.mode = ADMIN_MODE
         message.admin.ignore_global_conn_limit = True
     message.stats_flush_interval.CopyFrom(wire.duration(STATS_FLUSH))
+    message.stats_eviction_interval.CopyFrom(wire.duration(STATS_EVICTION))
     message.stats_config.CopyFrom(_stats_config())
     message.overload_manager.CopyFrom(_overload_manager())
     message.typed_dns_resolver_config.CopyFrom(_dns_resolver())

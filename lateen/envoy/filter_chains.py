@@ -72,7 +72,9 @@ def _filters(chain: Chain, context: ChainContext) -> list[Any]:
     facts = ChainFacts(mutual, notes_of(chain.action.access))
     if isinstance(chain.action, HttpChain):
         in_query, limited = token_in_query(chain.action.tokens), bool(chain.action.limits)
-        facts = msgspec.structs.replace(facts, token_in_query=in_query, limited=limited)
+        facts = msgspec.structs.replace(
+            facts, token_in_query=in_query, limited=limited, at_edge=chain.action.trust_edge
+        )
         embedded = dict(context.embedded).get(chain.name)
         return [http_manager(chain.action, HttpContext(context.source, facts, context.profile, embedded))]
     action = chain.action

@@ -2,7 +2,8 @@
 
 Comes in: labels and what a Telemetry changes of each metric. Goes out: stats loggers.
 
-Labels are names of things that the mesh knows, never paths or ids: each new combination is a time series.
+Labels are names of things that the mesh knows, never paths or ids: each new combination is a time series. How many of
+them a proxy keeps is bounded, and those that nothing is counted for any more are dropped after a while.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from envoy.config.route.v3 import route_components_pb2
 from envoy.data.accesslog.v3 import accesslog_pb2 as data_pb2
 from envoy.extensions.access_loggers.stats.v3 import stats_pb2
 from envoy.type.matcher.v3 import string_pb2
+from google.protobuf import json_format, struct_pb2
+from xds.type.v3 import typed_struct_pb2
 
 from lateen.envoy import wire
 from lateen.plan.model import MetricRule
@@ -23,6 +26,10 @@ from lateen.plan.model import MetricRule
 STATS_LOGGER = "envoy.access_loggers.stats"
 METRIC_PREFIX = "istio"
 OWN_PREFIX = "lateen"
+MOST_COUNTERS = 2_000
+MOST_HISTOGRAMS = 6_000
+"""Of one logger: a combination of labels of a request takes about 20 kB, so 40 MB at the worst."""
+STATS_TYPE = "type.googleapis.com/envoy.extensions.access_loggers.stats.v3.Config"
 REFUSAL_LABELS = frozenset({"reporter", "source_principal", "destination_service", "destination_workload"})
 UNKNOWN = "unknown"
 
@@ -79,9 +86,9 @@ def refusal_logger(labels: Labels) -> Any:
     """Counts what limits refuse, by their names."""
     told = tuple(pair for pair in labels if pair[0] in REFUSAL_LABELS)
     named = (*told, ("rate_limit", first_of(("RESP", "X-LATEEN-RATE-LIMIT"))))
-    config = stats_pb2.Config(stat_prefix=OWN_PREFIX, counters=[_counter(Metric("", "rate_limited_total"), named)])
+    config = stats_pb2.Config(counters=[_counter(Metric("", "rate_limited_total"), named)])
     refused = accesslog_pb2.ResponseFlagFilter(flags=["RL"])
-    return _stats_logger(config, accesslog_pb2.AccessLogFilter(response_flag_filter=refused))
+    return _stats_logger(OWN_PREFIX, config, accesslog_pb2.AccessLogFilter(response_flag_filter=refused))
 
 
 def first_of(*operators: tuple[str, str]) -> str:
@@ -102,7 +109,7 @@ def of_type(kind: Any) -> Any:
 def _loggers(metrics: Iterable[Metric], labels: Labels, rules: Rules, wanted: Any) -> list[Any]:
     """One logger of these metrics, or none where all of them are switched off."""
     changes = {rule.metric: rule for rule in rules}
-    config = stats_pb2.Config(stat_prefix=METRIC_PREFIX)
+    config = stats_pb2.Config()
     for metric in metrics:
         rule = changes.get(metric.kind)
         if rule is not None and rule.disabled:
@@ -112,7 +119,7 @@ def _loggers(metrics: Iterable[Metric], labels: Labels, rules: Rules, wanted: An
             config.histograms.append(_histogram(metric, own))
         else:
             config.counters.append(_counter(metric, own))
-    return [_stats_logger(config, wanted)] if config.counters or config.histograms else []
+    return [_stats_logger(METRIC_PREFIX, config, wanted)] if config.counters or config.histograms else []
 
 
 def _changed(labels: Labels, rule: MetricRule) -> Labels:
@@ -144,8 +151,20 @@ def _stat(name: str, labels: Labels) -> Any:
     return stats_pb2.Config.Stat(name=name, tags=tags)
 
 
-def _stats_logger(config: Any, wanted: Any) -> Any:
-    return accesslog_pb2.AccessLog(name=STATS_LOGGER, filter=wanted, typed_config=wire.pack(config))
+def _stats_logger(prefix: str, config: Any, wanted: Any) -> Any:
+    """``stats_scope`` is a field that the message's own class does not know. One that loggers share (``sharing_name``)
+    ends ``envoy --mode validate`` with a crash, so each has its own."""
+    settings = json_format.MessageToDict(config, preserving_proto_field_name=True)
+    settings["stats_scope"] = {
+        "prefix": prefix,
+        "max_counters": MOST_COUNTERS,
+        "max_histograms": MOST_HISTOGRAMS,
+        "enable_eviction": True,
+    }
+    value = struct_pb2.Struct()
+    value.update(settings)
+    typed = typed_struct_pb2.TypedStruct(type_url=STATS_TYPE, value=value)
+    return accesslog_pb2.AccessLog(name=STATS_LOGGER, filter=wanted, typed_config=wire.pack(typed))
 
 
 def _is_grpc(wanted: bool) -> Any:

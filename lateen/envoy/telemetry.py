@@ -58,13 +58,14 @@ class ChainFacts(msgspec.Struct, frozen=True):
 
     ``mutual_tls``: every caller has a certificate. ``notes``: what its access rules leave for the log, as pairs of the
     log's field and the key of the metadata. ``token_in_query``: the query may have a token, which no log should hold.
-    ``limited``: limits of rates hold.
+    ``limited``: limits of rates hold. ``at_edge``: strangers call, who may ask for any host.
     """
 
     mutual_tls: bool = False
     notes: tuple[tuple[str, str], ...] = ()
     token_in_query: bool = False
     limited: bool = False
+    at_edge: bool = False
 
 
 @lru_cache(maxsize=1024)
@@ -127,7 +128,11 @@ def _labels(telemetry: Telemetry, facts: ChainFacts, *, http: bool) -> Labels:
     labels[f"{here}_principal"] = first_of((f"{own_side}_URI_SAN", ""))
     labels[f"{there}_principal"] = first_of((f"{peer_side}_URI_SAN", ""))
     for field, label in SERVICE_LABELS:
-        labels[label] = own.get(label) or own.get(field) or (_service(field, http=http) if at_source else UNKNOWN)
+        labels[label] = (
+            own.get(label)
+            or own.get(field)
+            or (_service(field, by_host=http and not facts.at_edge) if at_source else UNKNOWN)
+        )
     if at_source:
         labels["connection_security_policy"] = UNKNOWN
     else:
@@ -140,10 +145,10 @@ def _told(field: str, at_source: bool) -> tuple[str, str]:
     return ("UPSTREAM_METADATA", f"lateen:{field}") if at_source else ("FILTER_STATE", f"{state_key(field)}:PLAIN")
 
 
-def _service(field: str, *, http: bool) -> str:
+def _service(field: str, *, by_host: bool) -> str:
     """What the chosen cluster says of its service; for traffic to nowhere known the host and the cluster's name."""
     told = ("CLUSTER_METADATA", f"lateen:{field}")
-    if field == "service" and http:
+    if field == "service" and by_host:
         return first_of(told, _AUTHORITY)
     if field == "service_name":
         return first_of(told, _UPSTREAM_CLUSTER)

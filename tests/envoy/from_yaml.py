@@ -114,11 +114,12 @@ def sidecar(
     authority: Authority | None = None,
     allow_findings: bool = False,
     logs: bool = False,
+    settings_of_process: Mapping[str, Any] | None = None,
 ) -> Iterator[Running]:
     """Run the proxy of ``workload`` (by default a client named ``client``) with the configuration of ``text``.
 
     ``others`` are further workloads of the mesh. Errors fail the test unless they are expected. ``logs``: it writes an
-    access log.
+    access log. ``settings_of_process`` take the place of fields of the bootstrap.
     """
     with own_prefix() as prefix, tempfile.TemporaryDirectory(prefix="lt-") as name:
         own = _placed(workload or CLIENT, prefix)
@@ -137,6 +138,9 @@ def sidecar(
         plan = Planner(snapshot).plan(proxy_of(own), access_log=options.access_log).plan
         pem = (authority or Authority()).mesh(own.service_account)
         write_file(folder, plan, resources, pem)
+        if settings_of_process:
+            file = folder / "envoy.json"
+            file.write_text(json.dumps({**json.loads(file.read_text()), **settings_of_process}))
         with run_file(folder) as envoy:
             running = Running(folder, envoy.process)
             running.plan, running.resources, running.snapshot = plan, resources, snapshot

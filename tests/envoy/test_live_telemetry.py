@@ -13,9 +13,10 @@ from lateen.control.approval import Approval
 from lateen.control.coordinator import Coordinator, Draft, ProxyOptions
 from lateen.control.trial import Trial
 from lateen.envoy.resources import LISTENER
+from lateen.mesh.model import Workload
 from lateen.settings import Settings
 from tests.envoy.from_yaml import ACCESS_LOG, CLIENT, Running, sidecar
-from tests.envoy.harness import Application, Authority, eventually
+from tests.envoy.harness import Application, Authority, eventually, free_port
 from tests.envoy.test_live_from_yaml import ENTRY
 from tests.envoy.test_live_inbound import PORT, app_address, connect, mesh_tls, server
 from tests.unit.plan.building import resources
@@ -236,3 +237,36 @@ def test_providers_write_files_in_their_own_formats(tmp_path: Path) -> None:
     assert json.loads(written["json"]) == {"code": 200, "of": {"path": "/a"}}
     assert '"GET /a HTTP/1.1" 200 - via_upstream' in written["usual"]
     assert [finding.code for finding in running.findings if finding.is_error] == ["unknown-provider"]
+
+
+def test_series_that_nothing_is_counted_for_are_dropped() -> None:
+    often = {"stats_flush_interval": "0.1s", "stats_eviction_interval": "0.5s"}
+    with Application("v1") as app, sidecar(ENTRY.format(port=app.port), settings_of_process=often) as running:
+        assert running.get("shop.example", 8080, "/status/500").status == 500
+
+        def counted() -> set[str]:
+            assert running.get("shop.example", 8080, "/a").status == 200
+            return {labels["response_code"] for labels, _ in running.metrics("istio_requests_total")}
+
+        eventually(lambda: counted() == {"200", "500"})
+        eventually(lambda: counted() == {"200"})
+
+
+def test_strangers_make_no_series_by_asking_for_hosts() -> None:
+    port = free_port()
+    gateway = Workload("gw-0", "default", "gw", (("istio", "ingressgateway"),), "gw", "", is_gateway=True, ready=True)
+    text = f"""
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: edge}}
+spec:
+  selector: {{istio: ingressgateway}}
+  servers: [{{port: {{number: {port}, name: http, protocol: HTTP}}, hosts: ["*"]}}]
+"""
+    with sidecar(text, workload=gateway) as running:
+        for number in range(3):
+            assert running.get(f"host-{number}.example", port, "/", address="127.0.0.1").status == 404
+        eventually(lambda: sum(count for _, count in running.metrics("istio_requests_total")) == 3)
+        ((labels, _),) = running.metrics("istio_requests_total")
+    assert (labels["destination_service"], labels["response_code"]) == ("unknown", "404")
