@@ -9,15 +9,15 @@ them a proxy keeps is bounded, and those that nothing is counted for any more ar
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache, lru_cache
 from typing import Any
 
 import msgspec
 from envoy.config.accesslog.v3 import accesslog_pb2
 from envoy.config.route.v3 import route_components_pb2
 from envoy.data.accesslog.v3 import accesslog_pb2 as data_pb2
-from envoy.extensions.access_loggers.stats.v3 import stats_pb2
 from envoy.type.matcher.v3 import string_pb2
-from google.protobuf import json_format, struct_pb2
+from google.protobuf import struct_pb2
 from xds.type.v3 import typed_struct_pb2
 
 from lateen.envoy import wire
@@ -86,9 +86,9 @@ def refusal_logger(labels: Labels) -> Any:
     """Counts what limits refuse, by their names."""
     told = tuple(pair for pair in labels if pair[0] in REFUSAL_LABELS)
     named = (*told, ("rate_limit", first_of(("RESP", "X-LATEEN-RATE-LIMIT"))))
-    config = stats_pb2.Config(counters=[_counter(Metric("", "rate_limited_total"), named)])
+    counter = _series(Metric("", "rate_limited_total"), _tags(named))
     refused = accesslog_pb2.ResponseFlagFilter(flags=["RL"])
-    return _stats_logger(OWN_PREFIX, config, accesslog_pb2.AccessLogFilter(response_flag_filter=refused))
+    return _stats_logger(OWN_PREFIX, [counter], [], accesslog_pb2.AccessLogFilter(response_flag_filter=refused))
 
 
 def first_of(*operators: tuple[str, str]) -> str:
@@ -109,17 +109,16 @@ def of_type(kind: Any) -> Any:
 def _loggers(metrics: Iterable[Metric], labels: Labels, rules: Rules, wanted: Any) -> list[Any]:
     """One logger of these metrics, or none where all of them are switched off."""
     changes = {rule.metric: rule for rule in rules}
-    config = stats_pb2.Config()
+    counters: list[Any] = []
+    histograms: list[Any] = []
+    usual = _tags(labels)
     for metric in metrics:
         rule = changes.get(metric.kind)
         if rule is not None and rule.disabled:
             continue
-        own = _changed(labels, rule) if rule is not None else labels
-        if metric.unit:
-            config.histograms.append(_histogram(metric, own))
-        else:
-            config.counters.append(_counter(metric, own))
-    return [_stats_logger(METRIC_PREFIX, config, wanted)] if config.counters or config.histograms else []
+        tags = _tags(_changed(labels, rule)) if rule is not None else usual
+        (histograms if metric.unit else counters).append(_series(metric, tags))
+    return [_stats_logger(METRIC_PREFIX, counters, histograms, wanted)] if counters or histograms else []
 
 
 def _changed(labels: Labels, rule: MetricRule) -> Labels:
@@ -133,38 +132,55 @@ def _changed(labels: Labels, rule: MetricRule) -> Labels:
     return tuple(found.items())
 
 
-def _histogram(metric: Metric, labels: Labels) -> Any:
-    histogram = stats_pb2.Config.Histogram
-    unit = histogram.Unit.Value(metric.unit)
-    return histogram(stat=_stat(metric.name, labels), unit=unit, value_format=metric.value)
-
-
-def _counter(metric: Metric, labels: Labels) -> Any:
-    counter = stats_pb2.Config.Counter(stat=_stat(metric.name, labels), value_format=metric.value)
-    if not metric.value:
-        counter.value_fixed.value = 1
-    return counter
-
-
-def _stat(name: str, labels: Labels) -> Any:
-    tags = [stats_pb2.Config.Tag(name=label, value_format=value) for label, value in labels]
-    return stats_pb2.Config.Stat(name=name, tags=tags)
-
-
-def _stats_logger(prefix: str, config: Any, wanted: Any) -> Any:
+def _stats_logger(prefix: str, counters: list[Any], histograms: list[Any], wanted: Any) -> Any:
     """``stats_scope`` is a field that the message's own class does not know. One that loggers share (``sharing_name``)
     ends ``envoy --mode validate`` with a crash, so each has its own."""
-    settings = json_format.MessageToDict(config, preserving_proto_field_name=True)
-    settings["stats_scope"] = {
-        "prefix": prefix,
-        "max_counters": MOST_COUNTERS,
-        "max_histograms": MOST_HISTOGRAMS,
-        "enable_eviction": True,
-    }
-    value = struct_pb2.Struct()
-    value.update(settings)
-    typed = typed_struct_pb2.TypedStruct(type_url=STATS_TYPE, value=value)
+    config = struct_pb2.Struct()
+    config.fields["stats_scope"].CopyFrom(_scope(prefix))
+    for name, found in (("counters", counters), ("histograms", histograms)):
+        if found:
+            config.fields[name].list_value.values.extend(found)
+    typed = typed_struct_pb2.TypedStruct(type_url=STATS_TYPE, value=config)
     return accesslog_pb2.AccessLog(name=STATS_LOGGER, filter=wanted, typed_config=wire.pack(typed))
+
+
+@cache
+def _scope(prefix: str) -> Any:
+    limits = {"max_counters": MOST_COUNTERS, "max_histograms": MOST_HISTOGRAMS, "enable_eviction": True}
+    value = struct_pb2.Value()
+    value.struct_value.update({"prefix": prefix, **limits})
+    return value
+
+
+def _series(metric: Metric, tags: Any) -> Any:
+    """A counter, or a histogram where there is a unit."""
+    value = struct_pb2.Value()
+    fields = value.struct_value.fields
+    stat = fields["stat"].struct_value.fields
+    stat["name"].string_value = metric.name
+    stat["tags"].CopyFrom(tags)
+    if metric.unit:
+        fields["unit"].string_value = metric.unit
+    if metric.value:
+        fields["value_format"].string_value = metric.value
+    else:
+        fields["value_fixed"].number_value = 1
+    return value
+
+
+def _tags(labels: Labels) -> Any:
+    value = struct_pb2.Value()
+    value.list_value.values.extend(_tag(name, form) for name, form in labels)
+    return value
+
+
+@lru_cache(maxsize=8192)
+def _tag(name: str, form: str) -> Any:
+    """One label; most are the same in all proxies."""
+    value = struct_pb2.Value()
+    fields = value.struct_value.fields
+    fields["name"].string_value, fields["value_format"].string_value = name, form
+    return value
 
 
 def _is_grpc(wanted: bool) -> Any:
