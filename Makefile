@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test long check format golden conformance bench clean
+.PHONY: help install demo test long check format golden conformance bench benchmark-latency clean
 
 help:  ## Show this help
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -48,6 +48,9 @@ golden: $(STAMP)  ## Rewrite the golden files; read the diff afterwards
 
 conformance: $(STAMP)  ## Judge `lateen validate` and `lateen test` by the outside cases, where they are at hand
 	$(BIN)/python ../shared/conformance/check.py --root ../shared/conformance --floor 0 validation routing
+
+benchmark-latency: $(STAMP)  ## Draw the latency chart anew: sidecars and Mixer beside a hand-written Envoy (ten minutes)
+	$(BIN)/python benchmarks/latency.py
 
 bench: $(STAMP)  ## Run the benchmarks (minutes)
 	$(BIN)/python benchmarks/control_plane_xds.py

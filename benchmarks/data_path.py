@@ -10,111 +10,23 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import datetime
 import json
 import sys
 from collections.abc import Iterator
 
 from benchmarks.handwritten import Measured, Way, measure, paths
 from benchmarks.load import Load
-from benchmarks.upstream import direct_response_config, free_port, run_envoy
-from lateen.envoy.static import static_bootstrap
-from lateen.envoy.translate import translate
-from lateen.identity.certificate import (
-    build_request,
-    build_root,
-    build_workload,
-    certificate_pem,
-    key_pem,
-    new_key,
-    read_request,
-)
-from lateen.mesh.build import build_snapshot
-from lateen.mesh.model import Workload, WorkloadPort
-from lateen.plan.planner import Planner, proxy_of
-from lateen.resources.decode import decode
-from lateen.resources.documents import parse_documents
-from lateen.settings import Settings
-from lateen.values.names import SpiffeId
-from lateen.values.protocol import Protocol
+from benchmarks.sidecars import Sidecars
 
-CLIENT_PREFIX, SERVER_PREFIX = 241, 242
 NAMES = ("direct", "one sidecar", "two sidecars")
-
-
-def _service(port: int) -> str:
-    return f"""
-apiVersion: v1
-kind: Service
-metadata: {{name: server}}
-spec: {{selector: {{app: server}}, ports: [{{name: http, port: {port}}}]}}
-"""
-
-
-def _workload(name: str, prefix: int, port: int) -> Workload:
-    return Workload(
-        id=name,
-        namespace="default",
-        name=name,
-        labels=(("app", name),),
-        service_account=name,
-        address="",
-        ports=(WorkloadPort("http", port, port, Protocol.HTTP),) if name == "server" else (),
-        ready=True,
-        network="loopback",
-        prefix=prefix,
-    )
-
-
-class _Authority:
-    """Certificates of one run."""
-
-    def __init__(self) -> None:
-        self._now = datetime.datetime.now(datetime.UTC)
-        self._key = new_key()
-        self._root = build_root(self._key, "cluster.local", self._now)
-
-    def issue(self, name: str) -> tuple[bytes, bytes, bytes]:
-        key, identity = new_key(), SpiffeId("cluster.local", "default", name)
-        public = read_request(build_request(key, identity))
-        leaf = build_workload(public, identity, self._root, self._key, self._now, datetime.timedelta(days=1))
-        return certificate_pem(leaf), bytes(key_pem(key)), certificate_pem(self._root)
-
-
-def _sidecar(planner: Planner, workload: Workload, authority: _Authority, log: str) -> dict[str, object]:
-    plan = planner.plan(proxy_of(workload), access_log=log).plan
-    certificate, key, roots = authority.issue(workload.name)
-    text = static_bootstrap(plan, translate(plan), certificate=certificate, key=key, roots=roots)
-    config: dict[str, object] = json.loads(text)
-    return config
 
 
 @contextlib.contextmanager
 def mesh_paths(size: int, log: str) -> Iterator[dict[str, Way]]:
     """The same two ways through sidecars as Lateen configures them."""
-    authority = _Authority()
-    with contextlib.ExitStack() as stack:
-        ways = {}
-        for name, mode, offset in (("one sidecar", "DISABLE", 0), ("two sidecars", "STRICT", 2)):
-            port = free_port()
-            client = _workload("client", CLIENT_PREFIX + offset, port)
-            server = _workload("server", SERVER_PREFIX + offset, port)
-            documents, _ = parse_documents(_service(port).encode(), "benchmark")
-            resources = [found for found, _ in map(decode, documents) if found is not None]
-            snapshot = build_snapshot(Settings(default_mtls=mode), resources, [client, server])
-            planner = Planner(snapshot)
-            app = f"127.{server.prefix}.255.1"
-            stack.enter_context(run_envoy(direct_response_config(port, size, app), port, app))
-            inbound = f"127.{server.prefix}.255.2"
-            pids = [stack.enter_context(run_envoy(_sidecar(planner, server, authority, log), port, inbound))]
-            url = f"http://{inbound}:{port}/"
-            if name == "two sidecars":
-                _, _, third, fourth = snapshot.services["server.default.svc.cluster.local"].address.split(".")
-                outbound = f"127.{client.prefix}.{third}.{fourth}"
-                pids.append(stack.enter_context(run_envoy(_sidecar(planner, client, authority, log), port, outbound)))
-                url = f"http://{outbound}:{port}/"
-            ways[f"lateen {name}"] = Way(url, tuple(pids))
-        yield ways
+    sidecars = Sidecars(size, log)
+    with sidecars.way(both=False) as one, sidecars.way(both=True) as two:
+        yield {"lateen one sidecar": Way(one.url, one.sidecars), "lateen two sidecars": Way(two.url, two.sidecars)}
 
 
 def ratios(results: dict[str, Measured]) -> dict[str, dict[str, float]]:
