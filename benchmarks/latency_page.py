@@ -16,11 +16,11 @@ AIMS = """
 """
 HEAD = """# What sidecars and Mixer add to a request
 
-This page, the chart and `rows.csv` are written by `make benchmark-latency` (ten minutes; nothing else should run). There
-are several ways to one server that answers 1 kB, at {rate:g} requests a second, set in advance: latency counts from the
-time at which a request is due, whether or not earlier ones are answered, so that nothing slow is left out. HTTP/1.1 all
-the way, with mutual TLS between two sidecars, one worker a proxy. The ways take turns, {rounds} rounds of {answered}
-requests each; figures are medians of the rounds. Generator, server, proxies and mixer share {cores} cores.
+This page, the chart and `rows.csv` are written by `make benchmark-latency` (ten minutes; nothing else should run). Each
+way leads to a server of 1 kB answers, at {rate:g} requests a second, set in advance: latency counts from the time at
+which a request is due, whether or not earlier ones are answered, so nothing slow is left out. HTTP/1.1 all the way,
+with mutual TLS between two sidecars, one worker a proxy. The ways take turns, {rounds} rounds of {answered} requests
+each; figures are medians of the rounds. Generator, server, proxies and mixer share {cores} cores.
 
 ![latency by connections](chart.svg)
 
@@ -41,7 +41,7 @@ def page(modes: Sequence[tuple[str, str]], figures: Mapping[str, Medians], rows:
     load = statistics.median(float(row["load_before"]) for row in rows)
     lag = statistics.median(float(row["lag_p99_ms"]) for row in rows)
     return text + (
-        f"\nThe generator itself adds {lag:.2f} ms at the 99th percentile (median of all runs); the machine's load before a run "
+        f"\nThe generator itself adds {lag:.2f} ms at the 99th percentile (median of all runs). Before a run, the load "
         f"was {load:.1f} (median), most of it the benchmark's own.\n"
     )
 

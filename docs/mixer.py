@@ -93,6 +93,8 @@ PURPOSES: Mapping[str, str] = {
     "instance": "a template, filled with expressions",
     "rule": "which handlers are given which instances, and when; operations on headers",
     "attributemanifest": "further attributes and their types",
+    "QuotaSpec": "which requests are charged to which quotas, and how much",
+    "QuotaSpecBinding": "to which services a QuotaSpec belongs",
 }
 _WORDS: Mapping[object, str] = {
     str: "text",
@@ -138,7 +140,7 @@ def _names(struct: type[Spec], without: set[str]) -> str:
 
 
 def _templates(found: frozenset[str]) -> str:
-    if found >= ALL_TEMPLATES - {"quota"}:
+    if found >= ALL_TEMPLATES:
         return "all"
     return ", ".join(f"`{name}`" for name in sorted(found))
 

@@ -26,10 +26,13 @@ def validate(
     files: tuple[str, ...], output: str, kind: str, namespace: str, mesh_config: str | None, strict_support: bool
 ) -> None:
     from lateen.envoy.patches.check import check_patches
+    from lateen.mixer.own_adapters import know_installed
     from lateen.resources.judge import judge
 
     if not files and not mesh_config:
         raise click.UsageError("name at least one file: lateen validate -f FILE")
+    for unusable in know_installed():
+        click.echo(f"the installed adapter {unusable.name} cannot be used: {unusable.why}", err=True)
     verdicts = []
     with_support = strict_support or output == "text"
     for name, data in _inputs(files):

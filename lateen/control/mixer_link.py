@@ -21,6 +21,7 @@ from lateen.mixer.order import MixerOrder, Place, encoded, generation_of, ordere
 from lateen.plan.mixer.place import port_attributes, proxy_attributes, workload_attributes
 from lateen.plan.mixer.rules import asks
 from lateen.plan.planner import proxy_of
+from lateen.resources.mixer.own import Description
 from lateen.resources.resource import Resource
 from lateen.values.names import Origin
 
@@ -29,14 +30,16 @@ POLL_S = 0.01
 
 
 class MixerLink:
-    """``origin`` is where findings on the mixer itself point to; ``redis`` where it counts (empty: in memory)."""
+    """``origin`` is where findings on the mixer itself point to; ``redis`` where it counts (empty: in memory),
+    ``adapters`` what is installed beside Lateen."""
 
-    def __init__(self, run: Path, origin: Origin, redis: str = "") -> None:
+    def __init__(self, run: Path, origin: Origin, redis: str = "", adapters: tuple[Description, ...] = ()) -> None:
         self.findings: tuple[Finding, ...] = ()
         self._order = run / "mixer" / "order.json"
         self._generation = run / "mixer" / "generation"
         self._origin = origin
         self._redis = redis
+        self._adapters = adapters
         self._given = ""
 
     async def hand_over(
@@ -45,7 +48,7 @@ class MixerLink:
         """Give the mixer its order, if that is another one now, and wait until it is at work on it."""
         if not (asks(snapshot.mixer) or counts_together(snapshot)) and not self._given:
             return
-        order = order_of(snapshot, effective, fetch_allowed, self._redis)
+        order = order_of(snapshot, effective, fetch_allowed, self._redis, self._adapters)
         if order.generation == self._given:
             return
         self._given = order.generation
@@ -73,7 +76,11 @@ class MixerLink:
 
 
 def order_of(
-    snapshot: MeshSnapshot, effective: Iterable[Resource], fetch_allowed: tuple[str, ...], redis: str = ""
+    snapshot: MeshSnapshot,
+    effective: Iterable[Resource],
+    fetch_allowed: tuple[str, ...],
+    redis: str = "",
+    adapters: tuple[Description, ...] = (),
 ) -> MixerOrder:
     """What the mixer of a mesh has to know."""
     services = ServicesOfWorkloads(snapshot)
@@ -97,6 +104,7 @@ def order_of(
         fail_open=bool(snapshot.mesh_config.policy_check_fail_open),
         fetch_allowed=fetch_allowed,
         redis=redis,
+        adapters=adapters,
         resources=ordered(effective),
         places=places,
         workloads=callers,

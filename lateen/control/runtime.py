@@ -45,7 +45,9 @@ from lateen.mesh.federation import TrustedDomains, trusted_domains
 from lateen.mesh.model import Workload
 from lateen.mesh.proxy_config import ConcurrencyRule, concurrency_rules
 from lateen.mesh.token_keys import key_uses
+from lateen.mixer.own_adapters import Unusable, installed
 from lateen.plan.name_table import NameTable, name_table
+from lateen.resources.mixer.own import know
 from lateen.settings import Settings
 from lateen.sources.files import FileEvent, FileSource
 from lateen.sources.registry import apply_registry
@@ -133,7 +135,15 @@ class ControlPlane:
         self._service_origin = Origin("Project", "", self.options.name, self.options.project, 0, "mesh.identity")
         self._concurrency: tuple[ConcurrencyRule, ...] | None = None
         self._trusted: TrustedDomains | None = None
-        self._mixer = MixerLink(run, self._service_origin, self.options.redis)
+        adapters, unusable = installed()
+        know(adapters)
+        self._service_findings.extend(self._unusable(one) for one in unusable)
+        self._mixer = MixerLink(run, self._service_origin, self.options.redis, tuple(adapters))
+
+    def _unusable(self, adapter: Unusable) -> Finding:
+        message = f"the installed adapter {adapter.name} cannot be used: {adapter.why}"
+        origin = Origin("Project", "", self.options.name, self.options.project, 1)
+        return error("unusable-adapter", message, origin, "correct its package, or take it away")
 
     @property
     def is_settled(self) -> bool:

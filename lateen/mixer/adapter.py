@@ -64,15 +64,20 @@ class QuotaResult(msgspec.Struct, frozen=True):
     message: str = ""
 
 
+class NoParams(msgspec.Struct, frozen=True):
+    """Of an adapter that takes none."""
+
+
 class Adapter(abc.ABC):  # noqa: B024 - its kinds have what is abstract
     """One handler at work. ``templates`` names those whose instances it takes.
 
-    ``blocking``: its methods are ordinary functions that may wait; they are called in a worker of its own. Otherwise
-    they are coroutines.
+    An adapter of your own is made with its ``Params``, if it has any, and runs in a process of its own. ``blocking``:
+    its methods are ordinary functions that may wait, and are called in threads; otherwise they are coroutines.
     """
 
     templates: ClassVar[frozenset[str]] = frozenset()
     blocking: ClassVar[bool] = False
+    Params: ClassVar[type[msgspec.Struct]] = NoParams
 
     async def close(self) -> None:
         """The handler is gone or replaced: write what is left, let go of connections."""

@@ -12,14 +12,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from lateen.expressions.evaluate import AbsentError, Bag, Evaluator, RecordingBag, compile_expression, compile_match
-from lateen.expressions.functions import Unusable
+from lateen.expressions.functions import Unusable, compile_pattern
 from lateen.expressions.vocabulary import Vocabulary
 from lateen.mesh.mixer import model
 from lateen.mesh.mixer.model import MixerRules
 from lateen.mixer import templates
-from lateen.mixer.adapter import INVALID_ARGUMENT, OK, CheckResult
+from lateen.mixer.adapter import INVALID_ARGUMENT, OK, RESOURCE_EXHAUSTED, CheckResult, QuotaArgs
 from lateen.mixer.handler import Handler
 from lateen.mixer.inputs import inputs_of
 from lateen.mixer.outcome import HeaderOperation, Outcome, combine
@@ -32,6 +33,7 @@ STRUCTS: Mapping[str, type[templates.Instance]] = {
     "checknothing": templates.CheckNothing,
     "authorization": templates.Authorization,
     "apikey": templates.ApiKey,
+    "quota": templates.Quota,
     "metric": templates.Metric,
     "logentry": templates.LogEntry,
     "tracespan": templates.TraceSpan,
@@ -115,6 +117,12 @@ class _Rule:
             for instance in action.instances
             if instance.variety is Variety.REPORT
         ]
+        self.quotas = {
+            instance.name: (handlers[action.handler.name], _Instance(instance, vocabulary))
+            for action in reversed(rule.actions)
+            for instance in reversed(action.instances)
+            if instance.variety is Variety.QUOTA
+        }
         self._sampler = Sampler(rule.sampling, vocabulary) if rule.sampling is not None else None
         self.request = [_Operation(one, vocabulary) for one in rule.request]
         self.response = [_Operation(one, vocabulary) for one in rule.response]
@@ -126,7 +134,46 @@ class _Rule:
     @property
     def decides(self) -> bool:
         """Whether a check has anything to do with it."""
-        return bool(self.checks or self.request or self.response)
+        return bool(self.checks or self.quotas or self.request or self.response)
+
+
+class _Charge:
+    def __init__(self, charge: model.Charge) -> None:
+        self.quota, self.amount = charge.quota, charge.amount
+        self._services = charge.services
+        self._clauses = [[_test(clause) for clause in clauses] for clauses in charge.clauses]
+
+    def applies(self, bag: Bag) -> bool:
+        """Whether a request takes something off the quota. Connections that pass bytes on take nothing."""
+        if bag.get("context.protocol") == "tcp":
+            return False
+        host, labels = bag.get("destination.service.host"), bag.get("destination.labels")
+        if not any(service.is_for(host, labels) for service in self._services):
+            return False
+        return not self._clauses or any(all(test(bag) for test in tests) for tests in self._clauses)
+
+
+def _test(clause: model.Clause) -> Callable[[Bag], bool]:
+    """An attribute that is absent meets nothing; one that is no text is held against as text."""
+    meets = MEETS[clause.kind](clause.text)
+
+    def test(bag: Bag) -> bool:
+        value = bag.get(clause.attribute)
+        return value is not None and meets(str(value))
+
+    return test
+
+
+def _by_regex(pattern: str) -> Callable[[str], bool]:
+    program = compile_pattern(pattern)
+    return lambda value: program.fullmatch(value) is not None
+
+
+MEETS: Mapping[str, Callable[[str], Callable[[str], bool]]] = {
+    "exact": lambda text: lambda value: value == text,
+    "prefix": lambda text: lambda value: value.startswith(text),
+    "regex": _by_regex,
+}
 
 
 class Engine:
@@ -135,6 +182,7 @@ class Engine:
     def __init__(self, rules: MixerRules, handlers: Mapping[str, Handler]) -> None:
         found = [_Rule(rule, handlers, rules.vocabulary) for rule in rules.rules]
         self._rules = [rule for rule in found if rule.decides]
+        self._charges = [_Charge(charge) for charge in rules.charges]
         self._reporting = [rule for rule in found if rule.reports]
 
     async def check(self, bag: Bag) -> Outcome:
@@ -145,6 +193,8 @@ class Engine:
         calls = [(handler, instance) for rule in matching for handler, instance in rule.checks]
         results = await asyncio.gather(*(_verdict(handler, instance, recording) for handler, instance in calls))
         combined = combine((handler.name, result) for (handler, _), result in zip(calls, results, strict=True))
+        if combined.code == OK:
+            combined = await self._charged(combined, matching, recording)
         goes_on = combined.code == OK
         return Outcome(
             code=combined.code,
@@ -156,6 +206,20 @@ class Engine:
             inputs=inputs_of(recording.seen),
         )
 
+    async def _charged(self, verdict: CheckResult, matching: Iterable[_Rule], bag: Bag) -> CheckResult:
+        """The verdict after quotas were charged, one after the other. What is charged is asked for each time."""
+        for charge in self._charges:
+            if not charge.applies(bag):
+                continue
+            counting = next((rule.quotas[charge.quota] for rule in matching if charge.quota in rule.quotas), None)
+            if counting is None:
+                continue
+            verdict = replace(verdict, uses=1)
+            refusal = await _allotted(*counting, charge, bag)
+            if refusal is not None:
+                return refusal
+        return verdict
+
     def report(self, bag: Bag) -> Iterator[Reported]:
         """The instances that rules make of what is over. One that cannot be made is left out."""
         namespace = bag.get("destination.namespace") or ""
@@ -164,6 +228,21 @@ class Engine:
                 for handler, template, instance in rule.reports:
                     with contextlib.suppress(AbsentError, Unusable):
                         yield Reported(handler, template, instance.made_of(bag))
+
+
+async def _allotted(handler: Handler, instance: _Instance, charge: _Charge, bag: Bag) -> CheckResult | None:
+    """None where all of it was granted."""
+    try:
+        made = instance.made_of(bag)
+    except (AbsentError, Unusable) as problem:
+        why = NEEDS_ABSENT if isinstance(problem, AbsentError) else str(problem)
+        return CheckResult(INVALID_ARGUMENT, f"{handler.name}:{instance.name}: {why}", uses=1)
+    result = await handler.allot(made, QuotaArgs(charge.amount))
+    if result.code != OK:
+        return CheckResult(result.code, f"{handler.name}:{result.message}", uses=1)
+    if result.granted < charge.amount:
+        return CheckResult(RESOURCE_EXHAUSTED, f"Quota is exhausted for: {charge.quota.partition('.')[0]}", uses=1)
+    return None
 
 
 async def _verdict(handler: Handler, instance: _Instance, bag: Bag) -> CheckResult:

@@ -28,6 +28,7 @@ from lateen.mixer.adapter import (
     ReportAdapter,
 )
 from lateen.mixer.breaker import Breaker
+from lateen.mixer.counters import CounterError
 from lateen.mixer.templates import Instance
 
 LOG = logging.getLogger("lateen.mixer")
@@ -140,7 +141,7 @@ class Handler:
             self.tally.timeouts += 1
             failed = _Failed(DEADLINE_EXCEEDED, f"it did not answer within {self._deadline:g} s")
         else:
-            failed = _Failed(UNAVAILABLE if isinstance(problem, OSError) else INTERNAL, _words(problem))
+            failed = _Failed(UNAVAILABLE if isinstance(problem, OSError | CounterError) else INTERNAL, _words(problem))
         self._say(str(failed))
         return failed
 

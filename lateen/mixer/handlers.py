@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import msgspec
 
 from lateen.mesh.mixer import model
+from lateen.mesh.mixer.charges import limit_for
 from lateen.mesh.mixer.model import MixerRules
-from lateen.mixer.adapter import Adapter, CheckAdapter, CheckResult, ReportAdapter
+from lateen.mixer.adapter import Adapter, CheckAdapter, CheckResult, QuotaAdapter, QuotaArgs, QuotaResult, ReportAdapter
 from lateen.mixer.adapters.denier import Denier
 from lateen.mixer.adapters.fluentd import Fluentd
 from lateen.mixer.adapters.listchecker import ListChecker
 from lateen.mixer.adapters.lists import STRINGS
 from lateen.mixer.adapters.opa import Opa
+from lateen.mixer.adapters.own import OwnAdapter
 from lateen.mixer.adapters.prometheus import DEFAULT_BUCKETS, MetricKind, Prometheus, exponential, linear
+from lateen.mixer.adapters.quota import Override, QuotaCounter, QuotaLimit
 from lateen.mixer.adapters.rotation import RotatedFile
 from lateen.mixer.adapters.statsd import DogStatsd, Statsd, StatsdMetric
 from lateen.mixer.adapters.stdio import DEFAULT_SEVERITIES, Sink, Stdio, Stream, plain_file
 from lateen.mixer.adapters.zipkin import Zipkin
+from lateen.mixer.counters import MemoryCounter
 from lateen.mixer.handler import Handler
+from lateen.mixer.redis_quota import RedisCounter
 from lateen.mixer.templates import Instance
+from lateen.mixer.windows import FixedWindow, RollingWindow, Window
 from lateen.resources.base import Spec
 from lateen.resources.mixer.adapters import (
     Buckets,
@@ -30,8 +37,11 @@ from lateen.resources.mixer.adapters import (
     DogstatsdParams,
     FluentdParams,
     ListcheckerParams,
+    MemquotaParams,
     OpaParams,
     PrometheusParams,
+    RedisquotaLimit,
+    RedisquotaParams,
     StatsdParams,
     Status,
     StdioParams,
@@ -39,6 +49,7 @@ from lateen.resources.mixer.adapters import (
 )
 
 DEADLINE_S = 0.5
+SLOTS = 100
 
 
 class Web(msgspec.Struct, frozen=True):
@@ -48,11 +59,14 @@ class Web(msgspec.Struct, frozen=True):
     post: Callable[[str, bytes], Awaitable[bytes]]
 
 
-class Noop(CheckAdapter, ReportAdapter):
-    """Lets everything through, and takes note of nothing."""
+class Noop(CheckAdapter, QuotaAdapter, ReportAdapter):
+    """Lets everything through, grants it, and takes note of nothing."""
 
     async def check(self, instance: Instance) -> CheckResult:
         return CheckResult()
+
+    async def allot(self, instance: Instance, args: QuotaArgs) -> QuotaResult:
+        return QuotaResult(args.amount)
 
     async def report(self, template: str, instances: Sequence[Instance]) -> None:
         return
@@ -188,6 +202,52 @@ def _zipkin(params: Spec, web: Web) -> Adapter:
     return Zipkin(params.url, web.post, probability=params.sample_probability)
 
 
+def _memquota(params: Spec, web: Web) -> Adapter:
+    """Rolling windows that are counted by hundredths of their length; without a duration, nothing comes back."""
+    assert isinstance(params, MemquotaParams)
+
+    def window(most: int, duration: float | None) -> Window:
+        length = float(duration or 0.0)
+        return RollingWindow(most, length, length / SLOTS) if length else FixedWindow(most, 0.0)
+
+    def limit(name: str) -> QuotaLimit | None:
+        said = limit_for(params, name)
+        if said is None:
+            return None
+        overrides = tuple(
+            Override(one.dimensions, window(one.max_amount, one.valid_duration or said.valid_duration))
+            for one in said.overrides
+        )
+        return QuotaLimit(window(said.max_amount, said.valid_duration), overrides)
+
+    deduplication = _seconds(params.min_deduplication_duration, 1.0)
+    return QuotaCounter("memquota", cache(limit), MemoryCounter(deduplication=deduplication))
+
+
+def _redisquota(params: Spec, web: Web) -> Adapter:
+    assert isinstance(params, RedisquotaParams)
+
+    def limit(name: str) -> QuotaLimit | None:
+        said = limit_for(params, name)
+        if not isinstance(said, RedisquotaLimit):
+            return None
+
+        def window(most: int) -> Window:
+            length = float(said.valid_duration or 0.0)
+            if said.rate_limit_algorithm == "ROLLING_WINDOW":
+                return RollingWindow(most, length, float(said.bucket_duration or length))
+            return FixedWindow(most, length)
+
+        overrides = tuple(Override(one.dimensions, window(one.max_amount)) for one in said.overrides)
+        return QuotaLimit(window(said.max_amount), overrides)
+
+    url = params.redis_server_url or "localhost:6379"
+    counter = RedisCounter(
+        url if "://" in url else f"redis://{url}", connections=params.connection_pool_size or 10, prefix="lateen:quota:"
+    )
+    return QuotaCounter("redisquota", cache(limit), counter)
+
+
 def _seconds(given: float | None, default: float) -> float:
     return default if given is None else float(given)
 
@@ -203,6 +263,8 @@ MAKERS: Mapping[str, Callable[[Spec, Web], Adapter]] = {
     "dogstatsd": _dogstatsd,
     "fluentd": _fluentd,
     "zipkin": _zipkin,
+    "memquota": _memquota,
+    "redisquota": _redisquota,
 }
 
 
@@ -217,6 +279,13 @@ class Handlers:
     def running(self) -> Mapping[str, Handler]:
         return {name: handler for name, (_, _, handler) in self._running.items()}
 
+    def _made(self, config: model.Handler) -> Adapter:
+        make = MAKERS.get(config.adapter)
+        if make is not None:
+            return make(config.params, self._web)
+        given = {name: value for name, value in msgspec.structs.asdict(config.params).items() if value is not None}
+        return OwnAdapter(config.adapter, given)
+
     async def follow(self, rules: MixerRules, *, fail_open: bool) -> list[Handler]:
         """Bring the handlers up to what rules name. Returns those that are to be closed once nobody calls them."""
         wanted = {action.handler.name: action.handler for rule in rules.rules for action in rule.actions}
@@ -227,7 +296,7 @@ class Handlers:
                 self._running[name] = before.pop(name)
                 continue
             open_here = fail_open or (isinstance(config.params, OpaParams) and not config.params.fail_close)
-            adapter = MAKERS[config.adapter](config.params, self._web)
+            adapter = self._made(config)
             handler = Handler(name, adapter, deadline=DEADLINE_S, fail_open=open_here)
             self._running[name] = (config, fail_open, handler)
         return [handler for _, _, handler in before.values()]

@@ -19,6 +19,7 @@ from lateen.mesh.mixer.resolve import resolve
 from lateen.resources.base import Duration
 from lateen.resources.decode import read_scalar
 from lateen.resources.mixer.content import LANGUAGE, language_of
+from lateen.resources.mixer.own import Description, know
 from lateen.resources.registry import BY_GROUP_AND_NAME, MIXER
 from lateen.resources.resource import Resource
 from lateen.values.names import Origin, ResourceKey
@@ -47,7 +48,7 @@ class MixerOrder(msgspec.Struct, frozen=True):
     """``generation`` changes with the rest. ``workloads``: what is known of callers, by namespace/workload.
 
     ``fetch_allowed``: networks that lists may be fetched from beside the public internet. ``redis``: where limits that
-    all proxies count together are counted; empty: in memory.
+    all proxies count together are counted; empty: in memory. ``adapters`` are those that are installed beside Lateen.
     """
 
     generation: str = ""
@@ -55,6 +56,7 @@ class MixerOrder(msgspec.Struct, frozen=True):
     fail_open: bool = False
     fetch_allowed: tuple[str, ...] = ()
     redis: str = ""
+    adapters: tuple[Description, ...] = ()
     resources: tuple[OrderedResource, ...] = ()
     places: dict[str, Place] = {}
     workloads: dict[str, dict[str, Any]] = {}
@@ -80,7 +82,8 @@ def generation_of(order: MixerOrder) -> str:
 
 
 def rules_of(order: MixerOrder) -> MixerRules:
-    """The rules that an order means."""
+    """The rules that an order means. This process knows the order's adapters from now on."""
+    know(order.adapters)
     by_kind: dict[str, list[Resource]] = {}
     for one in order.resources:
         struct = BY_GROUP_AND_NAME[(MIXER, one.key.kind)].struct

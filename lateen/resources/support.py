@@ -50,7 +50,17 @@ UNSUPPORTED: dict[str, frozenset[str]] = {
     "Policy": AUTHENTICATION_FIELDS,
     "MeshPolicy": AUTHENTICATION_FIELDS,
     **dict.fromkeys(
-        ("handler", "instance", "rule", "attributemanifest", *ADAPTERS_HERE, *OLDER_INSTANCES), frozenset()
+        (
+            "handler",
+            "instance",
+            "rule",
+            "attributemanifest",
+            "QuotaSpec",
+            "QuotaSpecBinding",
+            *ADAPTERS_HERE,
+            *OLDER_INSTANCES,
+        ),
+        frozenset(),
     ),
     "Sidecar": frozenset(),
     "ProxyConfig": frozenset(),
@@ -67,12 +77,9 @@ UNSUPPORTED: dict[str, frozenset[str]] = {
 
 UNSUPPORTED["MeshConfig"] = frozenset(REFUSED)
 
-_LIMITS = ("Mixer's quotas are not counted here", "write a RateLimit, which is counted in the proxy or by all proxies")
 _APIS = ("attributes are not made of descriptions of APIs", "match request.path, request.method or request.headers")
 _OUTSIDE = ("adapters outside Mixer are not called", "name an adapter of docs/reference/mixer.md in compiledAdapter")
 WITHOUT_MEANING = {
-    "QuotaSpec": _LIMITS,
-    "QuotaSpecBinding": _LIMITS,
     "HTTPAPISpec": _APIS,
     "HTTPAPISpecBinding": _APIS,
     "adapter": _OUTSIDE,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from lateen.expressions.syntax import Expression
@@ -87,9 +89,44 @@ class Rule(msgspec.Struct, frozen=True):
     sampling: Sampling | None = None
 
 
+class BoundTo(msgspec.Struct, frozen=True):
+    """Services that a quota is bound to: ``host`` in full (empty: all), and labels that the workload has to have."""
+
+    host: str
+    labels: tuple[tuple[str, str], ...] = ()
+
+    def is_for(self, host: object, labels: object) -> bool:
+        """Whether it means a service, at a workload with these labels."""
+        known = labels if isinstance(labels, Mapping) else {}
+        return self.host in ("", host) and all(known.get(name) == value for name, value in self.labels)
+
+
+class Clause(msgspec.Struct, frozen=True):
+    """A test of an attribute: ``kind`` is exact, prefix or regex."""
+
+    attribute: str
+    kind: str
+    text: str
+
+
+class Charge(msgspec.Struct, frozen=True):
+    """An amount that a request to one of the services takes off a quota.
+
+    ``quota`` is the full name of an instance. One of ``clauses`` has to hold with all of its tests; without any, all
+    requests are charged.
+    """
+
+    quota: str
+    amount: int
+    clauses: tuple[tuple[Clause, ...], ...]
+    services: tuple[BoundTo, ...]
+    origin: Origin
+
+
 class MixerRules(msgspec.Struct, frozen=True):
     """All that Mixer has to do. ``generation`` changes with it."""
 
     rules: tuple[Rule, ...] = ()
+    charges: tuple[Charge, ...] = ()
     vocabulary: Vocabulary = Vocabulary()
     generation: str = ""

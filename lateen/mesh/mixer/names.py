@@ -50,6 +50,12 @@ def meant(named: NameInRule, namespace: str, present: Mapping[ResourceKey, Resou
     return None
 
 
+def full_name(resource: Resource) -> str:
+    """The name as messages say it, with its namespace: ``deny.denier.default``, or ``deny.default``."""
+    kind = "" if resource.key.kind in (HANDLER, INSTANCE) else f".{resource.key.kind}"
+    return f"{resource.key.name}{kind}.{resource.key.namespace}"
+
+
 def _readings(name: str, namespace: str, known: Iterable[str]) -> Iterator[tuple[str, str, str]]:
     """What a name may mean: (kind, namespace, name), the likeliest first; no kind: any of them."""
     yield "", namespace, name

@@ -14,6 +14,7 @@ from lateen.expressions.language import parse_as
 from lateen.expressions.syntax import Expression, ExpressionError
 from lateen.expressions.vocabulary import BUILT_IN, DEFAULT_VOCABULARY, ValueType, Vocabulary
 from lateen.findings import Finding, error, warning
+from lateen.mesh.mixer.charges import charges_of, uncounted
 from lateen.mesh.mixer.model import (
     Action,
     Handler,
@@ -24,9 +25,9 @@ from lateen.mesh.mixer.model import (
     Rule,
     Sampling,
 )
-from lateen.mesh.mixer.names import HANDLER, HANDLER_KINDS, INSTANCE, INSTANCE_KINDS, NameInRule, meant
+from lateen.mesh.mixer.names import HANDLER, HANDLER_KINDS, INSTANCE, INSTANCE_KINDS, NameInRule, full_name, meant
 from lateen.resources.mixer import kinds
-from lateen.resources.mixer.adapters import ADAPTERS
+from lateen.resources.mixer.adapters import adapter_named
 from lateen.resources.mixer.content import (
     HandlerContent,
     InstanceContent,
@@ -36,6 +37,7 @@ from lateen.resources.mixer.content import (
 )
 from lateen.resources.mixer.templates import Variety, expressions_of
 from lateen.resources.resource import Resource
+from lateen.values.names import ResourceKey
 
 
 def resolve(by_kind: Mapping[str, Sequence[Resource]], root_namespace: str) -> tuple[MixerRules, tuple[Finding, ...]]:
@@ -43,16 +45,23 @@ def resolve(by_kind: Mapping[str, Sequence[Resource]], root_namespace: str) -> t
     resolver = _Resolver(by_kind, root_namespace)
     rules = sorted(by_kind.get("rule", ()), key=lambda rule: (rule.key.namespace, rule.key.name))
     found = [resolver.rule(rule) for rule in rules]
-    findings = tuple(dict.fromkeys((*resolver.findings, *resolver.unused())))
     held = tuple(rule for rule in found if rule is not None)
-    return MixerRules(held, resolver.vocabulary, _generation(by_kind)), findings
+    charged = charges_of(by_kind, resolver.present, resolver.vocabulary)
+    findings = (
+        *resolver.findings,
+        *resolver.unused(charged.used),
+        *charged.findings,
+        *uncounted(held, charged.charges),
+    )
+    rules_here = MixerRules(held, charged.charges, resolver.vocabulary, _generation(by_kind))
+    return rules_here, tuple(dict.fromkeys(findings))
 
 
 def _generation(by_kind: Mapping[str, Sequence[Resource]]) -> str:
     """A hash of all that rules say."""
     said = [
         (str(resource.key), repr(resource.spec), language_of(resource))
-        for kind in ("rule", "attributemanifest", *HANDLER_KINDS, *INSTANCE_KINDS)
+        for kind in ("rule", "attributemanifest", "QuotaSpec", "QuotaSpecBinding", *HANDLER_KINDS, *INSTANCE_KINDS)
         for resource in by_kind.get(kind, ())
     ]
     return blake2b(repr(sorted(said)).encode(), digest_size=8).hexdigest() if said else ""
@@ -63,7 +72,7 @@ class _Resolver:
         self.findings: list[Finding] = []
         self.vocabulary = self._defined(by_kind.get("attributemanifest", ()))
         self._root = root_namespace
-        self._present = {
+        self.present = {
             resource.key: resource for kind in (*HANDLER_KINDS, *INSTANCE_KINDS) for resource in by_kind.get(kind, ())
         }
         self._used: set[int] = set()
@@ -87,10 +96,10 @@ class _Resolver:
                     self.findings.append(warning("absent-attribute", message, place, "give another by |, or remove it"))
         return DEFAULT_VOCABULARY.extended({name: kind for name, (kind, _) in found.items()})
 
-    def unused(self) -> Iterable[Finding]:
-        """Notes on what no rule names."""
-        for resource in self._present.values():
-            if id(resource) not in self._used:
+    def unused(self, charged: frozenset[ResourceKey]) -> Iterable[Finding]:
+        """Notes on what no rule names; ``charged`` are instances that a QuotaSpec names."""
+        for resource in self.present.values():
+            if id(resource) not in self._used and resource.key not in charged:
                 message = f"no rule names this {resource.key.kind}, so it does nothing"
                 yield warning("unused", message, resource.origin, "name it in a rule's actions, or remove it")
 
@@ -143,7 +152,8 @@ class _Resolver:
         ]
         if handler is None or any(instance is None for instance in instances):
             return None
-        taken = ADAPTERS[handler.adapter].templates
+        kind = adapter_named(handler.adapter)
+        taken = kind.templates if kind is not None else frozenset()
         for number, instance in enumerate(instances):
             if instance is not None and instance.template not in taken:
                 message = f"{handler.adapter} takes no instances of {instance.template}"
@@ -159,7 +169,7 @@ class _Resolver:
         if id(resource) not in self._made_handlers:
             content = handler_content(resource)
             self._made_handlers[id(resource)] = (
-                Handler(_full_name(resource), content.adapter.name, content.params, resource.origin)
+                Handler(full_name(resource), content.adapter.name, content.params, resource.origin)
                 if isinstance(content, HandlerContent)
                 else None
             )
@@ -193,7 +203,7 @@ class _Resolver:
                 return None
             fields.append(InstanceField(field.way, tree, kind))
         return Instance(
-            name=_full_name(resource),
+            name=full_name(resource),
             template=content.template.name,
             variety=content.template.variety,
             fields=tuple(fields),
@@ -202,7 +212,7 @@ class _Resolver:
         )
 
     def _named(self, rule: Resource, place: str, name: str, what: str) -> Resource | None:
-        resource = meant(NameInRule(place, name, what), rule.key.namespace, self._present)
+        resource = meant(NameInRule(place, name, what), rule.key.namespace, self.present)
         if resource is not None:
             self._used.add(id(resource))
             return resource
@@ -237,8 +247,3 @@ class _Resolver:
     def _wrong(self, resource: Resource, place: str, problem: ExpressionError) -> None:
         origin = resource.origin_at(place)
         self.findings.append(error("invalid-expression", f"at {problem}", origin, problem.remedy))
-
-
-def _full_name(resource: Resource) -> str:
-    kind = "" if resource.key.kind in ("handler", "instance") else f".{resource.key.kind}"
-    return f"{resource.key.name}{kind}.{resource.key.namespace}"

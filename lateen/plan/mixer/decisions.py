@@ -65,10 +65,34 @@ def decisions(rules: MixerRules, known: dict[str, Any], *, of_bytes: bool = Fals
                 yield Decision(rule, what, MIXER, str(problem))
             else:
                 yield Decision(rule, what, PROXY, "the proxy knows all that it looks at", denials)
+        yield from _counted(rule, match, known, rules, of_bytes=of_bytes)
         if rule.request or rule.response:
             reason = "values of headers are worked out"
             where = (NOWHERE, _nowhere(rule, known)) if match is False else (MIXER, reason)
             yield Decision(rule, "operations on headers", *where)
+
+
+def _counted(
+    rule: Rule, match: Expression | bool, known: dict[str, Any], rules: MixerRules, *, of_bytes: bool
+) -> Iterator[Decision]:
+    """What a rule counts: asked for where one of the charges may be for what arrives here."""
+    host, labels = known.get("destination.service.host"), known.get("destination.labels")
+    charged = {
+        charge.quota
+        for charge in rules.charges
+        if not of_bytes and any(service.is_for(host, labels) for service in charge.services)
+    }
+    for action in rule.actions:
+        for instance in action.instances:
+            if instance.variety is not Variety.QUOTA:
+                continue
+            what = f"{action.handler.adapter} {action.handler.name} on {instance.name}"
+            if match is False:
+                yield Decision(rule, what, NOWHERE, _nowhere(rule, known))
+            elif instance.name not in charged:
+                yield Decision(rule, what, NOWHERE, "no QuotaSpec charges it here")
+            else:
+                yield Decision(rule, what, MIXER, "what all proxies use is counted in one place")
 
 
 def match_here(rule: Rule, known: dict[str, Any], vocabulary: Vocabulary) -> Expression | bool:

@@ -13,7 +13,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from lateen.expressions.syntax import Attribute, Expression, attributes_of
-from lateen.mesh.mixer.model import MixerRules, Rule
+from lateen.mesh.mixer.model import MixerRules
 from lateen.mesh.model import MeshSnapshot, Service
 from lateen.plan.clusters import Cluster, Discovery, Endpoint, EndpointSet, LoadBalancing, LocalityEndpoints
 from lateen.plan.mixer.decisions import MIXER, decisions, match_here
@@ -26,12 +26,6 @@ from lateen.values.names import BUILT_IN
 
 OWN_HEADERS = frozenset({":authority", ":path", ":method", ":scheme", "user-agent", "referer", "x-request-id"})
 """Headers that reports have without being asked for."""
-
-
-def decides(rule: Rule) -> bool:
-    """Whether a rule has a say in whether, and how, requests go on."""
-    checks = any(instance.variety is Variety.CHECK for action in rule.actions for instance in action.instances)
-    return checks or bool(rule.request or rule.response)
 
 
 def with_mixer(

@@ -28,8 +28,12 @@ from lateen.resources.mixer.adapters import (
     FluentdParams,
     LinearBuckets,
     ListcheckerParams,
+    MemquotaLimit,
+    MemquotaParams,
     OpaParams,
     PrometheusParams,
+    RedisquotaLimit,
+    RedisquotaParams,
     StatsdParams,
     StdioParams,
     ZipkinParams,
@@ -45,6 +49,7 @@ from lateen.resources.mixer.content import (
 from lateen.resources.mixer.kinds import DENOMINATORS, HandlerSpec, HeaderOperation, RuleSpec, Sampling
 from lateen.resources.mixer.templates import TEMPLATES, Variety, expressions_of
 from lateen.resources.shape import Problem
+from lateen.values.network import split_host_port
 from lateen.values.web_address import url_problem
 
 HIGHEST_CODE = 16
@@ -56,7 +61,7 @@ MOST_BUCKETS = 200
 def check_handler(report: Report) -> None:
     spec = report.resource.spec
     if isinstance(spec, HandlerSpec) and spec.connection is not None:
-        remedy = "use an AuthorizationPolicy of action CUSTOM, or the adapter opa"
+        remedy = "write an adapter of your own (docs/how-to/mixer-adapters.md), or use an AuthorizationPolicy CUSTOM"
         message = "adapters outside Mixer are not called"
         report.error("spec.connection", message, remedy, "unsupported-field")
         return
@@ -64,6 +69,9 @@ def check_handler(report: Report) -> None:
     if not isinstance(found, HandlerContent):
         _tell(report, found)
         return
+    for name in sorted(found.adapter.required):
+        if getattr(found.params, name) is None:
+            report.error(found.place, f"{found.adapter.name} needs {name}", f"give {name}", "missing-field")
     judge = _PARAMS.get(found.adapter.name)
     if judge is not None:
         judge(report, found.place, found.params)
@@ -292,6 +300,49 @@ def _zipkin(report: Report, place: str, params: ZipkinParams) -> None:
         report.error(f"{place}.sampleProbability", f"{params.sample_probability} is not between 0 and 1", "write 1")
 
 
+def _quota(report: Report, place: str, params: MemquotaParams | RedisquotaParams) -> None:
+    if not params.quotas:
+        report.error(place, "there are no quotas", "give quotas", "missing-field")
+    limits: tuple[MemquotaLimit | RedisquotaLimit, ...] = params.quotas
+    for index, limit in enumerate(limits):
+        field = f"{place}.quotas[{index}]"
+        if not limit.name:
+            report.error(field, "the quota has no name", "give the name of an instance", "missing-field")
+        if limit.max_amount <= 0:
+            report.error(f"{field}.maxAmount", f"{limit.max_amount} is not above 0", "write 1 or more")
+        if limit.valid_duration is not None and limit.valid_duration < 0:
+            report.error(f"{field}.validDuration", "the duration is below 0", "write one such as 1s")
+        for number, override in enumerate(limit.overrides):
+            below = f"{field}.overrides[{number}]"
+            if not override.dimensions:
+                report.error(below, "the override is for no dimensions", "give dimensions", "missing-field")
+            if override.max_amount <= 0:
+                report.error(f"{below}.maxAmount", f"{override.max_amount} is not above 0", "write 1 or more")
+    if isinstance(params, RedisquotaParams):
+        _redisquota(report, place, params)
+
+
+def _redisquota(report: Report, place: str, params: RedisquotaParams) -> None:
+    for index, limit in enumerate(params.quotas):
+        field, length, slot = f"{place}.quotas[{index}]", limit.valid_duration or 0.0, limit.bucket_duration or 0.0
+        if not length:
+            report.error(f"{field}.validDuration", "the duration is 0", "write one such as 1s", "missing-field")
+        if limit.rate_limit_algorithm == "ROLLING_WINDOW" and not 0 < slot < length:
+            message = "a rolling window needs a bucketDuration that is shorter than validDuration"
+            report.error(f"{field}.bucketDuration", message, "write a tenth of validDuration")
+        for number, override in enumerate(limit.overrides):
+            if override.valid_duration is not None:
+                below = f"{field}.overrides[{number}].validDuration"
+                report.error(below, "the time of a quota holds for its overrides too", "leave it out")
+    url = params.redis_server_url
+    if url and "://" not in url and split_host_port(url) is None:
+        report.error(f"{place}.redisServerUrl", f"{url!r} is no address", "write HOST:PORT or redis://...")
+    elif "://" in url and not url.startswith(("redis://", "rediss://", "unix://")):
+        report.error(
+            f"{place}.redisServerUrl", f"{url!r} is no address of a Redis", "write redis://, rediss:// or unix://"
+        )
+
+
 _PARAMS: dict[str, Callable[[Report, str, Spec], None]] = {
     "denier": _denier,  # type: ignore[dict-item]
     "listchecker": _listchecker,  # type: ignore[dict-item]
@@ -302,6 +353,8 @@ _PARAMS: dict[str, Callable[[Report, str, Spec], None]] = {
     "dogstatsd": _to_address,  # type: ignore[dict-item]
     "fluentd": _to_address,  # type: ignore[dict-item]
     "zipkin": _zipkin,  # type: ignore[dict-item]
+    "memquota": _quota,  # type: ignore[dict-item]
+    "redisquota": _quota,  # type: ignore[dict-item]
 }
 OLDER_INSTANCES = tuple(TEMPLATES)
 """Kinds that are named for their template."""

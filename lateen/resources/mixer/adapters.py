@@ -211,12 +211,16 @@ class UnreadParams(msgspec.Struct, frozen=True):
 
 
 class AdapterKind(msgspec.Struct, frozen=True):
-    """One adapter. ``params`` None: Lateen does not have it, and ``remedy`` says what does its job."""
+    """One adapter. ``params`` None: Lateen does not have it, and ``remedy`` says what does its job.
+
+    ``required``: parameters that have to be given.
+    """
 
     name: str
     params: type[Spec] | None
     templates: frozenset[str]
     remedy: str = ""
+    required: frozenset[str] = frozenset()
 
 
 def _gone(name: str, remedy: str) -> AdapterKind:
@@ -226,9 +230,9 @@ def _gone(name: str, remedy: str) -> AdapterKind:
 ADAPTERS: dict[str, AdapterKind] = {
     kind.name: kind
     for kind in (
-        AdapterKind("denier", DenierParams, frozenset({"checknothing", "listentry"})),
+        AdapterKind("denier", DenierParams, frozenset({"checknothing", "listentry", "quota"})),
         AdapterKind("listchecker", ListcheckerParams, frozenset({"listentry"})),
-        AdapterKind("noop", NoopParams, ALL_TEMPLATES - {"quota"}),
+        AdapterKind("noop", NoopParams, ALL_TEMPLATES),
         AdapterKind("opa", OpaParams, frozenset({"authorization"})),
         _gone("rbac", "write AuthorizationPolicies, or ServiceRoles, which need no handler here"),
         AdapterKind("prometheus", PrometheusParams, frozenset({"metric"})),
@@ -238,9 +242,9 @@ ADAPTERS: dict[str, AdapterKind] = {
         AdapterKind("fluentd", FluentdParams, frozenset({"logentry"})),
         AdapterKind("zipkin", ZipkinParams, frozenset({"tracespan"})),
         _gone("kubernetesenv", "source and destination attributes are filled in without it: leave it out"),
-        _gone("memquota", "write a RateLimit"),
-        _gone("redisquota", "write a RateLimit of scope global; mesh.rate_limits.redis of lateen.yaml names the Redis"),
-        _gone("bypass", "there is nothing in its place yet"),
+        AdapterKind("memquota", MemquotaParams, frozenset({"quota"})),
+        AdapterKind("redisquota", RedisquotaParams, frozenset({"quota"})),
+        _gone("bypass", "write an adapter of your own, or use an AuthorizationPolicy of action CUSTOM"),
         _gone("stackdriver", "scrape /metrics"),
         _gone("cloudwatch", "scrape /metrics"),
         _gone("circonus", "scrape /metrics"),
@@ -256,6 +260,10 @@ OTHER_NAMES = {"list": "listchecker"}
 """Names that handlers of some versions used."""
 
 
+OWN: dict[str, AdapterKind] = {}
+"""Those that are installed beside Lateen, as this process knows them (``lateen.resources.mixer.own``)."""
+
+
 def adapter_named(name: str) -> AdapterKind | None:
     """The adapter that ``compiledAdapter`` (or ``adapter``) names; None if nobody knows it."""
-    return ADAPTERS.get(OTHER_NAMES.get(name, name))
+    return ADAPTERS.get(OTHER_NAMES.get(name, name)) or OWN.get(name)

@@ -184,7 +184,7 @@ def test_the_example_is_a_sound_project() -> None:
     project, findings = read_project(file.read_bytes(), str(file))
     assert findings == []
     assert project is not None
-    assert {service.name for service in project.services} == {"productpage", "details", "reviews", "ratings"}
+    assert {service.name for service in project.services} == {"productpage", "details", "reviews", "ratings", "traces"}
 
 
 def test_the_schema_in_the_docs_is_the_one_of_the_structs() -> None:
