@@ -220,8 +220,7 @@ def _memquota(params: Spec, web: Web) -> Adapter:
         )
         return QuotaLimit(window(said.max_amount, said.valid_duration), overrides)
 
-    deduplication = _seconds(params.min_deduplication_duration, 1.0)
-    return QuotaCounter("memquota", cache(limit), MemoryCounter(deduplication=deduplication))
+    return QuotaCounter("memquota", cache(limit), MemoryCounter())
 
 
 def _redisquota(params: Spec, web: Web) -> Adapter:

@@ -14,7 +14,6 @@ from collections.abc import Awaitable, Callable
 from lateen.mixer.adapter import (
     INVALID_ARGUMENT,
     PERMISSION_DENIED,
-    UNAVAILABLE,
     CheckAdapter,
     CheckResult,
 )
@@ -23,6 +22,10 @@ from lateen.mixer.templates import Instance, ListEntry
 from lateen.resources.mixer.adapters import LISTED, NOT_LISTED
 
 Fetch = Callable[[str], Awaitable[bytes]]
+
+
+class ListUnavailable(OSError):
+    """There is no list to look into."""
 
 
 class ListChecker(CheckAdapter):
@@ -59,10 +62,11 @@ class ListChecker(CheckAdapter):
         self._task = asyncio.ensure_future(self._keep_fresh()) if provider_url and fetch is not None else None
 
     async def check(self, instance: Instance) -> CheckResult:
+        """Raises ListUnavailable."""
         if self._task is not None and self._list is None:
             await self._first.wait()
         if self._list is None or self._clock() > self._until:
-            return CheckResult(UNAVAILABLE, self._fault, 0.0, 0)
+            raise ListUnavailable(self._fault)
         value = instance.value if isinstance(instance, ListEntry) else None
         try:
             held = self._list.holds(value)

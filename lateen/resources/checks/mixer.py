@@ -320,6 +320,9 @@ def _quota(report: Report, place: str, params: MemquotaParams | RedisquotaParams
                 report.error(f"{below}.maxAmount", f"{override.max_amount} is not above 0", "write 1 or more")
     if isinstance(params, RedisquotaParams):
         _redisquota(report, place, params)
+    elif params.min_deduplication_duration is not None:
+        message = "each request is charged once, so that there is nothing to find twice"
+        report.warn(f"{place}.minDeduplicationDuration", message, "leave it out")
 
 
 def _redisquota(report: Report, place: str, params: RedisquotaParams) -> None:
