@@ -102,7 +102,8 @@ def _upstream_alpn(names: tuple[str, ...]) -> Any:
 
 
 def _tcp_proxy(chain: TcpChain, facts: ChainFacts) -> Any:
-    message = tcp_proxy_pb2.TcpProxy(stat_prefix=chain.stat_prefix, access_log=tcp_loggers(chain.telemetry, facts))
+    loggers = (*tcp_loggers(chain.telemetry, facts), *mixer.connection_loggers(chain.report))
+    message = tcp_proxy_pb2.TcpProxy(stat_prefix=chain.stat_prefix, access_log=loggers)
     if len(chain.targets) > 1:
         message.weighted_clusters.clusters.extend(
             tcp_proxy_pb2.TcpProxy.WeightedCluster.ClusterWeight(name=target.cluster, weight=target.weight)
@@ -120,6 +121,9 @@ def _tcp_proxy(chain: TcpChain, facts: ChainFacts) -> Any:
     if not ((chain.access.is_open and chain.mixer is None) or chain.server_first):
         message.upstream_connect_mode = tcp_proxy_pb2.UpstreamConnectMode.ON_DOWNSTREAM_DATA
         message.max_early_data_bytes.value = EARLY_BYTES
-    if chain.telemetry is not None:
+    elif facts.mutual_tls:
+        message.upstream_connect_mode = tcp_proxy_pb2.UpstreamConnectMode.ON_DOWNSTREAM_TLS_HANDSHAKE
+        message.max_early_data_bytes.value = EARLY_BYTES
+    if chain.telemetry is not None or chain.report is not None:
         message.access_log_options.flush_access_log_on_connected = True
     return listener_components_pb2.Filter(name=TCP_PROXY, typed_config=wire.pack(message))

@@ -12,6 +12,7 @@ from typing import Any
 from envoy.config.accesslog.v3 import accesslog_pb2
 from envoy.config.core.v3 import base_pb2, config_source_pb2, grpc_service_pb2
 from envoy.config.rbac.v3 import rbac_pb2
+from envoy.data.accesslog.v3.accesslog_pb2 import AccessLogType
 from envoy.extensions.access_loggers.filters.cel.v3 import cel_pb2
 from envoy.extensions.access_loggers.grpc.v3 import als_pb2 as als_config_pb2
 from envoy.extensions.filters.http.ext_authz.v3 import ext_authz_pb2
@@ -23,7 +24,7 @@ from envoy.type.matcher.v3 import metadata_pb2
 from envoy.type.v3 import http_status_pb2
 
 from lateen.envoy import check_cache, wire
-from lateen.envoy.access_logs import CEL_FILTER, HTTP_LOGGER
+from lateen.envoy.access_logs import CEL_FILTER, HTTP_LOGGER, TCP_LOGGER
 from lateen.envoy.mesh_headers import state_key
 from lateen.envoy.rbac import principal_of
 from lateen.plan.mixer.model import MIXER_CLUSTER, MixerCheck, MixerDenial, MixerReport
@@ -74,6 +75,26 @@ def report_loggers(report: MixerReport | None) -> list[Any]:
     """What tells the mixer of requests that are over, in batches."""
     if report is None:
         return []
+    config = als_config_pb2.HttpGrpcAccessLogConfig(
+        common_config=_reporting(report),
+        additional_request_headers_to_log=report.request_headers,
+        additional_response_headers_to_log=report.response_headers,
+        additional_response_trailers_to_log=["grpc-status", "grpc-message"],
+    )
+    return [accesslog_pb2.AccessLog(name=HTTP_LOGGER, typed_config=wire.pack(config))]
+
+
+def connection_loggers(report: MixerReport | None) -> list[Any]:
+    """What tells the mixer of connections, as they open and once they are over."""
+    if report is None:
+        return []
+    config = als_config_pb2.TcpGrpcAccessLogConfig(common_config=_reporting(report))
+    types = accesslog_pb2.LogTypeFilter(types=[AccessLogType.TcpUpstreamConnected, AccessLogType.TcpConnectionEnd])
+    wanted = accesslog_pb2.AccessLogFilter(log_type_filter=types)
+    return [accesslog_pb2.AccessLog(name=TCP_LOGGER, filter=wanted, typed_config=wire.pack(config))]
+
+
+def _reporting(report: MixerReport) -> Any:
     service = grpc_service_pb2.GrpcService(timeout=wire.duration(5))
     service.envoy_grpc.cluster_name = MIXER_CLUSTER
     common = als_config_pb2.CommonGrpcAccessLogConfig(
@@ -84,13 +105,7 @@ def report_loggers(report: MixerReport | None) -> list[Any]:
         filter_state_objects_to_log=[state_key("workload")],
     )
     common.buffer_size_bytes.value = REPORT_BYTES
-    config = als_config_pb2.HttpGrpcAccessLogConfig(
-        common_config=common,
-        additional_request_headers_to_log=report.request_headers,
-        additional_response_headers_to_log=report.response_headers,
-        additional_response_trailers_to_log=["grpc-status", "grpc-message"],
-    )
-    return [accesslog_pb2.AccessLog(name=HTTP_LOGGER, typed_config=wire.pack(config))]
+    return common
 
 
 def cache_filter() -> Any:

@@ -1,4 +1,4 @@
-"""The attributes of a request that is over, as its proxy reports it.
+"""The attributes of a request that is over, or of a connection, as its proxy reports it.
 
 Comes in: an entry of Envoy's access-log service, what is constant about the proxy that reports, and what is known of
 workloads. Goes out: a bag, in which each attribute is made when it is looked at.
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from envoy.config.core.v3 import base_pb2
-from envoy.data.accesslog.v3 import accesslog_pb2
+from envoy.data.accesslog.v3.accesslog_pb2 import AccessLogType
 from google.protobuf import wrappers_pb2
 
 from lateen.envoy.mesh_headers import state_key
@@ -50,28 +50,17 @@ FLAGS: Mapping[str, str] = {
 }
 
 
-class ReportBag(RequestBag):
-    """A bag on one entry of requests."""
+class _EntryBag(RequestBag):
+    """What entries of both kinds have."""
 
     def __init__(self, entry: Any, constant: Mapping[str, Any], workloads: Mapping[str, Mapping[str, Any]]) -> None:
         super().__init__(constant, workloads)
-        self._request, self._response = entry.request, entry.response
         self._common = entry.common_properties
 
-    def entry(self, name: str, key: str) -> str | None:
-        if name == "request.headers":
-            return self._header(key.lower())
-        if name == "response.headers":
-            found: str | None = self._response.response_headers.get(key.lower())
-            return found
-        return super().entry(name, key)
-
     def _made(self, name: str) -> Any:
-        make = _MAKERS.get(name)
+        make = _COMMON.get(name)
         if make is not None:
             return make(self)
-        if name.startswith("request.auth."):
-            return self.of_token(name)
         return self._caller.get(name) if name.startswith("source.") else None
 
     # Parts
@@ -93,6 +82,41 @@ class ReportBag(RequestBag):
     def _metadata(self) -> Any:
         return self._common.metadata.filter_metadata
 
+    # Attributes
+
+    def _started(self) -> datetime.datetime:
+        return self._common.start_time.ToDatetime(tzinfo=datetime.UTC)  # type: ignore[no-any-return]
+
+    def _duration(self) -> datetime.timedelta:
+        return self._common.duration.ToTimedelta()  # type: ignore[no-any-return]
+
+    def _flags(self) -> str:
+        flags = self._common.response_flags
+        found = [short for name, short in FLAGS.items() if getattr(flags, name)]
+        return ",".join((*found, *(("UAEX",) if flags.HasField("unauthorized_details") else ()))) or "-"
+
+
+class ReportBag(_EntryBag):
+    """A bag on one entry of requests."""
+
+    def __init__(self, entry: Any, constant: Mapping[str, Any], workloads: Mapping[str, Mapping[str, Any]]) -> None:
+        super().__init__(entry, constant, workloads)
+        self._request, self._response = entry.request, entry.response
+
+    def entry(self, name: str, key: str) -> str | None:
+        if name == "request.headers":
+            return self._header(key.lower())
+        if name == "response.headers":
+            found: str | None = self._response.response_headers.get(key.lower())
+            return found
+        return super().entry(name, key)
+
+    def _made(self, name: str) -> Any:
+        make = _OF_REQUESTS.get(name)
+        if make is not None:
+            return make(self)
+        return self.of_token(name) if name.startswith("request.auth.") else super()._made(name)
+
     def _header(self, name: str) -> str | None:
         own = _OWN_HEADERS.get(name)
         if own is not None:
@@ -112,16 +136,24 @@ class ReportBag(RequestBag):
     def _protocol(self) -> str:
         return "grpc" if (self._header("content-type") or "").startswith(GRPC) else "http"
 
-    def _started(self) -> datetime.datetime:
-        return self._common.start_time.ToDatetime(tzinfo=datetime.UTC)  # type: ignore[no-any-return]
 
-    def _duration(self) -> datetime.timedelta:
-        return self._common.duration.ToTimedelta()  # type: ignore[no-any-return]
+class ConnectionBag(_EntryBag):
+    """A bag on one entry of connections that pass bytes on: one has opened, or one is over."""
 
-    def _flags(self) -> str:
-        flags = self._common.response_flags
-        found = [short for name, short in FLAGS.items() if getattr(flags, name)]
-        return ",".join((*found, *(("UAEX",) if flags.HasField("unauthorized_details") else ()))) or "-"
+    def __init__(self, entry: Any, constant: Mapping[str, Any], workloads: Mapping[str, Mapping[str, Any]]) -> None:
+        super().__init__(entry, constant, workloads)
+        self._connection = entry.connection_properties
+        self._is_over = self._common.access_log_type == AccessLogType.TcpConnectionEnd
+
+    def _made(self, name: str) -> Any:
+        make = _OF_CONNECTIONS.get(name)
+        return super()._made(name) if make is None else make(self)
+
+    def _received(self) -> int:
+        return self._connection.received_bytes if self._is_over else 0
+
+    def _sent(self) -> int:
+        return self._connection.sent_bytes if self._is_over else 0
 
 
 _OWN_HEADERS: Mapping[str, Callable[[Any], str]] = {
@@ -139,17 +171,28 @@ def _sizes(bag: ReportBag) -> tuple[int, int]:
     return bag._request.request_body_bytes, bag._response.response_body_bytes
 
 
-_MAKERS: Mapping[str, Callable[[ReportBag], Any]] = {
+_COMMON: Mapping[str, Callable[[_EntryBag], Any]] = {
     "source.principal": lambda bag: without_scheme(bag._principal),
     "source.user": lambda bag: without_scheme(bag._principal),
     "source.ip": lambda bag: ip_of(bag._common.downstream_direct_remote_address.socket_address.address),
     "origin.ip": lambda bag: ip_of(bag._common.downstream_remote_address.socket_address.address),
     "connection.mtls": lambda bag: identity_of(bag._principal) is not None,
     "connection.requested_server_name": lambda bag: bag._common.tls_properties.tls_sni_hostname or None,
+    "context.time": _EntryBag._started,
+    "context.timestamp": _EntryBag._started,
+    "context.proxy_error_code": _EntryBag._flags,
+}
+_OF_CONNECTIONS: Mapping[str, Callable[[ConnectionBag], Any]] = {
+    "context.protocol": lambda bag: "tcp",
+    "connection.event": lambda bag: "close" if bag._is_over else "open",
+    "connection.received.bytes": ConnectionBag._received,
+    "connection.received.bytes_total": ConnectionBag._received,
+    "connection.sent.bytes": ConnectionBag._sent,
+    "connection.sent.bytes_total": ConnectionBag._sent,
+    "connection.duration": lambda bag: bag._duration() if bag._is_over else None,
+}
+_OF_REQUESTS: Mapping[str, Callable[[ReportBag], Any]] = {
     "context.protocol": ReportBag._protocol,
-    "context.time": ReportBag._started,
-    "context.timestamp": ReportBag._started,
-    "context.proxy_error_code": ReportBag._flags,
     "request.time": ReportBag._started,
     "request.headers": lambda bag: dict(bag._request.request_headers),
     "request.id": lambda bag: bag._request.request_id or None,
@@ -176,6 +219,5 @@ _MAKERS: Mapping[str, Callable[[ReportBag], Any]] = {
         bag._response.response_trailers.get("grpc-message") or bag._response.response_headers.get("grpc-message")
     ),
 }
-ATTRIBUTES = frozenset(_MAKERS)
+ATTRIBUTES = frozenset((*_COMMON, *_OF_REQUESTS, *_OF_CONNECTIONS))
 """What reports tell by themselves, beside what is known of the two workloads."""
-HttpEntry = accesslog_pb2.HTTPAccessLogEntry

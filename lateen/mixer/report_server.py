@@ -22,7 +22,7 @@ from envoy.service.accesslog.v3 import als_pb2
 from lateen.mixer.check_server import Knowledge
 from lateen.mixer.engine import Reported
 from lateen.mixer.order import Place
-from lateen.mixer.report_bag import ReportBag
+from lateen.mixer.report_bag import ConnectionBag, ReportBag
 
 LOG = logging.getLogger("lateen.mixer")
 SERVICE = "envoy.service.accesslog.v3.AccessLogService"
@@ -31,6 +31,8 @@ LONGEST_QUEUE = 20_000
 BATCH = 500
 LOG_EVERY_S = 5.0
 _NOWHERE = Place()
+_Waiting = tuple[str, type[ReportBag | ConnectionBag], Any]
+"""Of which place, what it is read as, and the entry."""
 
 
 class ReportTally(msgspec.Struct):
@@ -47,7 +49,7 @@ class ReportServer:
     def __init__(self, knowledge: Callable[[], Knowledge]) -> None:
         self.tally = ReportTally()
         self._knowledge = knowledge
-        self._waiting: deque[tuple[str, Any]] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._logged_at = 0.0
@@ -80,11 +82,14 @@ class ReportServer:
         async for message in messages:
             if message.HasField("identifier"):
                 place = message.identifier.log_name
+            bag: type[ReportBag | ConnectionBag] = ReportBag
             entries = message.http_logs.log_entry
+            if message.HasField("tcp_logs"):
+                bag, entries = ConnectionBag, message.tcp_logs.log_entry
             room = LONGEST_QUEUE - len(self._waiting)
             self.tally.taken += len(entries)
             self.tally.lost += max(0, len(entries) - room)
-            self._waiting.extend((place, entry) for entry in entries[: max(0, room)])
+            self._waiting.extend((place, bag, entry) for entry in entries[: max(0, room)])
             self._news.set()
         return als_pb2.StreamAccessLogsResponse()
 
@@ -101,13 +106,13 @@ class ReportServer:
                     self._say(problem)
                 await asyncio.sleep(0)
 
-    async def _report(self, batch: list[tuple[str, Any]]) -> None:
+    async def _report(self, batch: list[_Waiting]) -> None:
         knowledge = self._knowledge()
         made: defaultdict[tuple[int, str], list[Reported]] = defaultdict(list)
-        for place, entry in batch:
+        for place, kind, entry in batch:
             proxy, _, port = place.partition(SEPARATOR)
             known = knowledge.places.get(proxy, _NOWHERE)
-            bag = ReportBag(entry, {**known.attributes, **known.ports.get(port, {})}, knowledge.workloads)
+            bag = kind(entry, {**known.attributes, **known.ports.get(port, {})}, knowledge.workloads)
             for reported in knowledge.engine.report(bag):
                 made[id(reported.handler), reported.template].append(reported)
         calls = [found[0].handler.report(found[0].template, [one.instance for one in found]) for found in made.values()]

@@ -203,6 +203,7 @@ class TcpChain(msgspec.Struct, frozen=True, cache_hash=True, tag=True):
     server_first: bool = False
     looks_up_port: int | None = None
     mixer: MixerCheck | None = None
+    report: MixerReport | None = None
 
 
 class ChainMatch(msgspec.Struct, frozen=True):

@@ -367,6 +367,43 @@ def test_what_is_over_is_reported_with_what_rules_ask_for(mesh, tmp_path):
         assert entry["took"].endswith("s")
 
 
+def test_connections_are_reported_as_they_open_and_once_they_are_over(mesh, tmp_path):
+    path = tmp_path / "connections.log"
+    variables = {
+        "event": "connection.event",
+        "received": "connection.received.bytes | 0",
+        "sent": "connection.sent.bytes_total | 0",
+        "took": 'connection.duration | "0ms"',
+        "caller": 'source.principal | ""',
+        "namespace": 'source.namespace | ""',
+        "port": "destination.port",
+        "mtls": "connection.mtls",
+    }
+    file = {"logStream": "FILE", "outputPath": str(path), "outputAsJson": True}
+    texts = documents(
+        resource("handler", "log", {"compiledAdapter": "stdio", "params": file}),
+        resource("instance", "entry", {"compiledTemplate": "logentry", "params": {"variables": variables}}),
+        rule(f'{TO_ECHO} && context.protocol == "tcp"', ("log", "entry")),
+    )
+    with mesh.applied(texts):
+
+        def entries():
+            mesh.get("/tcp?to=echo:7000")
+            lines = path.read_text().splitlines() if path.exists() else []
+            found = [json.loads(line) for line in lines]
+            return found if {one["event"] for one in found} == {"open", "close"} else None
+
+        found = until(entries, "connections are reported")
+        assert statuses(mesh) == {200}
+    over = next(one for one in found if one["event"] == "close")
+    opened = next(one for one in found if one["event"] == "open")
+    assert over["received"] == len(b"hello\n")
+    assert over["sent"] > 0
+    assert (opened["received"], opened["sent"]) == (0, 0)
+    assert over["caller"] == opened["caller"] == "cluster.local/ns/default/sa/client"
+    assert (over["namespace"], over["port"], over["mtls"]) == ("default", 7000, True)
+
+
 def test_attributes_are_reported_by_hand(mesh, tmp_path):
     path = tmp_path / "entries.log"
     with mesh.applied(log_rule(path)):

@@ -33,7 +33,8 @@ class MixerCheck(msgspec.Struct, frozen=True, cache_hash=True):
 
 
 class MixerReport(msgspec.Struct, frozen=True, cache_hash=True):
-    """The mixer is told of each request that is over, with the headers that rules look at."""
+    """The mixer is told of each request that is over, with the headers that rules look at; or of each connection, once
+    it has opened and once it is over."""
 
     proxy: str
     port: int

@@ -58,8 +58,7 @@ def _guarded(chain: Chain, snapshot: MeshSnapshot, proxy: Proxy, port: int, know
     found = list(decisions(rules, known, of_bytes=is_bytes)) if checked else []
     denials = tuple(denial for one in found for denial in one.denials)
     asking = any(one.where == MIXER for one in found)
-    if is_bytes and not asking:
-        return chain
+    report = _report(rules, proxy, port, known)
     check = MixerCheck(
         proxy.id,
         port,
@@ -67,13 +66,13 @@ def _guarded(chain: Chain, snapshot: MeshSnapshot, proxy: Proxy, port: int, know
         generation=rules.generation if asking else "",
     )
     if isinstance(chain.action, TcpChain):
-        return replace(chain, action=replace(chain.action, mixer=check))
-    report = _report(rules, proxy, port, known)
+        told = replace(chain.action, mixer=check if asking else None, report=report)
+        return replace(chain, action=told) if asking or report is not None else chain
     return replace(chain, action=replace(chain.action, mixer=check, denials=denials, report=report))
 
 
 def _report(rules: MixerRules, proxy: Proxy, port: int, known: dict[str, Any]) -> MixerReport | None:
-    """What the mixer has to be told of requests here; None where no rule that reports concerns them."""
+    """What the mixer has to be told of what arrives here; None where no rule that reports concerns it."""
     trees: list[Expression] = []
     for rule in rules.rules:
         instances = [one for action in rule.actions for one in action.instances if one.variety is Variety.REPORT]
@@ -107,7 +106,7 @@ def _reached(chain: Chain, change: Callable[[Chain], Chain]) -> Chain:
 def asks_mixer(action: HttpChain | TcpChain) -> bool:
     """Whether a chain may ask the mixer: by Mixer's rules, or about limits that all proxies count together."""
     limits = action.limits or () if isinstance(action, HttpChain) else ()
-    return action.mixer is not None or any(rule.shared for rule in limits)
+    return action.mixer is not None or action.report is not None or any(rule.shared for rule in limits)
 
 
 def mixer_parts(listeners: tuple[Listener, ...], socket: str) -> tuple[tuple[Cluster, ...], tuple[EndpointSet, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 from typing import Any
 
@@ -100,6 +101,7 @@ def test_keys_for_encryption_are_passed_over_in_silence() -> None:
         ),
         *(json.dumps({"keys": [RSA] * 257}), json.dumps(RSA), '{"keys": [{"kty": "oct", "k": "AAAA"}]}', b"\xff\xfe"),
     ],
+    ids=itertools.count(),
 )
 def test_what_holds_no_key_is_refused(text: str | bytes) -> None:
     with pytest.raises(KeySetError):
