@@ -6,6 +6,7 @@ code runs in processes of its own alone: here it is asked in one that ends at on
 
 from __future__ import annotations
 
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ import msgspec
 from lateen.resources.mixer.own import Description, know
 
 GROUP = "lateen.adapters"
+LENGTH = struct.Struct(">I")
+"""What stands before each message between the mixer and a worker."""
 LIMIT_S = 20.0
 LONGEST_WORDS = 500
 

@@ -16,7 +16,6 @@ import inspect
 import os
 import pickle
 import signal
-import struct
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import entry_points
@@ -25,12 +24,11 @@ from typing import Any, BinaryIO
 import msgspec
 
 from lateen.mixer.adapter import Adapter, NoParams
-from lateen.mixer.own_adapters import GROUP
+from lateen.mixer.own_adapters import GROUP, LENGTH
 from lateen.resources.mixer.own import TYPES, Description, Parameter
 from lateen.resources.mixer.templates import TEMPLATES
 
 PR_SET_PDEATHSIG = 1
-LENGTH = struct.Struct(">I")
 THREADS = 8
 METHODS = frozenset({"check", "allot", "report", "close"})
 

@@ -91,9 +91,7 @@ def _collector(said: RemoteProvider, hostname: str, proxy: Proxy) -> Collector |
             service=canonical if by_conventions else name,
             path=_otlp_path(said.http),
             timeout=_otlp_timeout(said),
-            headers=_headers(
-                said.http.headers if said.http is not None else said.grpc.initial_metadata if said.grpc else ()
-            ),
+            headers=_otlp_headers(said),
             attributes=told if by_conventions else (),
             detectors=tuple(sorted(said.resource_detectors or ())),
         )
@@ -110,6 +108,12 @@ def _otlp_timeout(said: OpentelemetryProvider) -> float | None:
     if said.http is not None:
         return OTLP_TIMEOUT_S if said.http.timeout is None else float(said.http.timeout)
     return None if said.grpc is None or said.grpc.timeout is None else float(said.grpc.timeout)
+
+
+def _otlp_headers(said: OpentelemetryProvider) -> Headers:
+    if said.http is not None:
+        return _headers(said.http.headers)
+    return () if said.grpc is None else _headers(said.grpc.initial_metadata)
 
 
 def _headers(said: tuple[ProviderHeader, ...]) -> Headers:

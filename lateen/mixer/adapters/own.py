@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import itertools
 import pickle
-import struct
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
@@ -18,10 +17,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from lateen.mixer.adapter import CheckAdapter, CheckResult, QuotaAdapter, QuotaArgs, QuotaResult, ReportAdapter
-from lateen.mixer.own_adapters import command
+from lateen.mixer.own_adapters import LENGTH, command
 from lateen.mixer.templates import Instance
 
-LENGTH = struct.Struct(">I")
 LONGEST_ANSWER = 1 << 20
 STUCK_S = 3.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 10.0
