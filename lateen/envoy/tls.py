@@ -58,7 +58,15 @@ def server_socket(tls: ServerTls) -> Any:
         common_tls_context=_server_common(tls),
         require_client_certificate=wire.boolean(tls.require_client),
     )
+    if tls.roots is not None:
+        _judge_every_time(context)
     return base_pb2.TransportSocket(name=TLS_SOCKET, typed_config=wire.pack(context))
+
+
+def _judge_every_time(context: Any) -> None:
+    """No session is resumed: Envoy would take the caller by a certificate that may have ended meanwhile."""
+    context.disable_stateless_session_resumption = True
+    context.disable_stateful_session_resumption = True
 
 
 def _server_common(tls: ServerTls) -> Any:

@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,6 +36,7 @@ from tests.machine import eventually as eventually
 from tests.machine import free_port as free_port
 
 START_LIMIT = 10.0
+LIFE = datetime.timedelta(hours=1)
 
 
 class Pem(NamedTuple):
@@ -57,11 +58,15 @@ class Authority:
 
     def issue(self, *sans: str) -> Pem:
         """A certificate for URIs (``spiffe://...``) and DNS names."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        names = [x509.UniformResourceIdentifier(san) if "://" in san else x509.DNSName(san) for san in sans]
-        certificate = self._build(
-            x509.Name([]), key.public_key(), x509.BasicConstraints(False, None), x509.SubjectAlternativeName(names)
+        return self.issue_for(
+            [x509.UniformResourceIdentifier(san) if "://" in san else x509.DNSName(san) for san in sans]
         )
+
+    def issue_for(self, names: Sequence[x509.GeneralName], life: datetime.timedelta = LIFE) -> Pem:
+        """A certificate for names of any kind."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        sans = x509.SubjectAlternativeName(names)
+        certificate = self._build(x509.Name([]), key.public_key(), x509.BasicConstraints(False, None), sans, life)
         private = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
@@ -76,6 +81,7 @@ class Authority:
         public: ec.EllipticCurvePublicKey,
         constraints: x509.BasicConstraints,
         sans: x509.SubjectAlternativeName | None,
+        life: datetime.timedelta = LIFE,
     ) -> x509.Certificate:
         now = datetime.datetime.now(datetime.UTC)
         builder = (
@@ -85,7 +91,7 @@ class Authority:
             .public_key(public)
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - datetime.timedelta(minutes=1))
-            .not_valid_after(now + datetime.timedelta(hours=1))
+            .not_valid_after(now + life)
             .add_extension(constraints, critical=True)
         )
         if sans is not None:
