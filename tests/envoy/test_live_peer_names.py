@@ -1,7 +1,7 @@
 """Whom a sidecar takes for whom by the names in certificates of its own authority, and for how long, on a real Envoy.
 
-Certificates with names of odd kinds and spellings are shown to its inbound and to its outbound side. What only looks like
-an identity of the mesh is none. A session that was resumed counts for no longer than certificate, roots and policies do.
+Certificates with names of odd kinds and spellings are shown to both of its sides: what only looks like an identity of
+the mesh is none. A session that was resumed counts for no longer than certificate, roots and policies do.
 """
 
 from __future__ import annotations
