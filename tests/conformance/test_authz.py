@@ -35,9 +35,9 @@ from lateen.resources.decode import decode
 from lateen.resources.documents import parse_documents
 from lateen.resources.resource import Resource
 from lateen.settings import Settings
-from tests.envoy.harness import free_port, run_file
-from tests.envoy.test_live_tokens import Issuer
-from tests.envoy.tls_support import EdgeAuthority, unverifying
+from tests.envoy.harness import free_port, run_file, unverified
+from tests.envoy.tls_support import EdgeAuthority
+from tests.envoy.token_support import Issuer
 
 CASES = Path(__file__).parents[3] / "shared" / "conformance" / "authz"
 REQUESTS = 40
@@ -372,9 +372,7 @@ class Client:
         connection.sendall(head.encode())
         if not request["identity"]:
             return connection
-        context = self._contexts.setdefault(
-            request["identity"], unverifying(self._authority.issue(request["identity"]))
-        )
+        context = self._contexts.setdefault(request["identity"], unverified(self._authority.issue(request["identity"])))
         return context.wrap_socket(connection, server_hostname=request["server_name"])
 
     def verdicts(self, port: int, request: dict[str, Any], terms: list[str]) -> list[int]:

@@ -8,18 +8,6 @@ MANAGER = "envoy.filters.network.http_connection_manager"
 ROUTER = f"filterChain: {{filter: {{name: {MANAGER}, subFilter: {{name: envoy.filters.http.router}}}}}}"
 TYPE = '"@type": type.googleapis.com/'
 
-SHOP = """
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {{name: shop}}
-spec:
-  hosts: [shop.example]
-  ports: [{{name: http, number: 8080, protocol: HTTP}}]
-  location: MESH_EXTERNAL
-  resolution: STATIC
-  endpoints: [{{address: 127.0.0.1, ports: {{http: {port}}}}}]
-"""
-
 
 def lua(code: str, name: str = "envoy.filters.http.lua") -> str:
     kind = f"{TYPE}envoy.extensions.filters.http.lua.v3.Lua"

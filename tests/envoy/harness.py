@@ -333,16 +333,23 @@ def get(
         connection.close()
 
 
-def unverified(pem: Pem | None = None) -> ssl.SSLContext:
+def unverified(pem: Pem | None = None, alpn: Sequence[str] = ()) -> ssl.SSLContext:
     """TLS of a client that takes any server, and shows ``pem`` if it is given."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if alpn:
+        context.set_alpn_protocols(list(alpn))
     if pem is not None:
-        with tempfile.NamedTemporaryFile(prefix="lt-") as pair:
-            pair.write(pem.certificate + pem.key)
-            pair.flush()
-            context.load_cert_chain(pair.name)
+        show(context, pem)
     return context
+
+
+def show(context: ssl.SSLContext, pem: Pem) -> None:
+    """Let a client show this certificate."""
+    with tempfile.NamedTemporaryFile(prefix="lt-") as pair:
+        pair.write(pem.certificate + pem.key)
+        pair.flush()
+        context.load_cert_chain(pair.name)
 
 
 def raw(port: int, text: bytes) -> bytes:

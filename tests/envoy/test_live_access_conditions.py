@@ -7,13 +7,20 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from lateen.mesh.model import Workload
 from tests.envoy.from_yaml import Running, sidecar
+from tests.envoy.gateways import (
+    ANSWERS,
+    gateway,
+    gateway_workload,
+    request_authentication,
+    serves,
+    serves_mesh,
+    virtual_service,
+)
 from tests.envoy.harness import free_port
-from tests.envoy.test_live_tokens import Issuer
-from tests.envoy.tls_support import EdgeAuthority, call, context_for
+from tests.envoy.tls_support import EdgeAuthority, call
+from tests.envoy.token_support import Issuer
 
-GATEWAY = Workload("gw-0", "edge", "gw", (("istio", "ingressgateway"),), "gw", "", is_gateway=True, ready=True)
 RULES = {
     "subject": "from: [{source: {requestPrincipals: [https://a.example/ann]}}]",
     "any-subject": "from: [{source: {requestPrincipals: [https://a.example/*]}}]",
@@ -39,24 +46,6 @@ RULES = {
     "filter": "when: [{key: 'experimental.envoy.filters.http.jwt_authn[nothing]', values: [x]}]",
 }
 MESH = """
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {{name: edge, namespace: edge}}
-spec:
-  selector: {{istio: ingressgateway}}
-  servers:
-  - {{port: {{number: {port}, name: http, protocol: HTTP}}, hosts: ["*"]}}
-  - {{port: {{number: {mutual}, name: https, protocol: HTTPS}}, hosts: ["*"], tls: {{mode: ISTIO_MUTUAL}}}}
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{name: all, namespace: edge}}
-spec: {{hosts: ["*"], gateways: [edge], http: [{{directResponse: {{status: 200}}}}]}}
----
-apiVersion: security.istio.io/v1
-kind: RequestAuthentication
-metadata: {{name: tokens, namespace: edge}}
-spec: {{jwtRules: [{{issuer: https://a.example, jwks: '{jwks}'}}]}}
 ---
 apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
@@ -94,16 +83,17 @@ class Edge(NamedTuple):
         return self.proxy.get(f"{rule}.example", self.port, path, said, address="127.0.0.1").status
 
     def as_account(self, rule: str, account: str, name: str = "any.example") -> int:
-        context = context_for(self.authority.roots, self.authority.mesh(account))
-        context.check_hostname = False
+        context = self.authority.context_of(account)
         return call(self.mutual, name, context, f"{rule}.example").status
 
 
 @pytest.fixture(scope="module")
 def edge() -> Iterator[Edge]:
     authority, issuer, port, mutual = EdgeAuthority(), Issuer("https://a.example"), free_port(), free_port()
-    text = MESH.format(port=port, mutual=mutual, jwks=issuer.jwks, rules=rules(port))
-    with sidecar(text, workload=GATEWAY, authority=authority) as proxy:
+    text = gateway(serves(port), serves_mesh(mutual), namespace="edge") + virtual_service(ANSWERS, namespace="edge")
+    text += request_authentication(f"[{{issuer: https://a.example, jwks: '{issuer.jwks}'}}]", "edge")
+    text += MESH.format(rules=rules(port))
+    with sidecar(text, workload=gateway_workload("edge"), authority=authority) as proxy:
         yield Edge(proxy, mutual, port, issuer, authority)
 
 

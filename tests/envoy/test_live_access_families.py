@@ -16,32 +16,13 @@ from typing import NamedTuple
 
 import pytest
 
-from lateen.mesh.model import Workload
 from tests.envoy.from_yaml import Running, sidecar
+from tests.envoy.gateways import entry, gateway, gateway_workload, serves
 from tests.envoy.harness import Application, free_port
-from tests.envoy.test_live_tokens import Issuer
+from tests.envoy.token_support import Issuer
 
-GATEWAY = Workload("gw-0", "edge", "gw", (("istio", "ingressgateway"),), "gw", "", is_gateway=True, ready=True)
 KINDS = ("open", "deny", "allow", "token", "hosts", "headers", "audit")
-ENTRY = """
----
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {{name: {name}, namespace: edge}}
-spec:
-  hosts: [{name}.example]
-  ports: [{{name: http, number: 8080, protocol: HTTP}}]
-  resolution: STATIC
-  endpoints: [{{address: 127.0.0.1, ports: {{http: {port}}}}}]
-"""
 MESH = """
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {{name: edge, namespace: edge}}
-spec:
-  selector: {{istio: ingressgateway}}
-  servers:
-{servers}
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -121,17 +102,14 @@ def edge() -> Iterator[Edge]:
     issuer, ports = Issuer("https://a.example"), {kind: free_port() for kind in KINDS}
     with contextlib.ExitStack() as stack:
         text = MESH.format(
-            servers="\n".join(
-                f'  - {{port: {{number: {port}, name: {kind}, protocol: HTTP}}, hosts: ["*"]}}'
-                for kind, port in ports.items()
-            ),
             others=", ".join(f'"{port}"' for kind, port in ports.items() if kind != "allow"),
             jwks=issuer.jwks,
             **ports,
         )
+        text += gateway(*map(serves, ports.values()), namespace="edge")
         for name in ("guarded", "free"):
-            text += ENTRY.format(name=name, port=stack.enter_context(Application(name)).port)
-        yield Edge(stack.enter_context(sidecar(text, workload=GATEWAY)), ports, issuer)
+            text += entry(name, stack.enter_context(Application(name)).port, namespace="edge")
+        yield Edge(stack.enter_context(sidecar(text, workload=gateway_workload("edge"))), ports, issuer)
 
 
 def test_there_are_as_many_spellings_as_have_gone_wrong() -> None:

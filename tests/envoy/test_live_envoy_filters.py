@@ -7,9 +7,9 @@ import socket
 
 import pytest
 
-from lateen.mesh.model import Workload
-from tests.envoy.filter_support import MANAGER, ROUTER, SHOP, TYPE, envoy_filter, lua, mark, patch
+from tests.envoy.filter_support import MANAGER, ROUTER, TYPE, envoy_filter, lua, mark, patch
 from tests.envoy.from_yaml import sidecar
+from tests.envoy.gateways import entry, gateway, gateway_workload, serves, to, virtual_service
 from tests.envoy.harness import Application, free_port
 from tests.envoy.test_live_inbound import PEER, PORT, Server, app_address, ask_http, connect, server
 from tests.envoy.tls_support import EdgeAuthority, call, context_for, secret
@@ -63,7 +63,7 @@ def test_filters_and_routes_of_calls_that_leave() -> None:
         ),
         patch("HTTP_ROUTE", "INSERT_FIRST", direct, f"{OUT}, {HOST}}}}}"),
     )
-    with Application("v1") as app, sidecar(SHOP.format(port=app.port) + text, allow_findings=True) as proxy:
+    with Application("v1") as app, sidecar(entry("shop", app.port) + text, allow_findings=True) as proxy:
         answer = proxy.get("shop.example", 8080)
         seen = answer.seen["headers"]
         assert (seen["x-lua"], seen["x-route"]) == ("out", "c")
@@ -107,29 +107,8 @@ def test_a_limit_on_calls_that_arrive_at_the_selected_workload() -> None:
 )
 def test_a_gateway_s_filters_run_in_order_of_priority() -> None:
     port, second = free_port(), free_port()
-    labels = (("istio", "ingressgateway"),)
-    gateway = Workload("gw-0", "default", "gw", labels, "gw", "", is_gateway=True, ready=True)
-    text = f"""
----
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {{name: edge}}
-spec:
-  selector: {{istio: ingressgateway}}
-  servers: [{{port: {{number: {port}, name: http, protocol: HTTP}}, hosts: ["*"]}}]
----
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {{name: side}}
-spec:
-  selector: {{istio: ingressgateway}}
-  servers: [{{port: {{number: {second}, name: http, protocol: HTTP}}, hosts: ["*"]}}]
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{name: shop}}
-spec: {{hosts: ["*"], gateways: [edge, side], http: [{{route: [{{destination: {{host: shop.example}}}}]}}]}}
-"""
+    text = gateway(serves(port)) + gateway(serves(second), name="side")
+    text += virtual_service(to("shop.example"), gateways="edge, side")
     late = envoy_filter("a", patch("HTTP_FILTER", "ADD", mark("late"), "context: GATEWAY"), head="priority: 10\n")
     early = envoy_filter(
         "b",
@@ -152,7 +131,7 @@ spec: {{hosts: ["*"], gateways: [edge, side], http: [{{route: [{{destination: {{
     )
     with (
         Application("v1") as app,
-        sidecar(SHOP.format(port=app.port) + text + late + early, workload=gateway) as proxy,
+        sidecar(entry("shop", app.port) + text + late + early, workload=gateway_workload()) as proxy,
     ):
         answer = proxy.get("any.example", port, address="127.0.0.1")
         assert answer.seen["headers"]["x-lua"] == "class,early,late"
@@ -183,7 +162,7 @@ def test_clusters_listeners_and_chains() -> None:
         to_own = "{route: {cluster: own}}"
         way = patch("HTTP_ROUTE", "INSERT_FIRST", "{match: {path: /own}, " + to_own[1:], f"{OUT}, {HOST}}}}}")
         text += envoy_filter("way", way)
-        with sidecar(SHOP.format(port=app.port) + text) as proxy:
+        with sidecar(entry("shop", app.port) + text) as proxy:
             assert proxy.get("shop.example", 8080).status == 503
             assert proxy.get("shop.example", 8080, "/own").status == 200
             with pytest.raises((ConnectionError, http.client.HTTPException)):
@@ -198,7 +177,7 @@ def test_what_is_taken_away_is_gone_and_what_takes_its_place_works() -> None:
     with (
         Application("v1") as app,
         sidecar(
-            SHOP.format(port=app.port) + envoy_filter("other", patch("NETWORK_FILTER", "REPLACE", answering, place))
+            entry("shop", app.port) + envoy_filter("other", patch("NETWORK_FILTER", "REPLACE", answering, place))
         ) as proxy,
         pytest.raises(http.client.BadStatusLine, match="no more"),
     ):
@@ -206,7 +185,7 @@ def test_what_is_taken_away_is_gone_and_what_takes_its_place_works() -> None:
     with (
         Application("v1") as app,
         sidecar(
-            SHOP.format(port=app.port) + envoy_filter("gone", patch("CLUSTER", "REMOVE", "", f"{OUT}, {SHOP_CLUSTER}"))
+            entry("shop", app.port) + envoy_filter("gone", patch("CLUSTER", "REMOVE", "", f"{OUT}, {SHOP_CLUSTER}"))
         ) as proxy,
     ):
         assert proxy.get("shop.example", 8080).status == 503
@@ -224,7 +203,7 @@ def test_an_extension_s_configuration_comes_with_the_filter_that_asks_for_it() -
         patch("EXTENSION_CONFIG", "ADD", mark("found").replace("envoy.filters.http.lua", "mine", 1)),
         patch("HTTP_FILTER", "INSERT_BEFORE", asking, f"{OUT}, {CHAIN}"),
     )
-    with Application("v1") as app, sidecar(SHOP.format(port=app.port) + text) as proxy:
+    with Application("v1") as app, sidecar(entry("shop", app.port) + text) as proxy:
         assert proxy.get("shop.example", 8080).seen["headers"]["x-lua"] == "found"
 
 
@@ -267,7 +246,7 @@ def test_listeners_and_chains_are_changed_where_they_match() -> None:
         ),
         patch("LISTENER_FILTER", "ADD", PROXIED, f"{OUT}, {PORT_8080}"),
     )
-    with Application("v1") as app, sidecar(SHOP.format(port=app.port) + text, allow_findings=True) as proxy:
+    with Application("v1") as app, sidecar(entry("shop", app.port) + text, allow_findings=True) as proxy:
         with socket.create_connection((proxy.address("shop.example"), 8080), timeout=5) as connection:
             connection.sendall(b"PROXY TCP4 192.0.2.7 192.0.2.8 1 2\r\n")
             connection.sendall(b"GET / HTTP/1.1\r\nhost: shop.example\r\nconnection: close\r\n\r\n")
@@ -295,19 +274,8 @@ def test_one_chain_of_several_is_patched() -> None:
         tls = f"{{mode: SIMPLE, credentialName: {name}}}"
         place = f"port: {{number: {port}, name: {name}, protocol: HTTPS}}"
         found.append(f"{{{place}, hosts: [{name}.example], tls: {tls}}}")
-    found.append(f"{{port: {{number: {plain}, name: plain, protocol: HTTP}}, hosts: ['*']}}")
-    text += f"""
----
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {{name: edge}}
-spec: {{selector: {{istio: ingressgateway}}, servers: [{", ".join(found)}]}}
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{name: shop}}
-spec: {{hosts: ["*"], gateways: [edge], http: [{{name: shop, route: [{{destination: {{host: shop.example}}}}]}}]}}
-"""
+    found.append(serves(plain))
+    text += gateway(*found) + virtual_service("{name: shop, route: [{destination: {host: shop.example}}]}")
     manager = f"filter: {{name: {MANAGER}, subFilter: {{name: envoy.filters.http.router}}}}"
     text += envoy_filter(
         "chains",
@@ -326,10 +294,9 @@ spec: {{hosts: ["*"], gateways: [edge], http: [{{name: shop, route: [{{destinati
             "routeConfiguration: {vhost: {route: {name: shop}}}",
         ),
     )
-    gateway = Workload("gw-0", "default", "gw", (("istio", "ingressgateway"),), "gw", "", is_gateway=True, ready=True)
     with (
         Application("v1") as app,
-        sidecar(SHOP.format(port=app.port) + text, workload=gateway, authority=authority) as proxy,
+        sidecar(entry("shop", app.port) + text, workload=gateway_workload(), authority=authority) as proxy,
     ):
         context = context_for(authority.roots)
         marks = [call(port, f"{name}.example", context).seen["headers"]["x-lua"] for name in ("one", "two", "three")]

@@ -18,12 +18,11 @@ from envoy.service.auth.v3 import external_auth_pb2
 from envoy.type.v3 import http_status_pb2
 from google.rpc import status_pb2
 
-from lateen.mesh.model import Workload
 from tests.envoy.from_yaml import Running, sidecar
+from tests.envoy.gateways import entry, gateway, gateway_workload, serves, serves_mesh
 from tests.envoy.harness import Application, free_port
-from tests.envoy.tls_support import EdgeAuthority, call, context_for
+from tests.envoy.tls_support import EdgeAuthority, call
 
-GATEWAY = Workload("gw-0", "edge", "gw", (("istio", "ingressgateway"),), "gw", "", is_gateway=True, ready=True)
 CHECK = "/envoy.service.auth.v3.Authorization/Check"
 UNAUTHENTICATED, OK, PERMISSION_DENIED = 401, 0, 7
 MESH = """
@@ -83,25 +82,6 @@ spec:
   ports: [{{name: grpc, number: 9000, protocol: GRPC}}]
   resolution: STATIC
   endpoints: [{{address: 127.0.0.1, ports: {{grpc: {gone}}}}}]
----
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {{name: shop, namespace: edge}}
-spec:
-  hosts: [shop.example]
-  ports: [{{name: http, number: 8080, protocol: HTTP}}]
-  resolution: STATIC
-  endpoints: [{{address: 127.0.0.1, ports: {{http: {app}}}}}]
----
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {{name: edge, namespace: edge}}
-spec:
-  selector: {{istio: ingressgateway}}
-  servers:
-  - {{port: {{number: {port}, name: http, protocol: HTTP}}, hosts: ["*"]}}
-  - {{port: {{number: {mutual}, name: https, protocol: HTTPS}}, hosts: ["*"], tls: {{mode: ISTIO_MUTUAL}}}}
-  - {{port: {{number: {tcp}, name: tcp, protocol: TCP}}, hosts: ["*"]}}
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -301,10 +281,11 @@ def edge() -> Iterator[Edge]:
     authority = EdgeAuthority()
     with Application("shop") as app, GrpcAuthorizer() as by_grpc, HttpAuthorizer() as by_http:
         port, mutual, tcp = free_port(), free_port(), free_port()
-        text = MESH.format(
-            port=port, mutual=mutual, tcp=tcp, app=app.port, grpc=by_grpc.port, http=by_http.port, gone=free_port()
-        )
-        with sidecar(text, workload=GATEWAY, authority=authority, allow_findings=True, logs=True) as proxy:
+        text = MESH.format(port=port, tcp=tcp, grpc=by_grpc.port, http=by_http.port, gone=free_port())
+        text += entry("shop", app.port, namespace="edge")
+        text += gateway(serves(port), serves_mesh(mutual), serves(tcp, "TCP"), namespace="edge")
+        workload = gateway_workload("edge")
+        with sidecar(text, workload=workload, authority=authority, allow_findings=True, logs=True) as proxy:
             yield Edge(proxy, port, mutual, tcp, app, by_grpc, by_http, authority)
 
 
@@ -418,8 +399,7 @@ def test_an_identity_under_a_former_trust_domain_is_the_same_one(edge: Edge) -> 
     """Servers take clients of an alias, and rules mean them too; other trust domains are not let in at all."""
 
     def status(account: str, domain: str) -> int:
-        context = context_for(edge.authority.roots, edge.authority.mesh(account, domain))
-        context.check_hostname = False
+        context = edge.authority.context_of(account, domain)
         return call(edge.mutual, "any.example", context, "shop.example").status
 
     assert status("friend", "cluster.local") == 200

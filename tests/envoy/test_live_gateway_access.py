@@ -9,25 +9,12 @@ from typing import NamedTuple
 
 import pytest
 
-from lateen.mesh.model import Workload
 from tests.envoy.from_yaml import Running, sidecar
+from tests.envoy.gateways import entry, gateway, gateway_workload, serves, serves_mesh
 from tests.envoy.harness import Answer, Application, free_port
-from tests.envoy.http_site import endpoint, entry
-from tests.envoy.tls_support import Echo, EdgeAuthority, call, context_for, greeting
+from tests.envoy.tls_support import Echo, EdgeAuthority, call, greeting
 
-GATEWAY = Workload("gw-0", "edge", "gw", (("istio", "ingressgateway"),), "gw", "", is_gateway=True, ready=True)
 MESH = """
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {{name: edge, namespace: edge}}
-spec:
-  selector: {{istio: ingressgateway}}
-  servers:
-  - {{port: {{number: {port}, name: http, protocol: HTTP}}, hosts: ["*"]}}
-  - {{port: {{number: {mutual}, name: https, protocol: HTTPS}}, hosts: ["*"], tls: {{mode: ISTIO_MUTUAL}}}}
-  - {{port: {{number: {tcp}, name: tcp, protocol: TCP}}, hosts: ["*"]}}
-  - {{port: {{number: {shut}, name: tcp-shut, protocol: TCP}}, hosts: ["*"]}}
-  - {{port: {{number: {greets}, name: greets, protocol: MYSQL}}, hosts: ["*"]}}
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -39,15 +26,6 @@ spec:
   - {{match: [{{uri: {{prefix: /static}}}}], directResponse: {{status: 200, body: {{string: static}}}}}}
   - {{route: [{{destination: {{host: app.example}}}}]}}
   tcp: [{{route: [{{destination: {{host: bytes.example}}}}]}}]
----
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {{name: bytes, namespace: edge}}
-spec:
-  hosts: [bytes.example]
-  ports: [{{name: tcp, number: 9000, protocol: TCP}}]
-  resolution: STATIC
-  endpoints: [{{address: 127.0.0.1, ports: {{tcp: {echo}}}}}]
 ---
 apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
@@ -107,8 +85,11 @@ def edge() -> Iterator[Edge]:
     authority, ports = EdgeAuthority(), [free_port() for _ in range(5)]
     names = dict(zip(("port", "mutual", "tcp", "shut", "greets"), ports, strict=True))
     with Application("app") as app, Echo("bytes") as echo:
-        text = entry("app.example", endpoint(app.port)) + "---\n" + MESH.format(echo=echo.port, **names)
-        with sidecar(text, workload=GATEWAY, authority=authority) as proxy:
+        text = entry("app", app.port) + entry("bytes", echo.port, "TCP", number=9000, namespace="edge")
+        servers = (serves(names["tcp"], "TCP"), serves(names["shut"], "TCP"), serves(names["greets"], "MYSQL"))
+        text += gateway(serves(names["port"]), serves_mesh(names["mutual"]), *servers, namespace="edge")
+        text += MESH.format(**names)
+        with sidecar(text, workload=gateway_workload("edge"), authority=authority) as proxy:
             yield Edge(proxy, *ports, authority)
 
 
@@ -141,8 +122,7 @@ def test_a_client_cannot_claim_its_address(edge: Edge) -> None:
 @pytest.mark.covers("AuthorizationPolicy rules[].from[].source.principals")
 def test_mutual_tls_tells_who_calls(edge: Edge) -> None:
     def status(account: str) -> int:
-        context = context_for(edge.authority.roots, edge.authority.mesh(account))
-        context.check_hostname = False
+        context = edge.authority.context_of(account)
         return call(edge.mutual, "any.example", context).status
 
     assert status("friend") == 200

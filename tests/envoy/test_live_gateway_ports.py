@@ -9,12 +9,10 @@ from typing import NamedTuple
 
 import pytest
 
-from lateen.mesh.model import Workload
 from tests.envoy.from_yaml import Running, sidecar
+from tests.envoy.gateways import gateway_workload
 from tests.envoy.harness import Application, Pem, UnixConnection, eventually, free_port, get
 from tests.envoy.tls_support import Echo, EdgeAuthority, connected, context_for, greeted, greeting
-
-GATEWAY = Workload("gw-0", "default", "gw", (("istio", "ingressgateway"),), "gw", "", is_gateway=True, ready=True)
 
 
 def entry(name: str, port: int, protocol: str, labels: str = "{}", location: str = "MESH_EXTERNAL") -> str:
@@ -138,7 +136,7 @@ def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
         text += entry("passed", passed.port, "TCP", meshed, "MESH_INTERNAL")
         text += entry("unmeshed", unmeshed.port, "TCP", "{}", "MESH_INTERNAL")
         text += entry("outside", passed.port, "TCP", meshed)
-        with sidecar(text, workload=GATEWAY, authority=authority, allow_findings=True) as proxy:
+        with sidecar(text, workload=gateway_workload(), authority=authority, allow_findings=True) as proxy:
             yield Edge(proxy, ports, authority, workload, path)
 
 

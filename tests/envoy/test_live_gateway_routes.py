@@ -7,12 +7,11 @@ from typing import NamedTuple
 
 import pytest
 
-from lateen.mesh.model import Workload
 from tests.envoy.from_yaml import Running, sidecar
+from tests.envoy.gateways import gateway_workload
 from tests.envoy.harness import Answer, Application, free_port
 from tests.envoy.http_site import endpoint, entry
 
-GATEWAY = Workload("gw-0", "default", "gw", (("istio", "ingressgateway"),), "gw", "", is_gateway=True, ready=True)
 MESH = """
 apiVersion: networking.istio.io/v1
 kind: Gateway
@@ -93,7 +92,7 @@ def edge() -> Iterator[Edge]:
     port, other = free_port(), free_port()
     with Application("v1") as v1, Application("v2") as v2:
         text = entry("v1.example", endpoint(v1.port)) + entry("v2.example", endpoint(v2.port))
-        with sidecar(text + MESH.format(port=port, other=other), workload=GATEWAY) as proxy:
+        with sidecar(text + MESH.format(port=port, other=other), workload=gateway_workload()) as proxy:
             yield Edge(proxy, port, other)
 
 

@@ -13,8 +13,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from lateen.mesh.model import Workload
 from tests.envoy.from_yaml import Running, sidecar
+from tests.envoy.gateways import gateway_workload
 from tests.envoy.harness import Application, Pem, free_port, get
 from tests.envoy.tls_support import (
     TLS12,
@@ -32,7 +32,6 @@ from tests.envoy.tls_support import (
 )
 
 TLS = "Gateway servers[].tls."
-GATEWAY = Workload("gw-0", "default", "gw", (("istio", "ingressgateway"),), "gw", "", is_gateway=True, ready=True)
 ENTRY = """
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
@@ -212,7 +211,7 @@ def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
                 ("app", app, "HTTP"), ("one", one, "TLS"), ("two", two, "TLS"), ("plain", plain, "TCP"),
             )
         )  # fmt: skip
-        with sidecar(text, workload=GATEWAY, authority=authority, allow_findings=True) as proxy:
+        with sidecar(text, workload=gateway_workload(), authority=authority, allow_findings=True) as proxy:
             yield Edge(proxy, port, plain_port, authority, strangers, good, revoked)
 
 

@@ -12,23 +12,10 @@ from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
 
 from tests.envoy.collectors import GrpcCollector
 from tests.envoy.from_yaml import Running, sidecar
+from tests.envoy.gateways import entry
 from tests.envoy.harness import Application, eventually
-from tests.envoy.test_live_from_yaml import ENTRY
-from tests.envoy.test_live_tracing import COLLECTOR
 
 OTLP_LOGS = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
-TCP_ENTRY = """
----
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {{name: bytes}}
-spec:
-  hosts: [bytes.example]
-  ports: [{{name: tcp, number: 8081, protocol: TCP}}]
-  location: MESH_EXTERNAL
-  resolution: STATIC
-  endpoints: [{{address: 127.0.0.1, ports: {{tcp: {port}}}}}]
-"""
 PROVIDERS = """
 ---
 apiVersion: mesh.istio.io/v1alpha1
@@ -64,8 +51,8 @@ def _through(proxy: Running, host: str, port: int, data: bytes) -> bytes:
 
 def test_servers_of_logs_are_told_of_requests_and_connections() -> None:
     with Application("v1") as app, GrpcCollector(OTLP_LOGS) as logs:
-        text = ENTRY.format(port=app.port) + TCP_ENTRY.format(port=app.port) + PROVIDERS
-        text += COLLECTOR.format(name="logs", protocol="grpc", port=logs.port)
+        text = entry("shop", app.port) + entry("bytes", app.port, "TCP", number=8081) + PROVIDERS
+        text += entry("logs", logs.port, "grpc", number=9411)
         with sidecar(text, logs=True) as proxy:
             assert proxy.get("shop.example", 8080, "/a", {"x-kind": "big"}).status == 200
             request = b"GET /b HTTP/1.1\r\nhost: b\r\nconnection: close\r\n\r\n"
@@ -82,12 +69,12 @@ def test_servers_of_logs_are_told_of_requests_and_connections() -> None:
             own = proxy.folder / "access.log"
             assert not own.exists() or own.read_text() == ""
     by_kind = {message.WhichOneof("log_entries"): message for message in streamed()}
-    (entry,) = by_kind["http_logs"].http_logs.log_entry
+    (told,) = by_kind["http_logs"].http_logs.log_entry
     assert by_kind["http_logs"].identifier.log_name == "own"
     assert by_kind["tcp_logs"].identifier.log_name == "tcp_envoy_accesslog"
-    assert (entry.request.path, entry.response.response_code.value) == ("/a", 200)
-    assert entry.request.request_headers["x-kind"] == "big"
-    assert entry.response.response_headers["x-app"] == "v1"
+    assert (told.request.path, told.response.response_code.value) == ("/a", 200)
+    assert told.request.request_headers["x-kind"] == "big"
+    assert told.response.response_headers["x-app"] == "v1"
     record = logs_service_pb2.ExportLogsServiceRequest.FromString(exported[0].body).resource_logs[0]
     (written, *_) = record.instrumentation_library_logs[0].logs
     assert written.body.string_value == "GET 200"
@@ -106,7 +93,7 @@ def test_servers_of_logs_are_told_of_requests_and_connections() -> None:
 def test_the_file_of_the_mesh_configuration(tmp_path: Path, form: str, written: str) -> None:
     file = tmp_path / "log"
     config = f"---\napiVersion: mesh.istio.io/v1alpha1\nkind: MeshConfig\naccessLogFile: {file}\n{form}\n"
-    with Application("v1") as app, sidecar(ENTRY.format(port=app.port) + config, logs=True) as proxy:
+    with Application("v1") as app, sidecar(entry("shop", app.port) + config, logs=True) as proxy:
         assert proxy.get("shop.example", 8080, "/a").status == 200
         text = eventually(file.read_text)
         assert json.loads(eventually((proxy.folder / "access.log").read_text))["path"] == "/a"

@@ -7,12 +7,11 @@ from typing import NamedTuple
 
 import pytest
 
-from lateen.mesh.model import Workload
 from tests.envoy.from_yaml import Running, sidecar
+from tests.envoy.gateways import gateway_workload
 from tests.envoy.harness import Application, Authority, free_port
 from tests.envoy.tls_support import Echo, connected, context_for, greeting
 
-GATEWAY = Workload("gw-0", "edge", "gw", (("istio", "egress"),), "gw", "", is_gateway=True, ready=True)
 MESH = """
 apiVersion: networking.istio.io/v1
 kind: Gateway
@@ -59,7 +58,7 @@ def edge() -> Iterator[Edge]:
     authority, http, tls = Authority(), free_port(), free_port()
     with Application("app") as app, Echo("secure", authority.issue("a.localhost", "b.localhost")) as echo:
         text = MESH.format(http=http, tls=tls, app=app.port, echo=echo.port)
-        with sidecar(text, workload=GATEWAY, authority=authority) as proxy:
+        with sidecar(text, workload=gateway_workload("edge", istio="egress"), authority=authority) as proxy:
             yield Edge(proxy, http, tls, app.port, authority)
 
 

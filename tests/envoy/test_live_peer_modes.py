@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.envoy.from_yaml import Running, sidecar
-from tests.envoy.harness import Authority, Pem
+from tests.envoy.harness import Authority, Pem, unverified
 from tests.envoy.test_live_inbound import PORT, Server, app_address, server
-from tests.envoy.tls_support import unverifying
 
 SERVICE = """
 apiVersion: v1
@@ -76,7 +75,7 @@ def context(authority: Authority, client: str) -> ssl.SSLContext:
         "tls without certificate": lambda: None,
     }
     alpn = () if client == "mesh without alpn" else ("istio-http/1.1", "istio", "http/1.1")
-    return unverifying(pems.get(client, lambda: authority.mesh("client"))(), alpn)
+    return unverified(pems.get(client, lambda: authority.mesh("client"))(), alpn)
 
 
 @pytest.fixture(scope="module", params=list(TAKEN))

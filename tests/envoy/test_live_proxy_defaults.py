@@ -8,44 +8,23 @@ from typing import NamedTuple
 
 import pytest
 
-from lateen.mesh.model import Workload
 from tests.envoy.from_yaml import Running, sidecar
+from tests.envoy.gateways import entry, gateway, gateway_workload, serves, to, virtual_service
 from tests.envoy.harness import Application, free_port, raw
 
-GATEWAY = Workload("gw-0", "default", "gw", (("istio", "ingressgateway"),), "gw", "", is_gateway=True, ready=True)
 MESH = """
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {{name: shop}}
-spec:
-  hosts: [shop.example]
-  ports: [{{name: http, number: 8080, protocol: HTTP}}]
-  resolution: STATIC
-  endpoints: [{{address: 127.0.0.1, ports: {{http: {app}}}}}]
----
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {{name: edge}}
-spec:
-  selector: {{istio: ingressgateway}}
-  servers: [{{port: {{number: {port}, name: http, protocol: HTTP}}, hosts: ["*"]}}]
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{name: shop}}
-spec: {{hosts: ["*"], gateways: [edge], http: [{{route: [{{destination: {{host: shop.example}}}}]}}]}}
 ---
 apiVersion: mesh.istio.io/v1alpha1
 kind: MeshConfig
 defaultConfig:
-  gatewayTopology: {{numTrustedProxies: 1, proxyProtocol: {{}}}}
+  gatewayTopology: {numTrustedProxies: 1, proxyProtocol: {}}
   proxyHeaders:
-    server: {{value: shop}}
-    attemptCount: {{disabled: true}}
-    envoyDebugHeaders: {{disabled: true}}
-    requestId: {{disabled: true}}
+    server: {value: shop}
+    attemptCount: {disabled: true}
+    envoyDebugHeaders: {disabled: true}
+    requestId: {disabled: true}
     preserveHttp1HeaderCase: true
-    xForwardedPort: {{enabled: true}}
+    xForwardedPort: {enabled: true}
   connectionSettings:
     httpHeadersWithUnderscoresAction: HEADERS_WITH_UNDERSCORES_REJECT_REQUEST
     httpPathWithEscapedSlashesAction: REJECT_REQUEST
@@ -79,8 +58,10 @@ class Edge(NamedTuple):
 @pytest.fixture(scope="module")
 def edge() -> Iterator[Edge]:
     port = free_port()
-    with Spelt("v1") as app, sidecar(MESH.format(app=app.port, port=port), workload=GATEWAY) as proxy:
-        yield Edge(proxy, app, port)
+    with Spelt("v1") as app:
+        text = entry("shop", app.port) + gateway(serves(port)) + virtual_service(to("shop.example")) + MESH
+        with sidecar(text, workload=gateway_workload()) as proxy:
+            yield Edge(proxy, app, port)
 
 
 def test_a_connection_without_the_header_of_the_load_balancer_is_closed(edge: Edge) -> None:

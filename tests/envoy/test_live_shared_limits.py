@@ -11,86 +11,69 @@ from typing import NamedTuple
 
 import pytest
 
-from lateen.mesh.model import Workload
 from lateen.settings import Settings
 from tests.envoy.from_yaml import Running, sidecar
+from tests.envoy.gateways import entry, gateway, gateway_workload, serves, serves_mesh
 from tests.envoy.harness import Answer, Application, free_port
 from tests.envoy.mixer_support import MixerProcess, mixer_process
-from tests.envoy.tls_support import EdgeAuthority, call, context_for
+from tests.envoy.tls_support import EdgeAuthority, call
 from tests.machine import eventually
 from tests.redis_support import redis_server
 
 MESH = """
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {{name: shop, namespace: edge}}
-spec:
-  hosts: [shop.example]
-  ports: [{{name: http, number: 8080, protocol: HTTP}}]
-  resolution: STATIC
-  endpoints: [{{address: 127.0.0.1, ports: {{http: {app}}}}}]
----
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {{name: edge, namespace: edge}}
-spec:
-  selector: {{istio: ingressgateway}}
-  servers:
-  - {{port: {{number: {port}, name: http, protocol: HTTP}}, hosts: ["*"]}}
-  - {{port: {{number: {mutual}, name: https, protocol: HTTPS}}, hosts: ["*"], tls: {{mode: ISTIO_MUTUAL}}}}
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
-metadata: {{name: all, namespace: edge}}
+metadata: {name: all, namespace: edge}
 spec:
   hosts: ["*"]
   gateways: [edge]
   http:
-  - {{match: [{{uri: {{exact: /direct}}}}], directResponse: {{status: 204}}}}
-  - {{route: [{{destination: {{host: shop.example}}}}]}}
+  - {match: [{uri: {exact: /direct}}], directResponse: {status: 204}}
+  - {route: [{destination: {host: shop.example}}]}
 ---
 apiVersion: lateen.io/v1alpha1
 kind: RateLimit
-metadata: {{name: shared, namespace: edge}}
+metadata: {name: shared, namespace: edge}
 spec:
   scope: global
   rules:
-  - {{name: all, match: {{hosts: [all.example]}}, limit: {{requests: 50, per: 24h}}}}
-  - {{name: client, match: {{hosts: [client.example]}}, per: [source.principal], limit: {{requests: 2, per: 24h}}}}
+  - {name: all, match: {hosts: [all.example]}, limit: {requests: 50, per: 24h}}
+  - {name: client, match: {hosts: [client.example]}, per: [source.principal], limit: {requests: 2, per: 24h}}
   - name: paths
-    match: {{hosts: [paths.example]}}
+    match: {hosts: [paths.example]}
     per: [request.path, "request.headers[x-key]"]
-    limit: {{requests: 2, per: 24h}}
-  - {{name: closed, match: {{hosts: [closed.example]}}, limit: {{requests: 10000, per: 1s}}}}
+    limit: {requests: 2, per: 24h}
+  - {name: closed, match: {hosts: [closed.example]}, limit: {requests: 10000, per: 1s}}
 ---
 apiVersion: lateen.io/v1alpha1
 kind: RateLimit
-metadata: {{name: open, namespace: edge}}
+metadata: {name: open, namespace: edge}
 spec:
   scope: global
   onFailure: allow
   rules:
-  - {{match: {{hosts: [open.example]}}, limit: {{requests: 2, per: 24h}}}}
-  - {{match: {{hosts: [bytes.example]}}, per: ["request.headers[x-key]"], limit: {{requests: 2, per: 24h}}}}
-  response: {{status: 503, headers: {{X-Why: 100% full, Content-Type: application/json}}, body: '{{"wait": true}}'}}
+  - {match: {hosts: [open.example]}, limit: {requests: 2, per: 24h}}
+  - {match: {hosts: [bytes.example]}, per: ["request.headers[x-key]"], limit: {requests: 2, per: 24h}}
+  response: {status: 503, headers: {X-Why: 100% full, Content-Type: application/json}, body: '{"wait": true}'}
 ---
 apiVersion: lateen.io/v1alpha1
 kind: RateLimit
-metadata: {{name: tried, namespace: edge}}
+metadata: {name: tried, namespace: edge}
 spec:
   scope: global
   dryRun: true
-  rules: [{{match: {{hosts: [tried.example]}}, limit: {{requests: 1, per: 24h}}}}]
+  rules: [{match: {hosts: [tried.example]}, limit: {requests: 1, per: 24h}}]
 ---
 apiVersion: lateen.io/v1alpha1
 kind: RateLimit
-metadata: {{name: own, namespace: edge}}
-spec: {{rules: [{{match: {{hosts: [both.example]}}, limit: {{requests: 1, per: 24h}}}}]}}
+metadata: {name: own, namespace: edge}
+spec: {rules: [{match: {hosts: [both.example]}, limit: {requests: 1, per: 24h}}]}
 ---
 apiVersion: lateen.io/v1alpha1
 kind: RateLimit
-metadata: {{name: plenty, namespace: edge}}
-spec: {{scope: global, rules: [{{match: {{hosts: [both.example]}}, limit: {{requests: 5, per: 24h}}}}]}}
+metadata: {name: plenty, namespace: edge}
+spec: {scope: global, rules: [{match: {hosts: [both.example]}, limit: {requests: 5, per: 24h}}]}
 """
 LIMITED = [200, 200, 429]
 
@@ -111,19 +94,18 @@ class Edge(NamedTuple):
         return [self.ask(rule, path, headers).status for _ in range(times)]
 
     def as_account(self, rule: str, account: str) -> int:
-        context = context_for(self.authority.roots, self.authority.mesh(account))
-        context.check_hostname = False
+        context = self.authority.context_of(account)
         return call(self.mutual, "any.example", context, f"{rule}.example").status
 
 
 @contextlib.contextmanager
-def gateway(name: str, mixer: MixerProcess) -> Iterator[Edge]:
-    labels = (("istio", "ingressgateway"),)
-    workload = Workload(f"{name}-0", "edge", name, labels, name, "", is_gateway=True, ready=True)
+def limiting(name: str, mixer: MixerProcess) -> Iterator[Edge]:
     authority, port, mutual = EdgeAuthority(), free_port(), free_port()
     settings = Settings(mixer_socket=str(mixer.socket))
     with Application("shop") as app:
-        text = MESH.format(port=port, mutual=mutual, app=app.port)
+        text = entry("shop", app.port, namespace="edge") + MESH
+        text += gateway(serves(port), serves_mesh(mutual), namespace="edge")
+        workload = gateway_workload("edge", name)
         with sidecar(text, workload=workload, authority=authority, logs=True, settings=settings) as proxy:
             yield Edge(proxy, port, mutual, authority, mixer)
 
@@ -131,7 +113,7 @@ def gateway(name: str, mixer: MixerProcess) -> Iterator[Edge]:
 @pytest.fixture(scope="module")
 def edges() -> Iterator[tuple[Edge, Edge]]:
     """Two gateways that ask one mixer."""
-    with mixer_process() as mixer, gateway("one", mixer) as one, gateway("two", mixer) as two:
+    with mixer_process() as mixer, limiting("one", mixer) as one, limiting("two", mixer) as two:
         yield one, two
 
 
@@ -211,7 +193,7 @@ def test_what_a_proxy_refuses_by_itself_is_not_counted_by_all(edges: tuple[Edge,
 
 @pytest.mark.covers("RateLimit onFailure")
 def test_what_happens_while_nobody_can_be_asked_is_as_the_rule_says() -> None:
-    with mixer_process() as mixer, gateway("one", mixer) as edge:
+    with mixer_process() as mixer, limiting("one", mixer) as edge:
         assert edge.statuses(1, "closed") == [200]
         with mixer.hanging():
             assert edge.statuses(2, "closed") == [503] * 2
@@ -231,8 +213,8 @@ def test_two_mixers_count_together_on_one_redis() -> None:
         redis_server() as redis,
         mixer_process(redis.url) as first,
         mixer_process(redis.url) as second,
-        gateway("one", first) as one,
-        gateway("two", second) as two,
+        limiting("one", first) as one,
+        limiting("two", second) as two,
     ):
         assert at_once(160, one, two) == 50
         assert [edge.as_account("client", "ann") for edge in (one, two, one)] == LIMITED

@@ -13,11 +13,10 @@ from lateen.control.approval import Approval
 from lateen.control.coordinator import Coordinator, Draft, ProxyOptions
 from lateen.control.trial import Trial
 from lateen.envoy.resources import LISTENER
-from lateen.mesh.model import Workload
 from lateen.settings import Settings
 from tests.envoy.from_yaml import ACCESS_LOG, CLIENT, Running, sidecar
+from tests.envoy.gateways import entry, gateway, gateway_workload, serves
 from tests.envoy.harness import Application, Authority, eventually, free_port
-from tests.envoy.test_live_from_yaml import ENTRY
 from tests.envoy.test_live_inbound import PORT, app_address, connect, mesh_tls, server
 from tests.unit.plan.building import resources
 
@@ -85,7 +84,7 @@ spec:
 
 @pytest.fixture(scope="module")
 def proxy() -> Iterator[Running]:
-    with Application("v1") as app, sidecar(ENTRY.format(port=app.port) + HEAD + LEVELS, logs=True) as running:
+    with Application("v1") as app, sidecar(entry("shop", app.port) + HEAD + LEVELS, logs=True) as running:
         assert running.get("shop.example", 8080, "/well", {"x-kind": "big"}).status == 200
         assert running.get("shop.example", 8080, "/status/500").status == 500
         yield running
@@ -138,7 +137,7 @@ def test_the_log_has_what_the_expression_asks_for(proxy: Running) -> None:
 
 def test_a_log_that_is_switched_off_has_nothing() -> None:
     text = HEAD + "metadata: {name: a}\nspec: {accessLogging: [{disabled: true}]}\n"
-    with Application("v1") as app, sidecar(ENTRY.format(port=app.port) + text, logs=True) as running:
+    with Application("v1") as app, sidecar(entry("shop", app.port) + text, logs=True) as running:
         assert running.get("shop.example", 8080, "/a").status == 200
         assert eventually(lambda: running.metrics("istio_requests_total"))
         log = running.folder / ACCESS_LOG
@@ -160,9 +159,9 @@ def test_an_expression_that_envoy_refuses_is_told_and_stops_nothing(spec: str) -
 
 
 def test_a_file_that_cannot_be_written_is_told_and_stops_nothing(tmp_path: Path) -> None:
-    entry = "accessLogging: [{providers: [{name: text}]}]"
+    spec = "accessLogging: [{providers: [{name: text}]}]"
     away = tmp_path / "away"
-    draft = _approved(PROVIDERS.format(folder=away) + HEAD + f"metadata: {{name: wrong}}\nspec: {{{entry}}}\n")
+    draft = _approved(PROVIDERS.format(folder=away) + HEAD + f"metadata: {{name: wrong}}\nspec: {{{spec}}}\n")
     assert [finding.code for finding in draft.findings if finding.is_error] == ["refused-by-envoy"]
     listeners = draft.made[CLIENT.id].by_type[LISTENER].values()
     assert not any(str(away).encode() in listener.body for listener in listeners)
@@ -170,7 +169,7 @@ def test_a_file_that_cannot_be_written_is_told_and_stops_nothing(tmp_path: Path)
 
 def _approved(text: str) -> Draft:
     """What proxies would be given, after a spare Envoy was asked."""
-    wanted = resources(ENTRY.format(port=1) + text)
+    wanted = resources(entry("shop", 1) + text)
     coordinator = Coordinator(Settings(), lambda *_: None, lambda _: ProxyOptions(access_log="/dev/null"))
 
     async def approve() -> Draft:
@@ -221,11 +220,11 @@ extensionProviders:
 
 
 def test_providers_write_files_in_their_own_formats(tmp_path: Path) -> None:
-    entry = "accessLogging: [{providers: [{name: text}, {name: json}, {name: usual}, {name: none}]}]"
-    text = PROVIDERS.format(folder=tmp_path) + HEAD + f"metadata: {{name: a}}\nspec: {{{entry}}}\n"
+    spec = "accessLogging: [{providers: [{name: text}, {name: json}, {name: usual}, {name: none}]}]"
+    text = PROVIDERS.format(folder=tmp_path) + HEAD + f"metadata: {{name: a}}\nspec: {{{spec}}}\n"
     with (
         Application("v1") as app,
-        sidecar(ENTRY.format(port=app.port) + text, logs=True, allow_findings=True) as running,
+        sidecar(entry("shop", app.port) + text, logs=True, allow_findings=True) as running,
     ):
         assert running.get("shop.example", 8080, "/a").status == 200
         written = {
@@ -241,7 +240,7 @@ def test_providers_write_files_in_their_own_formats(tmp_path: Path) -> None:
 
 def test_series_that_nothing_is_counted_for_are_dropped() -> None:
     often = {"stats_flush_interval": "0.1s", "stats_eviction_interval": "0.5s"}
-    with Application("v1") as app, sidecar(ENTRY.format(port=app.port), settings_of_process=often) as running:
+    with Application("v1") as app, sidecar(entry("shop", app.port), settings_of_process=often) as running:
         assert running.get("shop.example", 8080, "/status/500").status == 500
 
         def counted() -> set[str]:
@@ -254,17 +253,7 @@ def test_series_that_nothing_is_counted_for_are_dropped() -> None:
 
 def test_strangers_make_no_series_by_asking_for_hosts() -> None:
     port = free_port()
-    gateway = Workload("gw-0", "default", "gw", (("istio", "ingressgateway"),), "gw", "", is_gateway=True, ready=True)
-    text = f"""
----
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {{name: edge}}
-spec:
-  selector: {{istio: ingressgateway}}
-  servers: [{{port: {{number: {port}, name: http, protocol: HTTP}}, hosts: ["*"]}}]
-"""
-    with sidecar(text, workload=gateway) as running:
+    with sidecar(gateway(serves(port)), workload=gateway_workload()) as running:
         for number in range(3):
             assert running.get(f"host-{number}.example", port, "/", address="127.0.0.1").status == 404
         eventually(lambda: sum(count for _, count in running.metrics("istio_requests_total")) == 3)

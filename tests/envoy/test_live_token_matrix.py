@@ -14,26 +14,11 @@ import pytest
 from lateen.explain.call import Call, Mode, Protocol
 from lateen.explain.simulate import Configuration, simulate
 from tests.envoy.from_yaml import Running, sidecar
+from tests.envoy.gateways import entry, gateway, gateway_workload, serves
 from tests.envoy.harness import Answer, Application, eventually, free_port, raw
-from tests.envoy.test_live_tokens import GATEWAY
 from tests.envoy.token_support import Issuer, unsigned
 
 MESH = """
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {{name: shop}}
-spec:
-  hosts: [shop.example]
-  ports: [{{name: http, number: 8080, protocol: HTTP}}]
-  resolution: STATIC
-  endpoints: [{{address: 127.0.0.1, ports: {{http: {app}}}}}]
----
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {{name: edge}}
-spec:
-  selector: {{istio: ingressgateway}}
-  servers: [{{port: {{number: {port}, name: http, protocol: HTTP}}, hosts: ["*"]}}]
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -88,8 +73,8 @@ def door(*rules: dict[str, Any], more: str = "", logs: bool = False) -> Iterator
     """A gateway with these rules; ``logs``: it writes an access log."""
     port = free_port()
     with Application("shop") as app:
-        text = MESH.format(app=app.port, port=port, rules=json.dumps(rules), more=more)
-        with sidecar(text, workload=GATEWAY, logs=logs) as proxy:
+        text = entry("shop", app.port) + gateway(serves(port)) + MESH.format(rules=json.dumps(rules), more=more)
+        with sidecar(text, workload=gateway_workload(), logs=logs) as proxy:
             yield Door(proxy, port)
 
 

@@ -12,27 +12,12 @@ import pytest
 from lateen.mesh.model import Workload, WorkloadPort
 from lateen.values.protocol import Protocol
 from tests.envoy.from_yaml import Running, sidecar
+from tests.envoy.gateways import entry, gateway, gateway_workload, serves
 from tests.envoy.harness import Answer, Application, free_port
 from tests.envoy.test_live_inbound import Server, app_address
 from tests.envoy.token_support import Issuer, unsigned
 
-GATEWAY = Workload("gw-0", "default", "gw", (("istio", "ingressgateway"),), "gw", "", is_gateway=True, ready=True)
 MESH = """
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {{name: shop}}
-spec:
-  hosts: [shop.example]
-  ports: [{{name: http, number: 8080, protocol: HTTP}}]
-  resolution: STATIC
-  endpoints: [{{address: 127.0.0.1, ports: {{http: {app}}}}}]
----
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {{name: edge}}
-spec:
-  selector: {{istio: ingressgateway}}
-  servers: [{{port: {{number: {port}, name: http, protocol: HTTP}}, hosts: ["*"]}}]
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -86,8 +71,8 @@ class Edge(NamedTuple):
 def edge() -> Iterator[Edge]:
     a, b, port = Issuer("https://a.example"), Issuer("https://b.example"), free_port()
     with Application("shop") as app:
-        text = MESH.format(app=app.port, port=port, a=a.jwks, b=b.jwks)
-        with sidecar(text, workload=GATEWAY) as proxy:
+        text = entry("shop", app.port) + gateway(serves(port)) + MESH.format(a=a.jwks, b=b.jwks)
+        with sidecar(text, workload=gateway_workload()) as proxy:
             yield Edge(proxy, port, a, b)
 
 

@@ -12,26 +12,14 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
 from tests.envoy.collectors import GrpcCollector, HttpCollector
 from tests.envoy.from_yaml import Running, sidecar
+from tests.envoy.gateways import entry
 from tests.envoy.harness import Application, Authority, eventually
 from tests.envoy.plane import controlled
-from tests.envoy.test_live_from_yaml import ENTRY
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 SPAN = "00f067aa0ba902b7"
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 TRACING = "Telemetry tracing[]"
-COLLECTOR = """
----
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {{name: {name}}}
-spec:
-  hosts: [{name}.example]
-  ports: [{{name: {protocol}, number: 9411, protocol: {protocol}}}]
-  location: MESH_EXTERNAL
-  resolution: STATIC
-  endpoints: [{{address: 127.0.0.1, ports: {{{protocol}: {port}}}}}]
-"""
 MESH = """
 ---
 apiVersion: mesh.istio.io/v1alpha1
@@ -117,9 +105,9 @@ def site(telemetry: str = "", default: str = "spans") -> Iterator[Site]:
 
 
 def mesh(app: Application, http: HttpCollector, grpc: GrpcCollector, default: str) -> str:
-    text = ENTRY.format(port=app.port) + MESH.format(default=default)
-    text += COLLECTOR.format(name="zipkin", protocol="http", port=http.port)
-    return text + COLLECTOR.format(name="grpc", protocol="grpc", port=grpc.port)
+    text = entry("shop", app.port) + MESH.format(default=default)
+    text += entry("zipkin", http.port, "http", number=9411)
+    return text + entry("grpc", grpc.port, "grpc", number=9411)
 
 
 TAGS = """

@@ -21,7 +21,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from tests.envoy.harness import Authority, Pem
+from tests.envoy.harness import Authority, Pem, show
 
 TLS12, TLS13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 
@@ -55,6 +55,12 @@ class EdgeAuthority(Authority):
             gone = x509.RevokedCertificateBuilder().serial_number(number).revocation_date(now).build()
             builder = builder.add_revoked_certificate(gone)
         return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+    def context_of(self, account: str, trust_domain: str = "cluster.local") -> ssl.SSLContext:
+        """Of a client that is a workload with this account; certificates of the mesh name no hosts."""
+        context = context_for(self.roots, self.mesh(account, trust_domain))
+        context.check_hostname = False
+        return context
 
 
 def spki(pem: Pem) -> str:
@@ -90,20 +96,6 @@ class Outcome(NamedTuple):
     alpn: str | None = None
 
 
-def unverifying(client: Pem | None, alpn: tuple[str, ...] = ()) -> ssl.SSLContext:
-    """Of a client that takes any server, and shows this certificate."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    if alpn:
-        context.set_alpn_protocols(list(alpn))
-    if client is not None:
-        with tempfile.NamedTemporaryFile(prefix="lt-") as file:
-            file.write(client.certificate + client.key)
-            file.flush()
-            context.load_cert_chain(file.name)
-    return context
-
-
 def context_for(
     roots: bytes,
     client: Pem | None = None,
@@ -119,10 +111,7 @@ def context_for(
     if ciphers:
         context.set_ciphers(ciphers)
     if client is not None:
-        with tempfile.NamedTemporaryFile(prefix="lt-") as file:
-            file.write(client.certificate + client.key)
-            file.flush()
-            context.load_cert_chain(file.name)
+        show(context, client)
     return context
 
 

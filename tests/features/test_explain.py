@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.envoy.test_live_tokens import Issuer
+from tests.envoy.token_support import Issuer
 from tests.features.running import until
 from tests.features.test_security import ECHO, policy
 

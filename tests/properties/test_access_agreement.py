@@ -16,33 +16,21 @@ from lateen.explain.call import Call, Mode, Protocol, Tls
 from lateen.explain.simulate import Configuration, simulate
 from lateen.explain.verdict import Error
 from lateen.explain.why import judged
-from lateen.mesh.model import Workload
 from tests.envoy.from_yaml import Running, sidecar
-from tests.envoy.harness import Application, free_port
-from tests.envoy.test_live_tokens import Issuer
-from tests.envoy.tls_support import EdgeAuthority, unverifying
+from tests.envoy.gateways import entry, gateway, gateway_workload, serves, serves_mesh
+from tests.envoy.harness import Application, free_port, unverified
+from tests.envoy.tls_support import EdgeAuthority
+from tests.envoy.token_support import Issuer
 from tests.properties.access_cases import Asked, Cases
 from tests.properties.length import is_long
 
 pytestmark = pytest.mark.timeout(3600)
-GATEWAY = Workload("gw-0", "edge", "gw", (("istio", "ingressgateway"),), "gw", "", is_gateway=True, ready=True)
 SEEDS = range(150 if is_long() else 10)
 REQUESTS = 90 if is_long() else 60
 MESH = """
 kind: MeshConfig
 trustDomainAliases: [old.example]
 defaultConfig: {{gatewayTopology: {{numTrustedProxies: 1}}}}
----
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {{name: edge, namespace: edge}}
-spec:
-  selector: {{istio: ingressgateway}}
-  servers:
-  - {{port: {{number: {port}, name: http, protocol: HTTP}}, hosts: ["*"]}}
-  - {{port: {{number: {mutual}, name: https, protocol: HTTPS}}, hosts: ["*"], tls: {{mode: ISTIO_MUTUAL}}}}
-  - {{port: {{number: {tcp}, name: tcp, protocol: TCP}}, hosts: ["*"]}}
-  - {{port: {{number: {tls}, name: tls, protocol: TLS}}, hosts: ["*"], tls: {{mode: ISTIO_MUTUAL}}}}
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -52,15 +40,6 @@ spec:
   gateways: [edge]
   http: [{{directResponse: {{status: 200}}}}]
   tcp: [{{route: [{{destination: {{host: echo.example}}}}]}}]
----
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {{name: echo, namespace: edge}}
-spec:
-  hosts: [echo.example]
-  ports: [{{name: tcp, number: 8080, protocol: TCP}}]
-  resolution: STATIC
-  endpoints: [{{address: 127.0.0.1, ports: {{tcp: {app}}}}}]
 ---
 apiVersion: security.istio.io/v1
 kind: RequestAuthentication
@@ -118,7 +97,7 @@ class Client:
         if not identity:
             return connection
         if identity not in self._contexts:
-            self._contexts[identity] = unverifying(self._authority.issue(identity))
+            self._contexts[identity] = unverified(self._authority.issue(identity))
         return self._contexts[identity].wrap_socket(connection, server_hostname=server_name or None)
 
     def close(self) -> None:
@@ -131,9 +110,11 @@ def guarded(seed: int, app: int) -> Iterator[tuple[Running, Client, Cases]]:
     authority, issuer = EdgeAuthority(), Issuer("https://a.example")
     port, mutual, tcp, tls = (free_port() for _ in range(4))
     cases = Cases(seed, (port, mutual), (tcp, tls))
-    text = MESH.format(port=port, mutual=mutual, tcp=tcp, tls=tls, jwks=issuer.jwks, app=app)
+    servers = (serves(port), serves_mesh(mutual), serves(tcp, "TCP"), serves(tls, "TLS", tls="ISTIO_MUTUAL"))
+    text = MESH.format(jwks=issuer.jwks) + entry("echo", app, "TCP", namespace="edge")
+    text += gateway(*servers, namespace="edge")
     text += "".join(f"---\n{json.dumps(policy)}\n" for policy in cases.policies())
-    with sidecar(text, workload=GATEWAY, authority=authority) as proxy:
+    with sidecar(text, workload=gateway_workload("edge"), authority=authority) as proxy:
         client = Client(authority, issuer)
         try:
             yield proxy, client, cases

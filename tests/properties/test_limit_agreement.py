@@ -11,28 +11,13 @@ from hypothesis import strategies as st
 from lateen.explain.facts import Facts
 from lateen.explain.limits import counts
 from lateen.explain.request import Request
-from lateen.mesh.model import Workload
 from lateen.plan.limits.rules import rules_of
 from lateen.plan.model import HttpChain
 from tests.envoy.from_yaml import Running, sidecar
+from tests.envoy.gateways import ANSWERS, gateway, gateway_workload, serves, virtual_service
 from tests.envoy.harness import free_port
 from tests.properties.length import examples
 
-GATEWAY = Workload("gw-0", "default", "gw", (("istio", "gateway"),), "gw", "", is_gateway=True, ready=True)
-MESH = """
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {{name: edge}}
-spec:
-  selector: {{istio: gateway}}
-  servers: [{{port: {{number: {port}, name: http, protocol: HTTP}}, hosts: ["*"]}}]
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{name: all}}
-spec: {{hosts: ["*"], gateways: [edge], http: [{{directResponse: {{status: 200}}}}]}}
----
-"""
 pick = st.sampled_from
 HOSTS = ("a.example", "A.Example", "*.example", "a*", "b.other", "*")
 PATHS = (
@@ -102,7 +87,8 @@ def test_a_limit_counts_what_the_explainer_says(found: list[dict[str, Any]], ask
     rules = [{"match": match, "limit": {"requests": 1, "per": "24h"}} for match in found]
     head = {"apiVersion": "lateen.io/v1alpha1", "kind": "RateLimit", "metadata": {"name": "all"}}
     limit = json.dumps({**head, "spec": {"dryRun": True, "rules": rules}})
-    with sidecar(MESH.format(port=port) + limit, workload=GATEWAY) as proxy:
+    text = gateway(serves(port)) + virtual_service(ANSWERS) + f"---\n{limit}"
+    with sidecar(text, workload=gateway_workload()) as proxy:
         planned = rules_of(proxy.snapshot.rate_limits[0].spec, proxy.snapshot.rate_limits[0])
         chains = [chain.action for listener in proxy.plan.listeners for chain in listener.chains]
         assert any(isinstance(chain, HttpChain) and chain.limits == tuple(planned) for chain in chains)
