@@ -219,9 +219,14 @@ def reports(seconds: float) -> dict[str, float]:
     def read() -> Any:
         return als_pb2.StreamAccessLogsMessage.FromString(data).http_logs.log_entry
 
+    loop = asyncio.new_event_loop()
+
+    async def all_of(entries: Any) -> None:
+        for entry in entries:
+            await engine.report(ReportBag(entry, {"destination.namespace": "default"}, {}))
+
     def report() -> None:
-        for entry in read():
-            list(engine.report(ReportBag(entry, {"destination.namespace": "default"}, {})))
+        loop.run_until_complete(all_of(read()))
 
     def rate(work: Callable[[], Any]) -> float:
         began, count = time.process_time(), 0

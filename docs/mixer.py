@@ -18,7 +18,7 @@ from lateen.plan.planner import proxy_of
 from lateen.resources.base import Duration, Spec
 from lateen.resources.mixer.adapters import ADAPTERS, ALL_TEMPLATES
 from lateen.resources.mixer.kinds import HandlerSpec, InstanceSpec, RuleSpec
-from lateen.resources.mixer.templates import ANY, TEMPLATES, TEXT, Template
+from lateen.resources.mixer.templates import ANY, OUT, TEMPLATES, TEXT, Template
 from lateen.resources.registry import KINDS, MIXER
 from lateen.resources.support import UNSUPPORTED, WITHOUT_MEANING
 from lateen.settings import Settings
@@ -81,9 +81,9 @@ other arithmetic and conversions are refused.
 
 ## Attributes
 
-`check` and `report`: whether checks and reports tell it. One that is told by neither is always absent: give another
-by `|`. Attributes of `source` are those of the caller's certificate, and of its workload where its sidecar named
-it.
+`check` and `report`: whether checks and reports tell it. One that is told by neither is absent unless an instance of
+`kubernetes` binds it: give another by `|`. Attributes of `source` are those of the caller's certificate, and of its
+workload where its sidecar named it.
 
 | Attribute | Type | check | report |
 |---|---|---|---|
@@ -181,6 +181,11 @@ def _inner(kind: object) -> tuple[object, str]:
 
 def _template(template: Template) -> str:
     found = ", ".join(_expressions(template.params, "", template.types)) or "none"
+    if template.outputs:
+        found += "; finds " + ", ".join(
+            f"`{OUT}{name}`" + ("" if kind is ValueType.STRING else f" ({kind.value})")
+            for name, kind in template.outputs.items()
+        )
     return f"| `{template.name}` | {template.variety.value} | {found} |\n"
 
 

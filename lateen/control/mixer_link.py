@@ -19,6 +19,7 @@ from lateen.mesh.model import MeshSnapshot
 from lateen.mesh.rate_limits import counts_together
 from lateen.mixer.order import MixerOrder, Place, encoded, generation_of, ordered
 from lateen.plan.mixer.place import port_attributes, proxy_attributes, workload_attributes
+from lateen.plan.mixer.pods import pods_of
 from lateen.plan.mixer.rules import asks
 from lateen.plan.planner import proxy_of
 from lateen.resources.mixer.own import Description
@@ -83,6 +84,7 @@ def order_of(
     adapters: tuple[Description, ...] = (),
 ) -> MixerOrder:
     """What the mixer of a mesh has to know."""
+    resources = tuple(effective)
     services = ServicesOfWorkloads(snapshot)
     places, callers = {}, {}
     for workload in snapshot.workloads.values():
@@ -105,9 +107,10 @@ def order_of(
         fetch_allowed=fetch_allowed,
         redis=redis,
         adapters=adapters,
-        resources=ordered(effective),
+        resources=ordered(resources),
         places=places,
         workloads=callers,
+        pods=pods_of(snapshot, resources),
     )
     return msgspec.structs.replace(order, generation=generation_of(order))
 

@@ -1,7 +1,8 @@
 """From text to a tree. The syntax is Go's, as far as Mixer took it.
 
 Literals: "text" with Go's escapes, `raw text`, integers (also 0x), floating-point numbers, true, false. Attributes are
-names with dots. ``m["key"]`` is one entry of a map, ``f(a, b)`` a function, ``a.f(b)`` a method.
+names with dots; ``$out.name`` is what an attribute generator has found. ``m["key"]`` is one entry of a map, ``f(a, b)``
+a function, ``a.f(b)`` a method.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _TOKEN = re.compile(
     r"""
     (?P<space>[ \t\r\n]+)
     |(?P<number>(?:0[xX][0-9a-fA-F]+|[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?|\.[0-9]+(?:[eE][+-]?[0-9]+)?)(?![\w]))
-    |(?P<name>[A-Za-z_]\w*)
+    |(?P<name>\$out\b|[A-Za-z_]\w*)
     |(?P<text>"(?:[^"\\\n]|\\.)*")
     |(?P<raw>`[^`]*`)
     |(?P<operator>\|\||&&|==|!=|<=|>=|[<>|+!()\[\],.-])
@@ -67,6 +68,14 @@ def parse(text: str) -> Expression:
     if is_too_high(found):
         raise ExpressionError(f"it joins more than {HIGHEST} parts", text, 0, "write several rules")
     return found
+
+
+def is_attribute(name: str) -> bool:
+    """Whether an attribute may have this name."""
+    try:
+        return parse(name) == Attribute(name) and not name.startswith("$")
+    except ExpressionError:
+        return False
 
 
 class _Parser:

@@ -90,7 +90,7 @@ class ByHand:
         self._handlers = Handlers(self._reach.web)
 
     async def __aenter__(self) -> ByHand:
-        await self._handlers.follow(self._rules, fail_open=self._order.fail_open)
+        await self._handlers.follow(self._rules, fail_open=self._order.fail_open, pods=self._order.pods)
         self._engine = Engine(self._rules, self._handlers.running)
         return self
 
@@ -115,4 +115,4 @@ class ByHand:
 
     async def report(self, bag: MapBag) -> list[tuple[Reported, bool]]:
         """What rules make of it, each with whether its handler took note."""
-        return [(one, await one.handler.report(one.template, [one.instance])) for one in self._engine.report(bag)]
+        return [(one, await one.handler.report(one.template, [one.instance])) for one in await self._engine.report(bag)]

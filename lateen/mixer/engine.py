@@ -8,40 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-import msgspec
 from msgspec.structs import replace
 
 from lateen.expressions.evaluate import AbsentError, Bag, Evaluator, RecordingBag, compile_expression, compile_match
 from lateen.expressions.functions import Unusable, compile_pattern
 from lateen.expressions.vocabulary import Vocabulary
 from lateen.mesh.mixer import model
-from lateen.mesh.mixer.model import MixerRules
+from lateen.mesh.mixer.model import MixerRules, attributes_in
 from lateen.mixer import templates
 from lateen.mixer.adapter import INVALID_ARGUMENT, OK, RESOURCE_EXHAUSTED, CheckResult, QuotaArgs
+from lateen.mixer.generators import Generator, Generators
 from lateen.mixer.handler import Handler
 from lateen.mixer.inputs import inputs_of
+from lateen.mixer.instances import InstanceMaker
 from lateen.mixer.outcome import HeaderOperation, Outcome, combine
 from lateen.mixer.sampling import Sampler
 from lateen.resources.mixer.adapters import NEEDS_ABSENT
 from lateen.resources.mixer.templates import Variety
-
-STRUCTS: Mapping[str, type[templates.Instance]] = {
-    "listentry": templates.ListEntry,
-    "checknothing": templates.CheckNothing,
-    "authorization": templates.Authorization,
-    "apikey": templates.ApiKey,
-    "quota": templates.Quota,
-    "metric": templates.Metric,
-    "logentry": templates.LogEntry,
-    "tracespan": templates.TraceSpan,
-    "edge": templates.Edge,
-    "reportnothing": templates.ReportNothing,
-}
-"""What instances of a template become for its adapters."""
-_NESTED: Mapping[str, type[msgspec.Struct]] = {"subject": templates.Subject, "action": templates.Action}
 
 
 class Reported(NamedTuple):
@@ -50,28 +36,6 @@ class Reported(NamedTuple):
     handler: Handler
     template: str
     instance: templates.Instance
-
-
-class _Instance:
-    """One instance, ready to be made of a bag."""
-
-    def __init__(self, instance: model.Instance, vocabulary: Vocabulary) -> None:
-        self.name = instance.name
-        self._struct = STRUCTS[instance.template]
-        self._fields = [(field.way, compile_expression(field.tree, vocabulary)) for field in instance.fields]
-
-    def made_of(self, bag: Bag) -> templates.Instance:
-        """Raises AbsentError or Unusable where a field has no value."""
-        flat: dict[str, Any] = {"name": self.name}
-        for way, evaluate in self._fields:
-            below = flat
-            for step in way[:-1]:
-                below = below.setdefault(step, {})
-            below[way[-1]] = evaluate(bag)
-        for name, struct in _NESTED.items():
-            if isinstance(flat.get(name), dict):
-                flat[name] = struct(**flat[name])
-        return self._struct(**flat)
 
 
 class _Operation:
@@ -102,27 +66,34 @@ def _value(evaluate: Evaluator, bag: Bag) -> Any:
 class _Rule:
     def __init__(self, rule: model.Rule, handlers: Mapping[str, Handler], vocabulary: Vocabulary) -> None:
         self.namespace = "" if rule.everywhere else rule.namespace
+        self.looks_at = frozenset(attributes_in(rule))
         self.matches: Callable[[Bag], bool] = (
             compile_match(rule.match, vocabulary) if rule.match is not None else lambda bag: True
         )
         self.checks = [
-            (handlers[action.handler.name], _Instance(instance, vocabulary))
+            (handlers[action.handler.name], InstanceMaker(instance, vocabulary))
             for action in rule.actions
             for instance in action.instances
-            if instance.variety is Variety.CHECK and instance.template in STRUCTS
+            if instance.variety is Variety.CHECK
         ]
         self.reports = [
-            (handlers[action.handler.name], instance.template, _Instance(instance, vocabulary))
+            (handlers[action.handler.name], instance.template, InstanceMaker(instance, vocabulary))
             for action in rule.actions
             for instance in action.instances
             if instance.variety is Variety.REPORT
         ]
         self.quotas = {
-            instance.name: (handlers[action.handler.name], _Instance(instance, vocabulary))
+            instance.name: (handlers[action.handler.name], InstanceMaker(instance, vocabulary))
             for action in reversed(rule.actions)
             for instance in reversed(action.instances)
             if instance.variety is Variety.QUOTA
         }
+        self.generators = [
+            Generator(self.namespace, self.matches, handlers[action.handler.name], instance, vocabulary)
+            for action in rule.actions
+            for instance in action.instances
+            if instance.variety is Variety.ATTRIBUTE_GENERATOR
+        ]
         self._sampler = Sampler(rule.sampling, vocabulary) if rule.sampling is not None else None
         self.request = [_Operation(one, vocabulary) for one in rule.request]
         self.response = [_Operation(one, vocabulary) for one in rule.response]
@@ -184,25 +155,32 @@ class Engine:
         self._rules = [rule for rule in found if rule.decides]
         self._charges = [_Charge(charge) for charge in rules.charges]
         self._reporting = [rule for rule in found if rule.reports]
+        generators = [generator for rule in found for generator in rule.generators]
+        charged = {clause.attribute for charge in rules.charges for test in charge.clauses for clause in test}
+        self._before_checks = Generators(generators, _looked_at(self._rules, charged))
+        self._before_reports = Generators(generators, _looked_at(self._reporting))
 
     async def check(self, bag: Bag) -> Outcome:
         """The verdict on one request or connection."""
         recording = RecordingBag(bag)
-        namespace = recording.get("destination.namespace") or ""
-        matching = [rule for rule in self._rules if rule.namespace in ("", namespace) and rule.matches(recording)]
+        known, failed = await self._before_checks.enrich(recording, bag)
+        if failed is not None:
+            return Outcome(code=failed.code, message=failed.message, valid=failed.valid)
+        namespace = known.get("destination.namespace") or ""
+        matching = [rule for rule in self._rules if rule.namespace in ("", namespace) and rule.matches(known)]
         calls = [(handler, instance) for rule in matching for handler, instance in rule.checks]
-        results = await asyncio.gather(*(_verdict(handler, instance, recording) for handler, instance in calls))
+        results = await asyncio.gather(*(_verdict(handler, instance, known) for handler, instance in calls))
         combined = combine((handler.name, result) for (handler, _), result in zip(calls, results, strict=True))
         if combined.code == OK:
-            combined = await self._charged(combined, matching, recording)
+            combined = await self._charged(combined, matching, known)
         goes_on = combined.code == OK
         return Outcome(
             code=combined.code,
             message=combined.message,
             valid=combined.valid,
             uses=combined.uses,
-            request=_operations(matching, "request", recording) if goes_on else (),
-            response=_operations(matching, "response", recording) if goes_on else (),
+            request=_operations(matching, "request", known) if goes_on else (),
+            response=_operations(matching, "response", known) if goes_on else (),
             inputs=inputs_of(recording.seen),
         )
 
@@ -220,17 +198,24 @@ class Engine:
                 return refusal
         return verdict
 
-    def report(self, bag: Bag) -> Iterator[Reported]:
+    async def report(self, bag: Bag) -> list[Reported]:
         """The instances that rules make of what is over. One that cannot be made is left out."""
-        namespace = bag.get("destination.namespace") or ""
+        known, _ = await self._before_reports.enrich(bag, bag)
+        namespace = known.get("destination.namespace") or ""
+        found = []
         for rule in self._reporting:
-            if rule.namespace in ("", namespace) and rule.reports_on(bag):
+            if rule.namespace in ("", namespace) and rule.reports_on(known):
                 for handler, template, instance in rule.reports:
                     with contextlib.suppress(AbsentError, Unusable):
-                        yield Reported(handler, template, instance.made_of(bag))
+                        found.append(Reported(handler, template, instance.made_of(known)))
+        return found
 
 
-async def _allotted(handler: Handler, instance: _Instance, charge: _Charge, bag: Bag) -> CheckResult | None:
+def _looked_at(rules: Iterable[_Rule], more: Iterable[str] = ()) -> frozenset[str]:
+    return frozenset(name for rule in rules for name in rule.looks_at).union(more)
+
+
+async def _allotted(handler: Handler, instance: InstanceMaker, charge: _Charge, bag: Bag) -> CheckResult | None:
     """None where all of it was granted."""
     try:
         made = instance.made_of(bag)
@@ -245,7 +230,7 @@ async def _allotted(handler: Handler, instance: _Instance, charge: _Charge, bag:
     return None
 
 
-async def _verdict(handler: Handler, instance: _Instance, bag: Bag) -> CheckResult:
+async def _verdict(handler: Handler, instance: InstanceMaker, bag: Bag) -> CheckResult:
     try:
         made = instance.made_of(bag)
     except AbsentError:

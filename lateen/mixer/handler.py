@@ -90,14 +90,14 @@ class Handler:
                 return QuotaResult(args.amount, 0.0)
             return QuotaResult(0, 0.0, problem.code, str(problem))
 
-    async def find(self, instance: Instance) -> dict[str, object]:
-        """What the adapter finds out; nothing where it fails."""
+    async def find(self, instance: Instance) -> dict[str, object] | CheckResult:
+        """What the adapter finds out; where it fails, nothing, or the refusal of what needs it."""
         try:
             if not isinstance(self.adapter, AttributeAdapter):
                 raise _Failed(INTERNAL, "it does not find attributes")
             return await self._call(self.adapter.find(instance))
-        except _Failed:
-            return {}
+        except _Failed as problem:
+            return {} if self._fail_open else CheckResult(problem.code, f"{self.name}:{problem}", 0.0)
 
     async def report(self, template: str, instances: Sequence[Instance]) -> bool:
         """Whether the adapter took note of them."""

@@ -15,6 +15,7 @@ from lateen.mesh.mixer.model import MixerRules
 from lateen.mixer.adapter import Adapter, CheckAdapter, CheckResult, QuotaAdapter, QuotaArgs, QuotaResult, ReportAdapter
 from lateen.mixer.adapters.denier import Denier
 from lateen.mixer.adapters.fluentd import Fluentd
+from lateen.mixer.adapters.kubernetesenv import KubernetesEnv, Pods
 from lateen.mixer.adapters.listchecker import ListChecker
 from lateen.mixer.adapters.lists import STRINGS
 from lateen.mixer.adapters.opa import Opa
@@ -30,6 +31,7 @@ from lateen.mixer.handler import Handler
 from lateen.mixer.redis_quota import RedisCounter
 from lateen.mixer.templates import Instance
 from lateen.mixer.windows import FixedWindow, RollingWindow, Window
+from lateen.plan.mixer.pods import Pod
 from lateen.resources.base import Spec
 from lateen.resources.mixer.adapters import (
     Buckets,
@@ -272,6 +274,7 @@ class Handlers:
 
     def __init__(self, web: Web) -> None:
         self._web = web
+        self._pods = Pods()
         self._running: dict[str, tuple[model.Handler, bool, Handler]] = {}
 
     @property
@@ -279,14 +282,17 @@ class Handlers:
         return {name: handler for name, (_, _, handler) in self._running.items()}
 
     def _made(self, config: model.Handler) -> Adapter:
+        if config.adapter == "kubernetesenv":
+            return KubernetesEnv(lambda: self._pods)
         make = MAKERS.get(config.adapter)
         if make is not None:
             return make(config.params, self._web)
         given = {name: value for name, value in msgspec.structs.asdict(config.params).items() if value is not None}
         return OwnAdapter(config.adapter, given)
 
-    async def follow(self, rules: MixerRules, *, fail_open: bool) -> list[Handler]:
+    async def follow(self, rules: MixerRules, *, fail_open: bool, pods: Sequence[Pod] = ()) -> list[Handler]:
         """Bring the handlers up to what rules name. Returns those that are to be closed once nobody calls them."""
+        self._pods = Pods(pods)
         wanted = {action.handler.name: action.handler for rule in rules.rules for action in rule.actions}
         before, self._running = self._running, {}
         for name, config in wanted.items():

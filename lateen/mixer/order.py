@@ -16,6 +16,7 @@ from lateen.expressions.functions import to_ip
 from lateen.expressions.language import CEXL
 from lateen.mesh.mixer.model import MixerRules
 from lateen.mesh.mixer.resolve import resolve
+from lateen.plan.mixer.pods import Pod
 from lateen.resources.base import Duration
 from lateen.resources.decode import read_scalar
 from lateen.resources.mixer.content import LANGUAGE, language_of
@@ -49,6 +50,7 @@ class MixerOrder(msgspec.Struct, frozen=True):
 
     ``fetch_allowed``: networks that lists may be fetched from beside the public internet. ``redis``: where limits that
     all proxies count together are counted; empty: in memory. ``adapters`` are those that are installed beside Lateen.
+    ``pods`` are what ``kubernetesenv`` knows, where rules name it.
     """
 
     generation: str = ""
@@ -60,6 +62,7 @@ class MixerOrder(msgspec.Struct, frozen=True):
     resources: tuple[OrderedResource, ...] = ()
     places: dict[str, Place] = {}
     workloads: dict[str, dict[str, Any]] = {}
+    pods: tuple[Pod, ...] = ()
 
 
 def ordered(resources: Iterable[Resource]) -> tuple[OrderedResource, ...]:

@@ -113,7 +113,7 @@ class ReportServer:
             proxy, _, port = place.partition(SEPARATOR)
             known = knowledge.places.get(proxy, _NOWHERE)
             bag = kind(entry, {**known.attributes, **known.ports.get(port, {})}, knowledge.workloads)
-            for reported in knowledge.engine.report(bag):
+            for reported in await knowledge.engine.report(bag):
                 made[id(reported.handler), reported.template].append(reported)
         calls = [found[0].handler.report(found[0].template, [one.instance for one in found]) for found in made.values()]
         results = await asyncio.gather(*calls)

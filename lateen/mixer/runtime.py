@@ -104,7 +104,7 @@ class Mixer:
             self._redis = order.redis
             await self._quotas.move_to(RedisCounter(order.redis) if order.redis else MemoryCounter())
         rules = rules_of(order)
-        gone = await self._handlers.follow(rules, fail_open=order.fail_open)
+        gone = await self._handlers.follow(rules, fail_open=order.fail_open, pods=order.pods)
         self._checks.knowledge = Knowledge(Engine(rules, self._handlers.running), order.places, order.workloads)
         for handler in gone:
             task = asyncio.ensure_future(_close_later(handler))

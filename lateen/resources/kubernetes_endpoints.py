@@ -37,6 +37,7 @@ class PodCondition(Lenient, frozen=True):
 
 class PodStatus(Lenient, frozen=True):
     pod_ip: str = msgspec.field(default="", name="podIP")
+    host_ip: str = msgspec.field(default="", name="hostIP")
     phase: str = ""
     conditions: tuple[PodCondition, ...] = ()
 

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import pytest
 
-from tests.features.running import until
+from tests.features.running import ROOT, until
 from tests.redis_support import redis_server
 
 pytestmark = [pytest.mark.mesh, pytest.mark.xdist_group("mixer"), pytest.mark.timeout(240)]
@@ -132,6 +132,41 @@ def test_who_calls_is_what_the_certificate_says(mesh):
         until(lambda: statuses(mesh) == {401}, "connections know the new status")
         assert mesh.get("/echo").status == 200, "the gateway is not the client"
         assert mesh.get("/echo", headers={"x-lateen-src-workload": "client"}).status == 200
+
+
+def test_what_kubernetesenv_finds_decides(mesh):
+    """Beside who calls, it fills in what no certificate says."""
+    params = {"source_ip": "source.ip", "destination_uid": "destination.uid", "destination_port": "destination.port"}
+    bindings = {
+        "source.name": '$out.source_pod_name | "unknown"',
+        "source.namespace": '"elsewhere"',
+        "destination.container.name": "$out.destination_container_name",
+    }
+    texts = documents(
+        resource("handler", "env", {"compiledAdapter": "kubernetesenv"}),
+        resource(
+            "instance",
+            "who",
+            {"compiledTemplate": "kubernetes", "params": params, "attributeBindings": bindings},
+        ),
+        resource("handler", "deny", {"compiledAdapter": "denier", "params": {"status": {"code": 7}}}),
+        NOTHING,
+        rule("", ("env", "who"), name="find"),
+        rule(
+            f'{TO_ECHO} && source.namespace == "default" && request.path == "/named"'
+            ' && (source.name.startsWith("client-") || source.name == "unknown")',
+            ("deny", "nothing"),
+        ),
+        rule(f'{TO_ECHO} && destination.container.name.endsWith("-v2") && request.path == "/v2"', ("deny", "nothing"))
+        .replace("{name: rule}", "{name: to-v2}"),
+    )  # fmt: skip
+    with mesh.applied(texts):
+        assert statuses(mesh, path="/named") == {403}
+        assert statuses(mesh, path="/other") == {200}
+        assert {mesh.get("/v2").status for _ in range(8)} == {200, 403}
+        said = mesh.lateen("mixer", "explain", "echo-v1").stdout
+        assert "by the mixer, because source.namespace may be found by env.default" in said
+        assert "kubernetesenv env.default on who.default\n    echo-v1:7000, echo-v1:8000: by the mixer" in said
 
 
 def test_headers_of_requests_and_responses_are_changed(mesh):
@@ -498,6 +533,45 @@ def test_metrics_that_rules_count_are_scraped_with_the_others(mesh):
         assert 'code="200"' in line
         assert "mixer_reports_lost_total" in text
         assert "mixer_handler_calls_total{" in text
+
+
+def test_the_rules_that_mixer_came_with_hold_as_they_are(mesh):
+    """examples/mixer/telemetry.yaml, with attributes that kubernetesenv finds, logs and metrics."""
+    with mesh.applied((ROOT / "examples" / "mixer" / "telemetry.yaml").read_text()):
+        found = [one for one in mesh.control("/v1/findings")["findings"] if "telemetry" in one["text"]]
+        assert found == []
+
+        def reported():
+            mesh.fetch(f"{ECHO}/default")
+            mesh.get("/tcp?to=echo:7000")
+            lines = mesh.lateen("logs", "--mixer").stdout.splitlines()
+            entries = [json.loads(line[line.index("{") :]) for line in lines if '"instance":"' in line]
+            web = [one for one in entries if one.get("url") == "/default"]
+            over = [one for one in entries if one.get("connectionEvent") == "close"]
+            return (web[-1], over[-1]) if web and over else None
+
+        entry, over = until(reported, "requests and connections are logged")
+        assert (entry["instance"], entry["level"]) == ("accesslog.istio-system", "info")
+        assert (entry["sourceWorkload"], entry["destinationServiceHost"]) == (
+            "client",
+            "echo.default.svc.cluster.local",
+        )
+        assert entry["connection_security_policy"] == "mutual_tls"
+        assert over["receivedBytes"] == 6
+        alone = mesh.capture == "namespaces"
+        assert entry["sourceName"] == ("client-0" if alone else "unknown"), "addresses of loopback are nobody's"
+        assert (over["sourceWorkload"], over["sourceApp"]) == (("client", "client") if alone else ("unknown", ""))
+
+        def scraped():
+            lines = mesh.text("api.sock", "/metrics").splitlines()
+            web = [
+                one for one in lines if one.startswith("istio_requests_total{") and "permissive_response_code" in one
+            ]
+            bytes_ = [one for one in lines if one.startswith("istio_tcp_connections_opened_total{")]
+            return (web, bytes_) if web and bytes_ else None
+
+        web, _ = until(scraped, "they are counted")
+        assert any('source_app="client"' in one and 'destination_app="echo"' in one for one in web)
 
 
 def told(mesh, words):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from lateen.expressions.syntax import Expression
+from lateen.expressions.syntax import Expression, attributes_of
 from lateen.expressions.vocabulary import ValueType, Vocabulary
 from lateen.resources.base import Spec
 from lateen.resources.mixer.templates import Variety
@@ -30,15 +30,22 @@ class InstanceField(msgspec.Struct, frozen=True):
     type: ValueType
 
 
+class Binding(msgspec.Struct, frozen=True):
+    """An attribute that takes what a settled tree says of the outputs (``$out.NAME``) of an attribute generator."""
+
+    attribute: str
+    tree: Expression
+
+
 class Instance(msgspec.Struct, frozen=True):
-    """``bindings`` of an attribute generator: attribute and output field."""
+    """``bindings`` are an attribute generator's."""
 
     name: str
     template: str
     variety: Variety
     fields: tuple[InstanceField, ...]
     origin: Origin
-    bindings: tuple[tuple[str, str], ...] = ()
+    bindings: tuple[Binding, ...] = ()
 
 
 class Action(msgspec.Struct, frozen=True):
@@ -87,6 +94,25 @@ class Rule(msgspec.Struct, frozen=True):
     response: tuple[HeaderOperation, ...]
     origin: Origin
     sampling: Sampling | None = None
+
+
+def attributes_in(rule: Rule) -> Iterator[str]:
+    """Every attribute that a rule looks at, but for what its attribute generators are given."""
+    trees = [
+        *(one.tree for one in _fields(rule)),
+        *(value for one in (*rule.request, *rule.response) for value in one.values),
+    ]
+    drawn = rule.sampling.numerator if rule.sampling is not None else None
+    trees += [tree for tree in (rule.match, drawn) if tree is not None]
+    for tree in trees:
+        yield from (name for name, _ in attributes_of(tree))
+
+
+def _fields(rule: Rule) -> Iterator[InstanceField]:
+    for action in rule.actions:
+        for instance in action.instances:
+            if instance.variety is not Variety.ATTRIBUTE_GENERATOR:
+                yield from instance.fields
 
 
 class BoundTo(msgspec.Struct, frozen=True):

@@ -11,12 +11,14 @@ from hashlib import blake2b
 
 from lateen.expressions.check import check
 from lateen.expressions.language import parse_as
+from lateen.expressions.parse import parse
 from lateen.expressions.syntax import Expression, ExpressionError
 from lateen.expressions.vocabulary import BUILT_IN, DEFAULT_VOCABULARY, ValueType, Vocabulary
 from lateen.findings import Finding, error, warning
 from lateen.mesh.mixer.charges import charges_of, uncounted
 from lateen.mesh.mixer.model import (
     Action,
+    Binding,
     Handler,
     HeaderOperation,
     Instance,
@@ -35,7 +37,7 @@ from lateen.resources.mixer.content import (
     instance_content,
     language_of,
 )
-from lateen.resources.mixer.templates import Variety, expressions_of
+from lateen.resources.mixer.templates import Variety, expressions_of, with_outputs
 from lateen.resources.resource import Resource
 from lateen.values.names import ResourceKey
 
@@ -202,14 +204,32 @@ class _Resolver:
                 self._wrong(resource, place, problem)
                 return None
             fields.append(InstanceField(field.way, tree, kind))
+        bindings = self._bindings(resource, content)
+        if bindings is None:
+            return None
         return Instance(
             name=full_name(resource),
             template=content.template.name,
             variety=content.template.variety,
             fields=tuple(fields),
             origin=resource.origin,
-            bindings=tuple(sorted(content.bindings.items())),
+            bindings=bindings,
         )
+
+    def _bindings(self, resource: Resource, content: InstanceContent) -> tuple[Binding, ...] | None:
+        """What attributes take of the outputs; None where one of them cannot be, which is told."""
+        found, language = [], language_of(resource)
+        vocabulary = with_outputs(content.template, self.vocabulary)
+        for attribute, text in sorted(content.bindings.items()):
+            place = f"spec.attributeBindings.{attribute}"
+            try:
+                kind = check(attribute, parse(attribute), self.vocabulary)[1]
+                tree = check(text, parse_as(language, text, vocabulary), vocabulary, (kind,))[0]
+            except ExpressionError as problem:
+                self._wrong(resource, place, problem)
+                return None
+            found.append(Binding(attribute, tree))
+        return tuple(found)
 
     def _named(self, rule: Resource, place: str, name: str, what: str) -> Resource | None:
         resource = meant(NameInRule(place, name, what), rule.key.namespace, self.present)

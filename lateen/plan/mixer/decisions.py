@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from lateen.expressions.partial import partial
-from lateen.expressions.syntax import AND, EITHER, OR, Attribute, Call, Expression, Literal
+from lateen.expressions.syntax import AND, EITHER, OR, Attribute, Call, Expression, Literal, attributes_of
 from lateen.expressions.vocabulary import Vocabulary
 from lateen.mesh.mixer.model import Action, Instance, MixerRules, Rule
 from lateen.plan.access.model import Condition, DirectAddress, Not
@@ -32,19 +32,26 @@ PROXY, MIXER, NOWHERE = "proxy", "mixer", "nowhere"
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """One part of a rule: what it is, where it is decided, and why there. ``denials`` are what the proxy refuses."""
+    """One part of a rule: what it is, where it is decided, and why there. ``denials`` are what the proxy refuses.
+
+    ``asked``: where the mixer does it, requests wait for that.
+    """
 
     rule: Rule
     what: str
     where: str
     why: str
     denials: tuple[MixerDenial, ...] = ()
+    asked: bool = True
 
 
 def decisions(rules: MixerRules, known: dict[str, Any], *, of_bytes: bool = False) -> Iterator[Decision]:
     """Every part of every rule that has a say in what arrives here: in requests, or (``of_bytes``) in connections."""
+    found = found_here(rules, known)
+    known = {name: value for name, value in known.items() if value is not None or name not in found}
     for rule in rules.rules:
         match = match_here(rule, known, rules.vocabulary)
+        yield from _finding(rule, match, known)
         checks = [
             (action, instance)
             for action in rule.actions
@@ -60,6 +67,7 @@ def decisions(rules: MixerRules, known: dict[str, Any], *, of_bytes: bool = Fals
                 yield Decision(rule, what, MIXER, "the proxy passes bytes on here")
                 continue
             try:
+                _not_found_by_others(rule, match, instance, known, found)
                 denials = _denials(rule, action, instance, match, known, rules)
             except Beyond as problem:
                 yield Decision(rule, what, MIXER, str(problem))
@@ -70,6 +78,43 @@ def decisions(rules: MixerRules, known: dict[str, Any], *, of_bytes: bool = Fals
             reason = "values of headers are worked out"
             where = (NOWHERE, _nowhere(rule, known)) if match is False else (MIXER, reason)
             yield Decision(rule, "operations on headers", *where)
+
+
+def found_here(rules: MixerRules, known: dict[str, Any]) -> dict[str, str]:
+    """The attributes that generators may find about what arrives here, each with the handler's name."""
+    return {
+        binding.attribute: action.handler.name
+        for rule in rules.rules
+        if match_here(rule, known, rules.vocabulary) is not False
+        for action in rule.actions
+        for instance in action.instances
+        for binding in instance.bindings
+        if known.get(binding.attribute) is None
+    }
+
+
+def _finding(rule: Rule, match: Expression | bool, known: dict[str, Any]) -> Iterator[Decision]:
+    """What a rule finds out; no request waits for that alone."""
+    for action in rule.actions:
+        for instance in action.instances:
+            if instance.variety is Variety.ATTRIBUTE_GENERATOR:
+                what = f"{action.handler.adapter} {action.handler.name} on {instance.name}"
+                if match is False:
+                    yield Decision(rule, what, NOWHERE, _nowhere(rule, known))
+                else:
+                    yield Decision(rule, what, MIXER, "what it finds is for rules that the mixer decides", asked=False)
+
+
+def _not_found_by_others(
+    rule: Rule, match: Expression | bool, instance: Instance, known: dict[str, Any], found: dict[str, str]
+) -> None:
+    """Raises Beyond where something is looked at that a generator may find."""
+    trees = [match] if not isinstance(match, bool) else []
+    trees += [field.tree for field in instance.fields]
+    for tree in trees:
+        for name, _ in attributes_of(tree):
+            if name in found and known.get(name) is None:
+                raise Beyond(f"{name} may be found by {found[name]}")
 
 
 def _counted(

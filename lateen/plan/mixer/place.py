@@ -34,7 +34,7 @@ def proxy_attributes(snapshot: MeshSnapshot, proxy: Proxy) -> Attributes:
         "destination.ip": _ip(proxy.address),
         "context.reporter.kind": "inbound",
         "context.reporter.local": False,
-        "context.reporter.uid": _uid(proxy.id, proxy.namespace),
+        "context.reporter.uid": uid_of(proxy.id, proxy.namespace),
     }
 
 
@@ -53,7 +53,7 @@ def workload_attributes(
     }
     if instance:
         found[f"{side}.name"] = instance
-        found[f"{side}.uid"] = _uid(instance, namespace)
+        found[f"{side}.uid"] = uid_of(instance, namespace)
     return found
 
 
@@ -74,7 +74,8 @@ def _serves(snapshot: MeshSnapshot, service: Service, proxy: Proxy, number: int)
     return own is not None and any(member_port(port, own) == number for port in service.ports)
 
 
-def _uid(instance: str, namespace: str) -> str:
+def uid_of(instance: str, namespace: str) -> str:
+    """The uid of a replica."""
     return f"kubernetes://{instance}.{namespace}"
 
 

@@ -12,11 +12,12 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from lateen.expressions.syntax import Attribute, Expression, attributes_of
+from lateen.expressions.syntax import Attribute, Expression, Literal, attributes_of
+from lateen.expressions.vocabulary import ValueType
 from lateen.mesh.mixer.model import MixerRules
 from lateen.mesh.model import MeshSnapshot, Service
 from lateen.plan.clusters import Cluster, Discovery, Endpoint, EndpointSet, LoadBalancing, LocalityEndpoints
-from lateen.plan.mixer.decisions import MIXER, decisions, match_here
+from lateen.plan.mixer.decisions import MIXER, decisions, found_here, match_here
 from lateen.plan.mixer.model import MIXER_CLUSTER, MixerCheck, MixerReport
 from lateen.plan.mixer.place import OF_BYTES, port_attributes, proxy_attributes
 from lateen.plan.model import Chain, HttpChain, Listener, TcpChain
@@ -57,7 +58,7 @@ def _guarded(chain: Chain, snapshot: MeshSnapshot, proxy: Proxy, port: int, know
     checked = not snapshot.mesh_config.disable_policy_checks
     found = list(decisions(rules, known, of_bytes=is_bytes)) if checked else []
     denials = tuple(denial for one in found for denial in one.denials)
-    asking = any(one.where == MIXER for one in found)
+    asking = any(one.where == MIXER and one.asked for one in found)
     report = _report(rules, proxy, port, known)
     check = MixerCheck(
         proxy.id,
@@ -73,21 +74,29 @@ def _guarded(chain: Chain, snapshot: MeshSnapshot, proxy: Proxy, port: int, know
 
 def _report(rules: MixerRules, proxy: Proxy, port: int, known: dict[str, Any]) -> MixerReport | None:
     """What the mixer has to be told of what arrives here; None where no rule that reports concerns it."""
-    trees: list[Expression] = []
-    for rule in rules.rules:
-        instances = [one for action in rule.actions for one in action.instances if one.variety is Variety.REPORT]
-        match = match_here(rule, known, rules.vocabulary) if instances else False
-        if match is not False:
-            trees += [field.tree for instance in instances for field in instance.fields]
-            trees += [match] if not isinstance(match, bool) else []
-            trees.append(Attribute("context.protocol"))
+    trees = _looked_at(rules, known, Variety.REPORT)
     if not trees:
         return None
+    trees += [Attribute("context.protocol"), *_looked_at(rules, known, Variety.ATTRIBUTE_GENERATOR)]
     named = {one for tree in trees for one in attributes_of(tree)}
     asked = {key.lower() for name, key in named if name == "request.headers" and key is not None}
     answered = {key.lower() for name, key in named if name == "response.headers" and key is not None}
     request = tuple(sorted({*asked, "content-type"} - OWN_HEADERS))
     return MixerReport(proxy.id, port, request, tuple(sorted({*answered, "grpc-status"})))
+
+
+def _looked_at(rules: MixerRules, known: dict[str, Any], variety: Variety) -> list[Expression]:
+    """What rules with instances of a variety look at here."""
+    found = found_here(rules, known)
+    known = {name: value for name, value in known.items() if value is not None or name not in found}
+    trees: list[Expression] = []
+    for rule in rules.rules:
+        instances = [one for action in rule.actions for one in action.instances if one.variety is variety]
+        match = match_here(rule, known, rules.vocabulary) if instances else False
+        if match is not False:
+            trees += [field.tree for instance in instances for field in instance.fields]
+            trees += [Literal(True, ValueType.BOOL) if isinstance(match, bool) else match]
+    return trees
 
 
 def _changed(listener: Listener, change: Callable[[Chain], Chain]) -> Listener:

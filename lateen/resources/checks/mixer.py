@@ -9,13 +9,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable
 
+import msgspec
 import re2
 
 from lateen.expressions.check import check
 from lateen.expressions.functions import Unusable, compile_pattern, to_ip
 from lateen.expressions.language import LANGUAGES, parse_as
+from lateen.expressions.parse import is_attribute
 from lateen.expressions.syntax import ExpressionError, UnknownAttributeError
-from lateen.expressions.vocabulary import ValueType
+from lateen.expressions.vocabulary import BUILT_IN, DEFAULT_VOCABULARY, ValueType, Vocabulary
 from lateen.resources.base import Spec
 from lateen.resources.checks import Report, is_header_token
 from lateen.resources.mixer.adapters import (
@@ -26,6 +28,7 @@ from lateen.resources.mixer.adapters import (
     ExplicitBuckets,
     ExponentialBuckets,
     FluentdParams,
+    KubernetesenvParams,
     LinearBuckets,
     ListcheckerParams,
     MemquotaLimit,
@@ -47,7 +50,7 @@ from lateen.resources.mixer.content import (
     language_of,
 )
 from lateen.resources.mixer.kinds import DENOMINATORS, HandlerSpec, HeaderOperation, RuleSpec, Sampling
-from lateen.resources.mixer.templates import TEMPLATES, Variety, expressions_of
+from lateen.resources.mixer.templates import OUT, TEMPLATES, Variety, expressions_of, with_outputs
 from lateen.resources.shape import Problem
 from lateen.values.network import split_host_port
 from lateen.values.web_address import url_problem
@@ -85,9 +88,25 @@ def check_instance(report: Report) -> None:
         return
     for field in expressions_of(found.template, found.params):
         check_expression(report, f"{found.place}{field.written}", field.text, field.types)
-    if found.bindings and found.template.variety is not Variety.ATTRIBUTE_GENERATOR:
+    if found.template.variety is Variety.ATTRIBUTE_GENERATOR:
+        _check_bindings(report, found)
+    elif found.bindings:
         message = f"instances of {found.template.name} find no attributes"
         report.error("spec.attributeBindings", message, "leave it out")
+
+
+def _check_bindings(report: Report, found: InstanceContent) -> None:
+    if not found.bindings:
+        message = "no attribute takes what is found"
+        report.error("spec.attributeBindings", message, "write such as source.name: $out.source_pod_name")
+    vocabulary = with_outputs(found.template, DEFAULT_VOCABULARY)
+    for attribute, text in found.bindings.items():
+        field = f"spec.attributeBindings.{attribute}"
+        if not is_attribute(attribute):
+            report.error(field, f"{attribute!r} is no attribute", "write one such as source.name")
+            continue
+        kind = BUILT_IN.get(attribute)
+        check_expression(report, field, text, () if kind is None else (kind,), vocabulary)
 
 
 def check_rule(report: Report) -> None:
@@ -136,12 +155,16 @@ def _check_sampling(report: Report, said: Sampling) -> None:
             report.error(f"{place}.rateLimit.maxUnsampledEntries", "the count is below 0", "write 0 or more")
 
 
-def check_expression(report: Report, field: str, text: str, types: Iterable[ValueType]) -> None:
+def check_expression(
+    report: Report, field: str, text: str, types: Iterable[ValueType], vocabulary: Vocabulary = DEFAULT_VOCABULARY
+) -> None:
     """Syntax and types of one expression."""
     try:
-        check(text, parse_as(language_of(report.resource), text), wanted=types)
-    except UnknownAttributeError:
-        return
+        check(text, parse_as(language_of(report.resource), text, vocabulary), vocabulary, types)
+    except UnknownAttributeError as problem:
+        if OUT in problem.message:
+            message = f"at {problem}, as only attributeBindings know what is found"
+            report.error(field, message if vocabulary is DEFAULT_VOCABULARY else f"at {problem}", problem.remedy)
     except ExpressionError as problem:
         report.error(field, f"at {problem}", problem.remedy, "invalid-expression")
 
@@ -292,6 +315,13 @@ def _shapes(said: Buckets) -> tuple[Spec | None, ...]:
     return said.linear_buckets, said.exponential_buckets, said.explicit_buckets
 
 
+def _kubernetesenv(report: Report, place: str, params: KubernetesenvParams) -> None:
+    for field in msgspec.structs.fields(type(params)):
+        if getattr(params, field.name) != field.default:
+            message = "what is known of workloads, the mesh itself knows, so this has no effect"
+            report.warn(f"{place}.{field.encode_name}", message, "leave it out")
+
+
 def _zipkin(report: Report, place: str, params: ZipkinParams) -> None:
     problem = url_problem(params.url) if params.url else "is missing"
     if problem:
@@ -355,6 +385,7 @@ _PARAMS: dict[str, Callable[[Report, str, Spec], None]] = {
     "statsd": _to_address,  # type: ignore[dict-item]
     "dogstatsd": _to_address,  # type: ignore[dict-item]
     "fluentd": _to_address,  # type: ignore[dict-item]
+    "kubernetesenv": _kubernetesenv,  # type: ignore[dict-item]
     "zipkin": _zipkin,  # type: ignore[dict-item]
     "memquota": _quota,  # type: ignore[dict-item]
     "redisquota": _quota,  # type: ignore[dict-item]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from lateen.expressions.functions import Unusable, compile_pattern
-from lateen.expressions.parse import parse
-from lateen.expressions.syntax import Attribute, ExpressionError
+from lateen.expressions.parse import is_attribute
 from lateen.expressions.vocabulary import BUILT_IN
 from lateen.resources.base import StringMatch
 from lateen.resources.checks import Report
@@ -27,7 +26,7 @@ def check_manifest(report: Report) -> None:
         report.error("spec", "the manifest defines no attributes", "give attributes", "missing-field")
     for name, info in spec.attributes.items():
         field = f"spec.attributes.{name}"
-        if not _is_attribute(name):
+        if not is_attribute(name):
             message = f"{name!r} cannot stand in expressions"
             report.error(field, message, "join names of letters, digits and _ by dots")
             continue
@@ -38,13 +37,6 @@ def check_manifest(report: Report) -> None:
         if known is not None and known.value != info.value_type:
             message = f"{name} is {known.value} here, whatever a manifest says"
             report.error(f"{field}.valueType", message, f"write {known.value}, or name another attribute")
-
-
-def _is_attribute(name: str) -> bool:
-    try:
-        return parse(name) == Attribute(name, 0)
-    except ExpressionError:
-        return False
 
 
 def check_quota_spec(report: Report) -> None:
@@ -69,7 +61,7 @@ def check_quota_spec(report: Report) -> None:
 
 
 def _check_clause(report: Report, field: str, attribute: str, text: StringMatch) -> None:
-    if not _is_attribute(attribute):
+    if not is_attribute(attribute):
         report.error(field, f"{attribute!r} is no attribute", "write one such as request.path")
     given = [one for one in (text.exact, text.prefix, text.regex) if one is not None]
     if len(given) != 1:

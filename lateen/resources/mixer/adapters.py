@@ -206,6 +206,14 @@ class ZipkinParams(Spec, frozen=True):
     sample_probability: float = 0.0
 
 
+class KubernetesenvParams(Spec, frozen=True):
+    """What is known of workloads, the mesh knows: none of them has an effect here."""
+
+    kubeconfig_path: str = ""
+    cache_refresh_duration: Duration | None = None
+    cluster_registries_namespace: str = ""
+
+
 class UnreadParams(msgspec.Struct, frozen=True):
     """Of an adapter that Lateen does not have."""
 
@@ -241,7 +249,7 @@ ADAPTERS: dict[str, AdapterKind] = {
         AdapterKind("dogstatsd", DogstatsdParams, frozenset({"metric"})),
         AdapterKind("fluentd", FluentdParams, frozenset({"logentry"})),
         AdapterKind("zipkin", ZipkinParams, frozenset({"tracespan"})),
-        _gone("kubernetesenv", "source and destination attributes are filled in without it: leave it out"),
+        AdapterKind("kubernetesenv", KubernetesenvParams, frozenset({"kubernetes"})),
         AdapterKind("memquota", MemquotaParams, frozenset({"quota"})),
         AdapterKind("redisquota", RedisquotaParams, frozenset({"quota"})),
         _gone("bypass", "write an adapter of your own, or use an AuthorizationPolicy of action CUSTOM"),

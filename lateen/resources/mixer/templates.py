@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from lateen.expressions.vocabulary import ValueType
+from lateen.expressions.vocabulary import ValueType, Vocabulary
 from lateen.resources.base import Spec
 
 TEXT = (ValueType.STRING,)
@@ -136,12 +136,36 @@ class KubernetesParams(Spec, frozen=True):
 
 
 class Template(msgspec.Struct, frozen=True):
-    """One template. ``types``: what its fields may be, by the names of ``params``; all others are texts."""
+    """One template. ``types``: what its fields may be, by the names of ``params``; all others are texts.
+
+    ``outputs``: what an attribute generator finds, which ``attributeBindings`` call ``$out.NAME``.
+    """
 
     name: str
     variety: Variety
     params: type[Spec]
     types: Mapping[str, tuple[ValueType, ...]] = {}
+    outputs: Mapping[str, ValueType] = {}
+
+
+OUT = "$out."
+_OF_A_POD: Mapping[str, ValueType] = {
+    "pod_uid": ValueType.STRING,
+    "pod_ip": ValueType.IP_ADDRESS,
+    "pod_name": ValueType.STRING,
+    "labels": ValueType.STRING_MAP,
+    "namespace": ValueType.STRING,
+    "service_account_name": ValueType.STRING,
+    "host_ip": ValueType.IP_ADDRESS,
+    "workload_uid": ValueType.STRING,
+    "workload_name": ValueType.STRING,
+    "workload_namespace": ValueType.STRING,
+    "owner": ValueType.STRING,
+}
+KUBERNETES_OUTPUTS: Mapping[str, ValueType] = {
+    **{f"{side}_{name}": kind for side in ("source", "destination") for name, kind in _OF_A_POD.items()},
+    "destination_container_name": ValueType.STRING,
+}
 
 
 TEMPLATES: dict[str, Template] = {
@@ -179,9 +203,15 @@ TEMPLATES: dict[str, Template] = {
             Variety.ATTRIBUTE_GENERATOR,
             KubernetesParams,
             {"source_ip": ADDRESS, "destination_ip": ADDRESS, "destination_port": NUMBER},
+            KUBERNETES_OUTPUTS,
         ),
     )
 }
+
+
+def with_outputs(template: Template, vocabulary: Vocabulary) -> Vocabulary:
+    """A vocabulary with what a template's adapter finds."""
+    return vocabulary.extended({f"{OUT}{name}": kind for name, kind in template.outputs.items()})
 
 
 class Field(msgspec.Struct, frozen=True):

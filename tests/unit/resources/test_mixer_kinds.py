@@ -32,6 +32,11 @@ def instance(template: str, **params: Any) -> list[tuple[str, str, str]]:
     return findings("instance", {"compiledTemplate": template, "params": params})
 
 
+def bound(attribute: str, text: str) -> list[tuple[str, str, str]]:
+    spec = {"compiledTemplate": "kubernetes", "params": {}, "attributeBindings": {attribute: text}}
+    return findings("instance", spec)
+
+
 RANDOM = "spec.sampling.random"
 BUCKETS = "spec.params.metrics[0].buckets"
 
@@ -53,6 +58,11 @@ def buckets(**shape: Any) -> list[tuple[str, str, str]]:
         (findings("stackdriver", {"project_id": "x"}), "kind", "Lateen has no adapter stackdriver"),
         (findings("handler", {}), "spec.adapter", "no adapter is named"),
         (findings("handler", {"adapter": "noop", "connection": {"address": "a:1"}}), "spec.connection", "not called"),
+        (instance("kubernetes", source_uid="source.uid"), "spec.attributeBindings", "no attribute takes what is found"),
+        (instance("listentry", value="$out.a"), "spec.params.value", "there is no attribute $out.a, as only"),
+        (bound("source.ip", "$out.source_pod_name"), "spec.attributeBindings.source.ip", "STRING, where IP_ADDRESS"),
+        (bound("$out.a", "source.uid"), "spec.attributeBindings.$out.a", "is no attribute"),
+        (handler("kubernetesenv", kubeconfigPath="/a"), "spec.params.kubeconfigPath", "has no effect"),
         (handler("denier", status={"code": 99}), "spec.params.status.code", "99 is no code"),
         (handler("denier", valid_duration="soon"), "spec.params.valid_duration", "'soon' is not a duration"),
         (handler("denier", statuss={}), "spec.params.statuss", "there is no field statuss"),

@@ -1,0 +1,156 @@
+"""Attribute generators at work: what they find out about a request, before rules look at it.
+
+Comes in: rules that give instances of such templates to handlers, and a bag. Goes out: a bag in which attributes that
+the request does not have are those that were found. One that the request has is never exchanged: who calls stays what
+its certificate says, and what is found about the caller counts only where it agrees with that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from lateen.expressions.evaluate import AbsentError, Bag, Evaluator, MapBag, RecordingBag, compile_expression
+from lateen.expressions.functions import Unusable
+from lateen.expressions.vocabulary import Vocabulary
+from lateen.mesh.mixer import model
+from lateen.mixer.adapter import CheckResult
+from lateen.mixer.handler import Handler
+from lateen.mixer.instances import InstanceMaker
+from lateen.resources.mixer.templates import OUT
+
+SOURCE = "source_"
+_SAME = {"source.namespace": "source_namespace", "source.serviceAccount": "source_service_account_name"}
+"""What the certificate says of a caller, and what is found has to agree with."""
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What one handler found, by attribute. ``seen``: what that depends on. ``failed``: why it found nothing."""
+
+    attributes: Mapping[str, Any]
+    seen: frozenset[tuple[str, str | None]]
+    failed: CheckResult | None = None
+
+
+class Generator:
+    """One instance, given to one handler where ``matches`` holds, for destinations of ``namespace`` (empty: all)."""
+
+    def __init__(
+        self,
+        namespace: str,
+        matches: Callable[[Bag], bool],
+        handler: Handler,
+        instance: model.Instance,
+        vocabulary: Vocabulary,
+    ) -> None:
+        self.namespace, self._matches, self.handler = namespace, matches, handler
+        self._instance = InstanceMaker(instance, vocabulary)
+        self._bindings: list[tuple[str, Evaluator]] = [
+            (binding.attribute, compile_expression(binding.tree, vocabulary)) for binding in instance.bindings
+        ]
+        self.bound = frozenset(attribute for attribute, _ in self._bindings)
+
+    async def find(self, bag: Bag) -> Found | None:
+        """What is found about a request; None where the rule does not match."""
+        recording = RecordingBag(bag)
+        if not self._matches(recording):
+            return None
+        outputs: Mapping[str, object] = {}
+        failed = None
+        try:
+            made = self._instance.made_of(recording)
+        except (AbsentError, Unusable):
+            pass  # nothing is found of what cannot be named
+        else:
+            result = await self.handler.find(made)
+            failed = result if isinstance(result, CheckResult) else None
+            outputs = _agreeing(result, recording) if not isinstance(result, CheckResult) else {}
+        told = _WithOutputs(recording, outputs)
+        attributes = {}
+        for attribute, evaluate in self._bindings:
+            value = _value(evaluate, told)
+            if value is not None:
+                attributes[attribute] = value
+        return Found(attributes, frozenset(recording.seen), failed)
+
+
+def _value(evaluate: Evaluator, bag: Bag) -> Any:
+    try:
+        return evaluate(bag)
+    except (AbsentError, Unusable):
+        return None
+
+
+def _agreeing(outputs: Mapping[str, object], bag: Bag) -> Mapping[str, object]:
+    """The outputs, without those on a caller that the certificate does not name."""
+    for attribute, output in _SAME.items():
+        known = bag.get(attribute)
+        if known is not None and output in outputs and outputs[output] != known:
+            return {name: value for name, value in outputs.items() if not name.startswith(SOURCE)}
+    return outputs
+
+
+class _WithOutputs(MapBag):
+    """Outputs of a generator, beside the attributes of the request."""
+
+    def __init__(self, bag: Bag, outputs: Mapping[str, object]) -> None:
+        super().__init__({f"{OUT}{name}": value for name, value in outputs.items()})
+        self._bag = bag
+
+    def get(self, name: str) -> Any:
+        return super().get(name) if name.startswith(OUT) else self._bag.get(name)
+
+    def entry(self, name: str, key: str) -> str | None:
+        return super().entry(name, key) if name.startswith(OUT) else self._bag.entry(name, key)
+
+
+class FoundBag:
+    """A bag with what was found, where it has nothing itself. What a found value depends on counts as looked at."""
+
+    def __init__(self, bag: Bag, found: Sequence[Found]) -> None:
+        self._bag, self._found = bag, found
+
+    def get(self, name: str) -> Any:
+        value = self._bag.get(name)
+        return self._of_found(name) if value is None else value
+
+    def entry(self, name: str, key: str) -> str | None:
+        value = self._bag.entry(name, key)
+        if value is not None or self._bag.get(name) is not None:
+            return value
+        entries = self._of_found(name)
+        return None if entries is None else entries.get(key)
+
+    def _of_found(self, name: str) -> Any:
+        for one in self._found:
+            if name in one.attributes:
+                for seen, key in one.seen:
+                    self._bag.get(seen) if key is None else self._bag.entry(seen, key)
+                return one.attributes[name]
+        return None
+
+
+class Generators:
+    """Those of all rules. ``wanted``: the attributes that somebody looks at afterwards."""
+
+    def __init__(self, generators: Iterable[Generator], wanted: frozenset[str]) -> None:
+        self._generators = [(one, one.bound & wanted) for one in generators if one.bound & wanted]
+
+    async def enrich(self, bag: Bag, plain: Bag) -> tuple[Bag, CheckResult | None]:
+        """The bag with what is found, and what is said against a request about which something could not be found.
+
+        ``plain`` is the same bag, in which nobody takes note of what is looked at.
+        """
+        namespace = plain.get("destination.namespace") or ""
+        found = []
+        for generator, bound in self._generators:
+            if generator.namespace not in ("", namespace) or all(plain.get(name) is not None for name in bound):
+                continue
+            one = await generator.find(plain)
+            if one is not None:
+                found.append(one)
+        if not found:
+            return bag, None
+        return FoundBag(bag, found), next((one.failed for one in found if one.failed is not None), None)
