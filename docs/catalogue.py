@@ -24,7 +24,6 @@ MEANINGS = {
 }
 BY_SERVICE = "destination_service"
 AT_SERVER = '{reporter="destination"}'
-TURNED_AWAY = '{reporter="source", response_flags=~".*(UO|UH|URX).*"}'
 WINDOW = "5m"
 
 

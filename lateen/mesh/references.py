@@ -80,7 +80,3 @@ def dangling_references(resources: Iterable[Resource], domain: str) -> tuple[Sub
             defines(rule, reference.host, reference.subset, domain) for rule in defined.get(reference.subset, ())
         )
     )
-
-
-def _is_defined(reference: SubsetReference, rules: Iterable[Resource], domain: str) -> bool:
-    return any(defines(rule, reference.host, reference.subset, domain) for rule in rules)

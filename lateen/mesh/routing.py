@@ -71,11 +71,6 @@ def mesh_hosts(snapshot: MeshSnapshot, client_namespace: str) -> tuple[BoundHost
     )
 
 
-def virtual_service_for(hosts: tuple[BoundHost, ...], hostname: str) -> Resource | None:
-    """The VirtualService among ``mesh_hosts`` that speaks for a host name."""
-    return next((bound.resource for bound in hosts if host_matches(bound.host, hostname)), None)
-
-
 def virtual_services_for(hosts: Iterable[BoundHost], hostname: str) -> tuple[Resource, ...]:
     """All VirtualServices among ``mesh_hosts`` that name a host: the TLS and TCP routes of all of them are asked."""
     return tuple({b.resource.key: b.resource for b in hosts if host_matches(b.host, hostname)}.values())

@@ -65,11 +65,6 @@ class Handler:
         self._breaker = Breaker()
         self._logged_at = 0.0
 
-    @property
-    def is_held_back(self) -> bool:
-        """Whether it failed so often that it is not called now."""
-        return self._breaker.is_open
-
     async def check(self, instance: Instance) -> CheckResult:
         """The adapter's verdict; where there is none, what the rules say for that. Such a verdict is not kept."""
         try:

@@ -37,8 +37,6 @@ def edge_http(route_table: str, telemetry: Telemetry, port: int, name: str = "")
         trust_edge=True,
         mesh_headers="add",
         server_name="istio-envoy",
-        has_fault=True,
-        has_cors=True,
     )
 
 

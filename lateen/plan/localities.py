@@ -23,8 +23,6 @@ from lateen.resources.destination_rule import (
 
 NEAREST = LocalityLbSetting()
 """The nearest members, whether or not anything would notice that they fail."""
-SCALE = 1000
-"""Weights are whole numbers: shares are scaled up before they are split."""
 
 
 class Place(msgspec.Struct, frozen=True):

@@ -151,8 +151,6 @@ class HttpChain(msgspec.Struct, frozen=True, cache_hash=True, tag=True):
     trust_edge: bool = False
     mesh_headers: str = "drop"
     server_name: str = ""
-    has_fault: bool = False
-    has_cors: bool = False
     idle_timeout: float | None = None
     websocket: bool = True
     grpc_web: bool = False

@@ -306,8 +306,6 @@ def outbound_http(
         route_table=route_table,
         telemetry=telemetry,
         mesh_headers="add",
-        has_fault=True,
-        has_cors=True,
         grpc_web=grpc_web,
         http10=http10,
         dynamic_dns=dynamic_dns,

@@ -14,7 +14,6 @@ from typing import Any
 
 Request = http.server.BaseHTTPRequestHandler
 Act = Callable[[Request, threading.Event], None]
-MIB = 1 << 20
 
 
 def answer(body: str | bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Act:

@@ -35,7 +35,6 @@ MESSAGES: dict[str, Any] = {
     "EXTENSION_CONFIG": extension_pb2.TypedExtensionConfig,
     "BOOTSTRAP": bootstrap_pb2.Bootstrap,
 }
-TYPE_PREFIX = "type.googleapis.com/"
 NOT_BUILT_IN = (
     "envoy.extensions.filters.http.kill_request.",
     "envoy.extensions.filters.http.gzip.",

@@ -123,10 +123,6 @@ class NamespaceNetwork:
         """A TCP socket that reaches workloads' addresses as a stranger in the mesh's network would."""
         return self._require_holder().mesh_socket()
 
-    def update_names(self, names: Mapping[str, list[str]]) -> None:
-        """Names to answer besides waiting for ``names.json``."""
-        self._table.update(names)
-
     async def close(self) -> None:
         """End the holder and with it all namespaces."""
         for responder in self._responders.values():

@@ -17,7 +17,6 @@ import time
 import urllib.parse
 
 SEEN = {}
-MIRRORED = []
 
 
 class Handler(http.server.BaseHTTPRequestHandler):

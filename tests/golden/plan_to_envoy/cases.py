@@ -188,9 +188,7 @@ def inbound_http(access: AccessPolicy = AccessPolicy()) -> HttpChain:  # noqa: B
 
 
 def outbound_http() -> HttpChain:
-    return HttpChain(
-        "outbound_9080", route_table="9080", telemetry=CLIENT_SIDE, mesh_headers="add", has_fault=True, has_cors=True
-    )
+    return HttpChain("outbound_9080", route_table="9080", telemetry=CLIENT_SIDE, mesh_headers="add")
 
 
 def sidecar(access: AccessPolicy = AccessPolicy()) -> ProxyPlan:  # noqa: B008
