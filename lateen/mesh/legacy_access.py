@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import msgspec
 
 from lateen.findings import Finding, error, warning
+from lateen.mesh.mixer.names import asks_roles
 from lateen.mesh.model import Service
 from lateen.resources.base import WorkloadSelector
 from lateen.resources.checks.metadata import DRY_RUN
@@ -56,23 +57,23 @@ def legacy_access(
     for service in services:
         if service.selector:
             by_namespace.setdefault(service.namespace, []).append(service)
-    granted: list[tuple[Resource, tuple[Granted, ...]]] = []
+    given: list[tuple[Resource, tuple[Granted, ...]]] = []
     for binding in bindings:
-        rules, problem = _granted(binding, roles)
+        rules, problem = granted(binding, roles)
         findings.extend(problem)
-        granted.append((binding, rules))
+        given.append((binding, rules))
     if config is None:
-        findings.extend(_not_turned_on(binding) for binding in bindings)
+        findings.extend(_not_turned_on(binding) for binding in bindings if not asks_roles(by_kind))
         return (), tuple(findings)
-    findings.extend(_unknown_services(granted, by_namespace))
+    findings.extend(_unknown_services(given, by_namespace))
     found: list[Resource] = []
     for namespace, own in by_namespace.items():
-        here = [one for one in granted if one[0].key.namespace == namespace]
+        here = [one for one in given if one[0].key.namespace == namespace]
         for service in own:
             if is_enforced(config.spec, service):
                 found.append(_closed(config, service))
                 ports = _own_ports(service, own) if here else None
-                found.extend(one for given in here for one in _policies(config, *given, service, ports))
+                found.extend(one for found_here in here for one in _policies(config, *found_here, service, ports))
     return tuple(found), tuple(findings)
 
 
@@ -95,9 +96,10 @@ def _config(by_kind: Mapping[str, Sequence[Resource]]) -> tuple[Resource | None,
     return (found[0] if found else None), unused
 
 
-def _granted(
+def granted(
     binding: Resource, roles: Mapping[tuple[str, str], Resource]
 ) -> tuple[tuple[Granted, ...], tuple[Finding, ...]]:
+    """The rules that a binding grants, and what is wrong with the role that it names."""
     spec: ServiceRoleBindingSpec = binding.spec
     if spec.actions:
         return _with_places(binding, spec.actions, "actions"), ()

@@ -22,6 +22,7 @@ from lateen.mixer.adapters.opa import Opa
 from lateen.mixer.adapters.own import OwnAdapter
 from lateen.mixer.adapters.prometheus import DEFAULT_BUCKETS, MetricKind, Prometheus, exponential, linear
 from lateen.mixer.adapters.quota import Override, QuotaCounter, QuotaLimit
+from lateen.mixer.adapters.rbac import Rbac
 from lateen.mixer.adapters.rotation import RotatedFile
 from lateen.mixer.adapters.statsd import DogStatsd, Statsd, StatsdMetric
 from lateen.mixer.adapters.stdio import DEFAULT_SEVERITIES, Sink, Stdio, Stream, plain_file
@@ -42,6 +43,7 @@ from lateen.resources.mixer.adapters import (
     MemquotaParams,
     OpaParams,
     PrometheusParams,
+    RbacParams,
     RedisquotaLimit,
     RedisquotaParams,
     StatsdParams,
@@ -275,6 +277,7 @@ class Handlers:
     def __init__(self, web: Web) -> None:
         self._web = web
         self._pods = Pods()
+        self._grants: tuple[model.Grant, ...] = ()
         self._running: dict[str, tuple[model.Handler, bool, Handler]] = {}
 
     @property
@@ -284,6 +287,8 @@ class Handlers:
     def _made(self, config: model.Handler) -> Adapter:
         if config.adapter == "kubernetesenv":
             return KubernetesEnv(lambda: self._pods)
+        if isinstance(config.params, RbacParams):
+            return Rbac(lambda: self._grants, valid=_seconds(config.params.cache_duration, 60.0))
         make = MAKERS.get(config.adapter)
         if make is not None:
             return make(config.params, self._web)
@@ -292,7 +297,7 @@ class Handlers:
 
     async def follow(self, rules: MixerRules, *, fail_open: bool, pods: Sequence[Pod] = ()) -> list[Handler]:
         """Bring the handlers up to what rules name. Returns those that are to be closed once nobody calls them."""
-        self._pods = Pods(pods)
+        self._pods, self._grants = Pods(pods), rules.grants
         wanted = {action.handler.name: action.handler for rule in rules.rules for action in rule.actions}
         before, self._running = self._running, {}
         for name, config in wanted.items():

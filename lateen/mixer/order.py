@@ -15,18 +15,20 @@ import msgspec
 from lateen.expressions.functions import to_ip
 from lateen.expressions.language import CEXL
 from lateen.mesh.mixer.model import MixerRules
+from lateen.mesh.mixer.names import asks_roles
 from lateen.mesh.mixer.resolve import resolve
 from lateen.plan.mixer.pods import Pod
 from lateen.resources.base import Duration
 from lateen.resources.decode import read_scalar
 from lateen.resources.mixer.content import LANGUAGE, language_of
 from lateen.resources.mixer.own import Description, know
-from lateen.resources.registry import BY_GROUP_AND_NAME, MIXER
+from lateen.resources.registry import BY_GROUP_AND_NAME, MIXER, RBAC
 from lateen.resources.resource import Resource
 from lateen.values.names import Origin, ResourceKey
 
 ADDRESS = "destination.ip"
 KINDS = frozenset(name for group, name in BY_GROUP_AND_NAME if group == MIXER)
+ROLES = frozenset({"ServiceRole", "ServiceRoleBinding"})
 
 
 class OrderedResource(msgspec.Struct, frozen=True):
@@ -66,11 +68,16 @@ class MixerOrder(msgspec.Struct, frozen=True):
 
 
 def ordered(resources: Iterable[Resource]) -> tuple[OrderedResource, ...]:
-    """The resources among these that are Mixer's."""
+    """The resources among these that are Mixer's; with the roles, where a handler asks for them."""
+    found = tuple(resources)
+    by_kind: dict[str, list[Resource]] = {}
+    for one in found:
+        by_kind.setdefault(one.key.kind, []).append(one)
+    kinds = KINDS | ROLES if asks_roles(by_kind) else KINDS
     return tuple(
         OrderedResource(one.key, one.origin, msgspec.to_builtins(one.spec, enc_hook=_written), language_of(one))
-        for one in resources
-        if one.key.kind in KINDS
+        for one in found
+        if one.key.kind in kinds
     )
 
 
@@ -89,7 +96,7 @@ def rules_of(order: MixerOrder) -> MixerRules:
     know(order.adapters)
     by_kind: dict[str, list[Resource]] = {}
     for one in order.resources:
-        struct = BY_GROUP_AND_NAME[(MIXER, one.key.kind)].struct
+        struct = BY_GROUP_AND_NAME[(RBAC if one.key.kind in ROLES else MIXER, one.key.kind)].struct
         spec = msgspec.convert(one.spec, struct, dec_hook=read_scalar, str_keys=True)
         by_kind.setdefault(one.key.kind, []).append(
             Resource(one.key, one.origin, spec, annotations={LANGUAGE: one.language})

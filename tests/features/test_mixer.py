@@ -261,6 +261,56 @@ def test_an_open_policy_agent_is_asked(mesh):
         assert statuses(mesh, path="/allowed") == {200}
 
 
+def role(name, **spec):
+    kind = "ServiceRoleBinding" if "subjects" in spec else "ServiceRole"
+    return f"apiVersion: rbac.istio.io/v1alpha1\nkind: {kind}\nmetadata: {{name: {name}}}\nspec: {json.dumps(spec)}\n"
+
+
+@pytest.mark.parametrize(("told", "where"), [({}, "in the proxy"), ({"v": "request.size | 0"}, "by the mixer")])
+def test_roles_decide_where_the_adapter_rbac_is_asked(mesh, told, where):
+    caller = {"user": 'source.principal | ""', "groups": '"devs,ops"', "properties": {}}
+    action = {
+        "namespace": "destination.namespace",
+        "service": "destination.service.host",
+        "method": "request.method",
+        "path": "request.url_path",
+        "properties": {"destination.labels[version]": 'destination.labels["version"] | ""', **told},
+    }
+    reading = {
+        "services": ["echo.default.svc.cluster.local"],
+        "methods": ["GET"],
+        "paths": ["/read*"],
+        "constraints": [{"key": "destination.labels[version]", "values": ["v1", "v2"]}],
+    }
+    known = [{"user": "cluster.local/ns/default/sa/client", "groups": ["ops"]}]
+    texts = (
+        resource("handler", "roles", {"compiledAdapter": "rbac", "params": {"configStoreUrl": "k8s://"}}),
+        resource(
+            "instance",
+            "who",
+            {"compiledTemplate": "authorization", "params": {"subject": caller, "action": action}},
+        ),
+        rule(f'{TO_ECHO} && context.protocol == "http"', ("roles", "who")),
+        role("reader", rules=[reading]),
+    )
+    bound = role("clients-read", subjects=known, roleRef={"kind": "ServiceRole", "name": "reader"})
+    with mesh.applied(documents(*texts)):
+        until(lambda: statuses(mesh, path="/read") == {403}, "nobody is allowed anything")
+        with mesh.applied(bound, "bound.yaml"):
+            until(lambda: statuses(mesh, path="/read") == {200}, "the binding is in force")
+            assert statuses(mesh, path="/write") == {403}
+            assert mesh.fetch(f"{ECHO}/read", method="DELETE").status == 403
+            refused = mesh.get("/read")
+            assert (refused.status, refused.body) == (403, b"PERMISSION_DENIED:roles.default:no role allows it")
+            assert f"echo-v1:8000: {where}, because" in mesh.lateen("mixer", "explain", "echo-v1").stdout
+            assert not told_of(mesh, "ClusterRbacConfig")
+        until(lambda: statuses(mesh, path="/read") == {403}, "it is gone")
+
+
+def told_of(mesh, words):
+    return [one["text"] for one in mesh.control("/v1/findings")["findings"] if words in one["text"]]
+
+
 def test_a_mixer_that_is_killed_comes_back_and_meanwhile_requests_fail_closed(mesh):
     wanted = rule(
         TO_ECHO, requestHeaderOperations=[{"name": "x-time", "values": ["request.id"], "operation": "REPLACE"}]

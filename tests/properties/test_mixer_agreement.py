@@ -7,7 +7,7 @@ import http.client
 import random
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import pytest
@@ -17,9 +17,11 @@ from lateen.expressions.check import check
 from lateen.expressions.evaluate import compile_match
 from lateen.expressions.parse import parse, render
 from lateen.mixer.check_bag import CheckBag
+from lateen.plan.access.model import Condition
 from lateen.plan.matching import RouteMatch
-from lateen.plan.mixer.compile import NEVER, Beyond, holds
+from lateen.plan.mixer.compile import NEVER, Beyond, either, holds
 from lateen.plan.mixer.model import MixerCheck, MixerDenial
+from lateen.plan.mixer.roles import refused_by_roles
 from lateen.plan.mixer.rules import mixer_parts
 from lateen.plan.model import HttpChain, Listener
 from lateen.plan.routes import DirectResponse, Route, RouteTable, VirtualHost
@@ -28,10 +30,12 @@ from lateen.values.names import BUILT_IN
 from tests.envoy.harness import Authority, free_port, listening, running, unverified
 from tests.golden.plan_to_envoy.cases import plan_of
 from tests.properties.length import is_long
+from tests.properties.mixer_roles import role_rules, verdict_of
 
 pytestmark = pytest.mark.timeout(3600)
 SEEDS = range(40 if is_long() else 2)
-RULES = 24
+RULES = 20
+ROLES = 6
 REQUESTS = 60 if is_long() else 25
 TLS = ServerTls(
     WORKLOAD_CERTIFICATE,
@@ -176,23 +180,41 @@ def envoy_with(conditions: list[Any], authority: Authority) -> Iterator[list[tup
         yield ports
 
 
+class Judged(NamedTuple):
+    """What refuses: as it is written, as a condition of the proxy, and as the mixer says it of a bag."""
+
+    words: str
+    condition: Condition
+    refused: Callable[[Any], bool]
+
+
+def expressions(seed: int) -> Iterator[Judged]:
+    for tree in [check(text, parse(text))[0] for text in Written(seed).rules()]:
+        with contextlib.suppress(Beyond):
+            yield Judged(render(tree), holds(tree), compile_match(tree))
+
+
+def roles(seed: int) -> Iterator[Judged]:
+    for number in range(ROLES):
+        rules = role_rules(1000 * seed + number)
+        (instance,) = rules.rules[0].actions[0].instances
+        with contextlib.suppress(Beyond):
+            refusals = refused_by_roles(instance, rules.grants, {}, rules.vocabulary)
+            yield Judged(repr(rules.grants), either(list(refusals)), verdict_of(rules))
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_mixer_and_the_proxy_refuse_the_same(seed: int) -> None:
-    written, authority = Written(seed), Authority()
-    settled = [check(text, parse(text))[0] for text in written.rules()]
-    compiled = []
-    for tree in settled:
-        with contextlib.suppress(Beyond):
-            compiled.append((tree, holds(tree)))
-    assert len(compiled) > RULES // 4
-    client, requests = Client(authority), written.requests()
-    refused = 0
-    with envoy_with([condition for _, condition in compiled], authority) as ports:
-        for (tree, condition), pair in zip(compiled, ports, strict=True):
+    authority, requests = Authority(), Written(seed).requests()
+    judged, by_roles = list(expressions(seed)), list(roles(seed))
+    assert len(judged) > RULES // 4
+    assert len(by_roles) > ROLES // 2
+    client, refused = Client(authority), 0
+    with envoy_with([one.condition for one in (*judged, *by_roles)], authority) as ports:
+        for one, pair in zip((*judged, *by_roles), ports, strict=True):
             for asked in requests:
-                bag = CheckBag(request_of(asked), {}, {})
-                wanted = compile_match(tree)(bag)
+                wanted = one.refused(CheckBag(request_of(asked), {}, {}))
                 found = client.is_refused(pair, asked)
                 refused += found
-                assert found is wanted or (found and asked.repeats), f"{render(tree)}\n{condition}\n{asked}"
-    assert refused > len(compiled)
+                assert found is wanted or (found and asked.repeats), f"{one.words}\n{one.condition}\n{asked}"
+    assert refused > len(judged)

@@ -9,6 +9,7 @@ import msgspec
 from lateen.expressions.syntax import Expression, attributes_of
 from lateen.expressions.vocabulary import ValueType, Vocabulary
 from lateen.resources.base import Spec
+from lateen.resources.legacy_access import RoleRule, Subject
 from lateen.resources.mixer.templates import Variety
 from lateen.values.names import Origin
 
@@ -149,10 +150,19 @@ class Charge(msgspec.Struct, frozen=True):
     origin: Origin
 
 
+class Grant(msgspec.Struct, frozen=True):
+    """What one ServiceRoleBinding lets its subjects do in its namespace."""
+
+    namespace: str
+    rules: tuple[RoleRule, ...]
+    subjects: tuple[Subject, ...]
+
+
 class MixerRules(msgspec.Struct, frozen=True):
-    """All that Mixer has to do. ``generation`` changes with it."""
+    """All that Mixer has to do. ``generation`` changes with it. ``grants``: of roles, where a rule asks ``rbac``."""
 
     rules: tuple[Rule, ...] = ()
     charges: tuple[Charge, ...] = ()
+    grants: tuple[Grant, ...] = ()
     vocabulary: Vocabulary = Vocabulary()
     generation: str = ""

@@ -6,7 +6,7 @@ A name means what stands in the rule's own namespace; ``name.namespace`` what st
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -17,6 +17,7 @@ from lateen.resources.resource import Resource
 from lateen.values.names import ResourceKey
 
 HANDLER, INSTANCE = "handler", "instance"
+RBAC = "rbac"
 HANDLER_KINDS = (HANDLER, *ADAPTERS)
 INSTANCE_KINDS = (INSTANCE, *TEMPLATES)
 _KINDS = {HANDLER: HANDLER_KINDS, INSTANCE: INSTANCE_KINDS}
@@ -48,6 +49,13 @@ def meant(named: NameInRule, namespace: str, present: Mapping[ResourceKey, Resou
             if found is not None:
                 return found
     return None
+
+
+def asks_roles(by_kind: Mapping[str, Sequence[Resource]]) -> bool:
+    """Whether there is a handler of the adapter that decides by ServiceRoles."""
+    return bool(by_kind.get(RBAC)) or any(
+        RBAC in (one.spec.compiled_adapter, one.spec.adapter) for one in by_kind.get(HANDLER, ())
+    )
 
 
 def full_name(resource: Resource) -> str:

@@ -19,6 +19,7 @@ from lateen.mesh.mixer.charges import charges_of, uncounted
 from lateen.mesh.mixer.model import (
     Action,
     Binding,
+    Grant,
     Handler,
     HeaderOperation,
     Instance,
@@ -27,7 +28,8 @@ from lateen.mesh.mixer.model import (
     Rule,
     Sampling,
 )
-from lateen.mesh.mixer.names import HANDLER, HANDLER_KINDS, INSTANCE, INSTANCE_KINDS, NameInRule, full_name, meant
+from lateen.mesh.mixer.names import HANDLER, HANDLER_KINDS, INSTANCE, INSTANCE_KINDS, RBAC, NameInRule, full_name, meant
+from lateen.mesh.mixer.roles import grants_of
 from lateen.resources.mixer import kinds
 from lateen.resources.mixer.adapters import adapter_named
 from lateen.resources.mixer.content import (
@@ -49,24 +51,27 @@ def resolve(by_kind: Mapping[str, Sequence[Resource]], root_namespace: str) -> t
     found = [resolver.rule(rule) for rule in rules]
     held = tuple(rule for rule in found if rule is not None)
     charged = charges_of(by_kind, resolver.present, resolver.vocabulary)
+    asks_roles = any(action.handler.adapter == RBAC for rule in held for action in rule.actions)
+    grants, of_roles = grants_of(by_kind) if asks_roles else ((), ())
     findings = (
         *resolver.findings,
+        *of_roles,
         *resolver.unused(charged.used),
         *charged.findings,
         *uncounted(held, charged.charges),
     )
-    rules_here = MixerRules(held, charged.charges, resolver.vocabulary, _generation(by_kind))
+    rules_here = MixerRules(held, charged.charges, grants, resolver.vocabulary, _generation(by_kind, grants))
     return rules_here, tuple(dict.fromkeys(findings))
 
 
-def _generation(by_kind: Mapping[str, Sequence[Resource]]) -> str:
+def _generation(by_kind: Mapping[str, Sequence[Resource]], grants: tuple[Grant, ...]) -> str:
     """A hash of all that rules say."""
     said = [
         (str(resource.key), repr(resource.spec), language_of(resource))
         for kind in ("rule", "attributemanifest", "QuotaSpec", "QuotaSpecBinding", *HANDLER_KINDS, *INSTANCE_KINDS)
         for resource in by_kind.get(kind, ())
     ]
-    return blake2b(repr(sorted(said)).encode(), digest_size=8).hexdigest() if said else ""
+    return blake2b(repr((sorted(said), grants)).encode(), digest_size=8).hexdigest() if said else ""
 
 
 class _Resolver:

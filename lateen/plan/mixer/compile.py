@@ -68,18 +68,18 @@ class TextSource(msgspec.Struct, frozen=True):
 
     def lacks(self, match: StringMatcher) -> Condition:
         """It does not match, where it is there. Raises Beyond."""
-        if self._repeats:
+        if self.repeats:
             raise Beyond("a header that may come twice has to be something else")
         return Not(self.where(match))
 
     @property
-    def _repeats(self) -> bool:
+    def repeats(self) -> bool:
         """Whether it may have several values, which Envoy looks at one by one, and the mixer joined by commas."""
         return self.kind == "header" and not self.name.startswith(":")
 
     def where(self, match: StringMatcher) -> Condition:
         """It is there and matches."""
-        if self._repeats and match.kind is MatchKind.REGEX:
+        if self.repeats and match.kind is MatchKind.REGEX:
             raise Beyond("a pattern is held against a header that may come twice")
         if not match.value and match.kind in (MatchKind.PREFIX, MatchKind.SUFFIX) and self.kind != "identity":
             match = _PRESENT if self.kind != "principal" else _SCHEME
@@ -117,9 +117,14 @@ _Alternative = tuple[Condition, _Base]
 def holds(tree: Expression) -> Condition:
     """When the expression is true. Raises Beyond."""
     found = _truth(tree, wanted=True)
+    check_size(found)
+    return found
+
+
+def check_size(found: Condition) -> None:
+    """Raises Beyond for a condition that is too long to be held against each request."""
     if _size(found) > MOST_TERMS:
         raise Beyond(f"it comes to more than {MOST_TERMS} conditions")
-    return found
 
 
 def text_conditions(tree: Expression, test: Callable[[str | TextSource], Condition]) -> tuple[Condition, Condition]:
@@ -314,6 +319,13 @@ def either(conditions: list[Condition]) -> Condition:
     if ALWAYS in found:
         return ALWAYS
     return found[0] if len(found) == 1 else AnyOf(tuple(found))
+
+
+def negated(condition: Condition) -> Condition:
+    """It does not hold."""
+    if condition in (ALWAYS, NEVER):
+        return NEVER if condition == ALWAYS else ALWAYS
+    return condition.term if isinstance(condition, Not) else Not(condition)
 
 
 def _terms(condition: Condition) -> Iterator[Condition]:

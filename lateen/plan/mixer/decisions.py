@@ -20,7 +20,17 @@ from lateen.plan.access.model import Condition, DirectAddress, Not
 from lateen.plan.matching import MatchKind, StringMatcher
 from lateen.plan.mixer.compile import ALWAYS, NEVER, Beyond, TextSource, anywhere, both, either, holds, text_conditions
 from lateen.plan.mixer.model import MixerDenial
-from lateen.resources.mixer.adapters import LISTED, NEEDS_ABSENT, NOT_LISTED, DenierParams, ListcheckerParams, Status
+from lateen.plan.mixer.roles import refused_by_roles
+from lateen.resources.mixer.adapters import (
+    LISTED,
+    NEEDS_ABSENT,
+    NO_ROLE,
+    NOT_LISTED,
+    DenierParams,
+    ListcheckerParams,
+    RbacParams,
+    Status,
+)
 from lateen.resources.mixer.templates import Variety
 from lateen.values.rpc_code import http_status, refusal_text
 
@@ -185,6 +195,12 @@ def _denials(
         found = [(matched, status.code or FAILED_PRECONDITION, status.message)]
     elif isinstance(params, ListcheckerParams):
         found = _listed(params, instance, matched, known, rules.vocabulary)
+    elif isinstance(params, RbacParams):
+        not_allowed, absent = refused_by_roles(instance, rules.grants, known, rules.vocabulary)
+        found = [
+            (both(matched, not_allowed), PERMISSION_DENIED, NO_ROLE),
+            (both(matched, absent), INVALID_ARGUMENT, NEEDS_ABSENT),
+        ]
     else:
         raise Beyond(f"{action.handler.adapter} asks somebody else")
     name = f"{rule.name}.{rule.namespace}"

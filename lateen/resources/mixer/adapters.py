@@ -206,6 +206,17 @@ class ZipkinParams(Spec, frozen=True):
     sample_probability: float = 0.0
 
 
+class RbacParams(Spec, frozen=True):
+    """Roles are those that the mesh has."""
+
+    config_store_url: str = ""
+    cache_duration: Duration | None = None
+
+
+NO_ROLE = "no role allows it"
+"""What ``rbac`` says against a request."""
+
+
 class KubernetesenvParams(Spec, frozen=True):
     """What is known of workloads, the mesh knows: none of them has an effect here."""
 
@@ -242,7 +253,7 @@ ADAPTERS: dict[str, AdapterKind] = {
         AdapterKind("listchecker", ListcheckerParams, frozenset({"listentry"})),
         AdapterKind("noop", NoopParams, ALL_TEMPLATES),
         AdapterKind("opa", OpaParams, frozenset({"authorization"})),
-        _gone("rbac", "write AuthorizationPolicies, or ServiceRoles, which need no handler here"),
+        AdapterKind("rbac", RbacParams, frozenset({"authorization"})),
         AdapterKind("prometheus", PrometheusParams, frozenset({"metric"})),
         AdapterKind("stdio", StdioParams, frozenset({"logentry", "metric"})),
         AdapterKind("statsd", StatsdParams, frozenset({"metric"})),
