@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import click
@@ -16,7 +17,17 @@ from lateen.local.processes import tail
 from lateen.local.rundir import RunDir
 
 POLL_S = 0.1
-REFUSED = ("rbac_access_denied", '"response_flags":"RL"')
+ASKED_AT_ONCE = 200
+REFUSED = (
+    "rbac_access_denied",
+    "jwt_authn_access_denied",
+    "ext_authz_",
+    "filter_chain_not_found",
+    '"downstream_transport_failure_reason":"',
+    '"mixer_refused_by":"',
+    '"response_flags":"RL"',
+)
+"""What stands in the lines of refused requests and connections."""
 
 
 @click.command()
@@ -53,23 +64,35 @@ def logs(
 
 
 def with_reasons(run: RunDir, instance: str, lines: list[str]) -> list[str]:
-    """Lines of an access log; those of denied and limited requests say which rules did it, with file and line.
+    """Lines of an access log; those of what was refused say by which rules, with file and line.
 
     That is how the rules stand now. Without a control plane the lines stay as they are.
     """
-    denied = {index: line for index, line in enumerate(lines) if any(mark in line for mark in REFUSED)}
-    if not denied:
-        return lines
     found = list(lines)
-    try:
-        entries = {index: json.loads(line) for index, line in denied.items()}
-        answer = Client(run.control_socket).post(f"/v1/denials/{quote(instance, safe='')}", list(entries.values()))
-    except (ApiError, ValueError):
-        return lines
-    for (index, entry), reasons in zip(entries.items(), answer["denials"], strict=True):
-        if reasons:
-            found[index] = json.dumps({**entry, "denied_because": reasons})
+    denied = [(index, entry) for index, line in enumerate(lines) if (entry := _refused(line)) is not None]
+    for start in range(0, len(denied), ASKED_AT_ONCE):
+        some = denied[start : start + ASKED_AT_ONCE]
+        try:
+            answer = Client(run.control_socket).post(
+                f"/v1/denials/{quote(instance, safe='')}", [entry for _, entry in some]
+            )
+        except ApiError:
+            return found
+        for (index, entry), reasons in zip(some, answer["denials"], strict=True):
+            if reasons:
+                found[index] = json.dumps({**entry, "denied_because": reasons})
     return found
+
+
+def _refused(line: str) -> dict[str, Any] | None:
+    """The entry of something that was refused. A line that is not whole is none."""
+    if not any(mark in line for mark in REFUSED):
+        return None
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    return entry if isinstance(entry, dict) else None
 
 
 def log_files(run: RunDir, name: str | None, kind: str) -> dict[str, Path]:

@@ -32,7 +32,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from lateen.control.authority_report import metrics_text
-from lateen.control.explaining import Question, Unanswerable, explain, explain_entry
+from lateen.control.denials import explain_entries
+from lateen.control.explaining import Question, Unanswerable, explain
 from lateen.control.mixer_placing import placed
 from lateen.envoy.listening import listening_place
 from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET
@@ -157,7 +158,7 @@ def application(plane: ControlPlane) -> Starlette:
         except msgspec.MsgspecError as problem:
             return _json({"error": str(problem)}, 400)
         proxy = request.path_params["proxy"]
-        return _json({"denials": [explain_entry(plane.coordinator, proxy, entry) for entry in entries]})
+        return _json({"denials": explain_entries(plane.coordinator, proxy, entries)})
 
     async def authority(_: Request) -> Response:
         return _json(plane.authority.status())

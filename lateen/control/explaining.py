@@ -7,36 +7,32 @@ a walk over the configuration that this proxy was given and with what the access
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 
 from lateen.control.coordinator import Coordinator
-from lateen.envoy.rbac import for_bytes
-from lateen.explain.access import judge
+from lateen.explain.access import holds
 from lateen.explain.call import Call, Mode, Protocol, Tls
-from lateen.explain.facts import Facts
-from lateen.explain.limits import refusal
-from lateen.explain.request import Request
+from lateen.explain.refusals import PLAIN_TEXT, asked_rules, refused_by_denial, refused_connection, refused_token
 from lateen.explain.simulate import Configuration, simulate
 from lateen.explain.verdict import Error, Verdict
-from lateen.explain.why import judged, limited, told
+from lateen.explain.why import action_of, judged, limited, told
 from lateen.mesh.addresses import in_loopback_view
-from lateen.mesh.members import LOOPBACK_INBOUND
+from lateen.mesh.members import LOOPBACK_INBOUND, ServicesOfWorkloads
 from lateen.mesh.model import MeshSnapshot, Workload
+from lateen.mesh.security_policy import peer_policy
 from lateen.mesh.visibility import full_host
-from lateen.plan.limits.rules import limit_rules
-from lateen.plan.model import ProxyPlan
+from lateen.plan.mixer.place import OF_BYTES, port_attributes, proxy_attributes
+from lateen.plan.model import HttpChain, ProxyPlan, TcpChain
 from lateen.plan.planner import Planner, proxy_of
 from lateen.values.names import SpiffeId
 from lateen.values.network import is_ip
 
 DEFAULT_PORTS = {"http": 80, "https": 443, "tcp": 0}
 OUTSIDE = "outside"
-DENIED = "rbac_access_denied"
-LIMITED = "RL"
 
 
 class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -81,58 +77,6 @@ def explain(coordinator: Coordinator, question: Question) -> Explanation:
     if snapshot is None:
         raise Unanswerable("the mesh is not read yet")
     return _Explaining(coordinator, snapshot, question).go()
-
-
-def explain_entry(coordinator: Coordinator, proxy_id: str, entry: Mapping[str, Any]) -> tuple[str, ...]:
-    """Why a request of an access log was denied or limited, as far as the log tells. Empty where it was not."""
-    snapshot = coordinator.snapshot
-    workload = snapshot.workloads.get(proxy_id) if snapshot is not None else None
-    if snapshot is None or workload is None:
-        return ()
-    if entry.get("response_flags") == LIMITED:
-        rules = limit_rules(snapshot, workload.namespace, workload.labels)
-        return tuple(refusal(rules, str(entry.get("rate_limit"))))
-    details = (entry.get("response_code_details"), entry.get("connection_termination_details"))
-    if not any(DENIED in str(detail) for detail in details):
-        return ()
-    plan = _plan(snapshot, workload)
-    facts = _facts_of_entry(entry)
-    policies = [chain.action.access for listener in plan.listeners for chain in listener.chains]
-    access = next((one for one in policies if not one.is_open), None)  # one for all chains of a workload
-    if access is None:
-        return ()
-    return tuple(told(judge(access if facts.request is not None else for_bytes(access), facts)))
-
-
-def _facts_of_entry(entry: Mapping[str, Any]) -> Facts:
-    """What a line of the log tells of a request; headers and claims are not in it."""
-
-    def text(name: str) -> str:
-        return str(entry.get(name) or "")
-
-    request = None
-    if entry.get("method"):
-        path, _, query = text("path").partition("?")
-        own = ((":authority", text("authority")), (":method", text("method")), (":path", text("path")))
-        request = Request(text("authority"), path, query, own)
-    source, _ = _place(text("downstream_remote_address"))
-    address, port = _place(text("downstream_local_address"))
-    hops = [hop.strip() for hop in text("x_forwarded_for").split(",")]
-    return Facts(
-        identity=text("downstream_peer"),
-        source=source,
-        remote=hops[-1] if is_ip(hops[-1]) else source,
-        address=address,
-        port=port,
-        server_name=text("requested_server_name"),
-        request=request,
-    )
-
-
-def _place(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    host = host.strip("[]")
-    return (host if is_ip(host) else "127.0.0.1", int(port) if port.isdigit() else 0)
 
 
 class _Explaining:
@@ -270,13 +214,47 @@ class _Explaining:
 
     def _walk(self, proxy: Workload, call: Call) -> Verdict:
         verdict = self._verdict(proxy, call)
-        plan = _plan(self._snapshot, proxy)
-        judgement = judged(plan, verdict)
-        access: tuple[str, ...] = ()
-        if judgement is not None and call.mode is not Mode.OUTBOUND:
-            access = (*told(judgement), *(limited(plan, verdict) if judgement.allowed else ()))
-        self._stages.append(Stage(proxy.id, verdict.trail, access))
+        access = self._access(proxy, call, verdict) if call.mode is not Mode.OUTBOUND else ()
+        self._stages.append(Stage(proxy.id, verdict.trail, tuple(access)))
         return verdict
+
+    def _access(self, proxy: Workload, call: Call, verdict: Verdict) -> Sequence[str]:
+        """What the rules of the proxy that is called say, as resources have them."""
+        plan = _plan(self._snapshot, proxy)
+        action = action_of(plan, verdict)
+        if action is None:
+            return self._not_taken(proxy, call, verdict)
+        if verdict.error is Error.TOKEN_REFUSED and isinstance(action, HttpChain):
+            return refused_token(action.tokens, call.claims, call.now)
+        judgement = judged(action, verdict)
+        if judgement is None:
+            return ()
+        lines = told(judgement)
+        if not judgement.allowed or verdict.facts is None:
+            return lines
+        facts = verdict.facts
+        denied = next((one for one in getattr(action, "denials", ()) if holds(one.condition, facts)), None)
+        if denied is not None:
+            return [*lines, *refused_by_denial(denied)]
+        asked = asked_rules(self._snapshot.mixer, self._known(proxy, call.port, action), facts) if action.mixer else ()
+        return [*lines, *asked, *limited(action, verdict)]
+
+    def _not_taken(self, proxy: Workload, call: Call, verdict: Verdict) -> Sequence[str]:
+        if proxy.is_gateway or verdict.error not in (Error.NO_FILTER_CHAIN, Error.TLS_ERROR, Error.MTLS_ERROR):
+            return ()
+        policy = peer_policy(self._snapshot, proxy.namespace, proxy.labels)
+        came = {Tls.PLAINTEXT: PLAIN_TEXT, Tls.MTLS: "mesh TLS"}.get(call.tls, "other TLS")
+        return refused_connection(policy, call.port, came)
+
+    def _known(self, workload: Workload, port: int, action: HttpChain | TcpChain) -> dict[str, Any]:
+        """What Mixer's rules know beforehand of what arrives at a port."""
+        proxy = proxy_of(workload)
+        services = ServicesOfWorkloads(self._snapshot).of(proxy.id, proxy.address)
+        known = {
+            **proxy_attributes(self._snapshot, proxy),
+            **port_attributes(self._snapshot, proxy, services, port),
+        }
+        return {**known, **OF_BYTES} if isinstance(action, TcpChain) else known
 
     def _end(self, proxy: Workload, verdict: Verdict) -> Explanation:
         if verdict.error is not None:

@@ -19,6 +19,7 @@ from google.protobuf import struct_pb2
 from xds.type.v3 import typed_struct_pb2
 
 from lateen.envoy import wire
+from lateen.envoy.check_cache import NOTES, REFUSED_BY
 from lateen.plan.model import FileLog, ServiceLog
 
 FILE_LOGGER = "envoy.access_loggers.file"
@@ -46,7 +47,15 @@ _CONNECTION_FIELDS = {
     "downstream_peer": "%DOWNSTREAM_PEER_URI_SAN%",
     "upstream_peer": "%UPSTREAM_PEER_URI_SAN%",
 }
-TCP_FIELDS: Mapping[str, str] = _CONNECTION_FIELDS
+TCP_FIELDS: Mapping[str, str] = {
+    **_CONNECTION_FIELDS,
+    "mixer_refused_by": f"%DYNAMIC_METADATA(envoy.filters.network.ext_authz:{REFUSED_BY})%",
+}
+LISTENER_FIELDS: Mapping[str, str] = {
+    **_CONNECTION_FIELDS,
+    "downstream_transport_failure_reason": "%DOWNSTREAM_TRANSPORT_FAILURE_REASON%",
+}
+"""Of a connection that did not get into any chain."""
 PATH_WITHOUT_QUERY = "%PATH(NQ:ORIG_OR_PATH)%"
 HTTP_FIELDS: Mapping[str, str] = {
     **_CONNECTION_FIELDS,
@@ -62,6 +71,7 @@ HTTP_FIELDS: Mapping[str, str] = {
     "request_id": "%REQ(X-REQUEST-ID)%",
     "trace_id": "%REQ(X-B3-TRACEID?TRACEPARENT)%",
     "rate_limit": "%RESP(X-LATEEN-RATE-LIMIT)%",
+    "mixer_refused_by": f"%DYNAMIC_METADATA({NOTES}:{REFUSED_BY})%",
     "rate_limit_dry_run": "%DYNAMIC_METADATA(envoy.filters.http.ratelimit:dry_run)%",
 }
 

@@ -7,6 +7,7 @@ What the mixer says of an answer, in its dynamic metadata (the namespace of ``ex
     inputs   what it depends on: what was really looked at to get it, each as KIND or KIND:NAME (``EXTRACTORS``)
     status   the HTTP status of a refusal; none if the request goes on
     body     of that refusal
+    refused_by   the rules that refuse, as NAME.NAMESPACE with commas between: for the access log
     request, response   header operations of an answer: lists of [operation, name, value]
 
 So a kept answer is found by the values of its inputs, as they are in the request at hand. They are read by the same
@@ -30,6 +31,8 @@ ASK = "ask"
 ANSWERS = "envoy.filters.http.ext_authz"
 TOKENS = "envoy.filters.http.jwt_authn"
 PAYLOAD = "payload"
+REFUSED_BY = "refused_by"
+"""Where the rules that refused a request are noted, under ``NOTES``."""
 LIMIT = 4096
 SHAPES = 16
 
@@ -42,6 +45,7 @@ _NAMES = {
     "KEYS": KEYS,
     "ASK": ASK,
     "ANSWERS": ANSWERS,
+    "REFUSED_BY": REFUSED_BY,
     "WORKLOAD": state_key("workload"),
 }
 _TEXT = """
@@ -158,6 +162,7 @@ function envoy_on_request(handle)
       answer.uses = answer.uses - 1
       notes:set("@NOTES@", "kept", true)
       if answer.status then
+        notes:set("@NOTES@", "@REFUSED_BY@", answer.by or "")
         handle:respond({[":status"] = answer.status, ["content-type"] = "text/plain"}, answer.body)
       else
         operate(handle:headers(), answer.request)
@@ -180,7 +185,8 @@ function envoy_on_response(handle)
   end
   local said = metadata:get("@ANSWERS@")
   if not said or not said["inputs"] then return end
-  if not said["status"] then operate(handle:headers(), said["response"]) end
+  if said["status"] then metadata:set("@NOTES@", "@REFUSED_BY@", said["@REFUSED_BY@"] or "")
+  else operate(handle:headers(), said["response"]) end
   if notes["@ASK@"] ~= generation or not said["valid"] or said["valid"] <= 0 then return end
   local keys = metadata:get("@KEYS@")
   local key = keys and keys[table.concat(said["inputs"], "\\030")]
@@ -190,7 +196,7 @@ function envoy_on_response(handle)
   end
   keep(key, {
     till = handle:timestamp() + said["valid"], uses = said["uses"] - 1, status = said["status"], body = said["body"],
-    request = said["request"], response = said["response"],
+    request = said["request"], response = said["response"], by = said["@REFUSED_BY@"],
   })
 end
 """

@@ -16,6 +16,7 @@ from envoy.data.accesslog.v3 import accesslog_pb2 as data_pb2
 
 from lateen.envoy.access_logs import (
     HTTP_FIELDS,
+    LISTENER_FIELDS,
     PATH_WITHOUT_QUERY,
     TCP_FIELDS,
     file_logger,
@@ -49,6 +50,7 @@ SERVICE_LABELS = (
     ("service_namespace", "destination_service_namespace"),
 )
 
+_HANDSHAKE_FAILED = "has(connection.transport_failure_reason) && connection.transport_failure_reason != ''"
 _AUTHORITY = ("REQ", ":authority")
 _UPSTREAM_CLUSTER = ("UPSTREAM_CLUSTER_RAW", "")
 
@@ -107,9 +109,10 @@ def tcp_loggers(telemetry: Telemetry | None, facts: ChainFacts) -> tuple[Any, ..
 
 
 def listener_logger(path: str) -> Any:
-    """Logs connections that no chain took, which otherwise leave no trace."""
+    """Logs connections that no chain took and handshakes that failed, which otherwise leave no trace."""
     unmatched = accesslog_pb2.AccessLogFilter(response_flag_filter=accesslog_pb2.ResponseFlagFilter(flags=["NR"]))
-    return file_logger(path, TCP_FIELDS, unmatched)
+    either = accesslog_pb2.OrFilter(filters=[unmatched, meeting(_HANDSHAKE_FAILED)])
+    return file_logger(path, LISTENER_FIELDS, accesslog_pb2.AccessLogFilter(or_filter=either))
 
 
 def _labels(telemetry: Telemetry, facts: ChainFacts, *, http: bool) -> Labels:

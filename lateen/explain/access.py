@@ -82,7 +82,7 @@ def judge(policy: AccessPolicy, facts: Facts) -> Judgement:
         allowed=denying is None and not refused,
         by=denying or allowing,
         asks=asks,
-        near=_near(policy.allow or (), facts) if refused else (),
+        near=near_rules(policy.allow or (), facts) if refused else (),
         audited=_first(policy.audit, facts),
         trial_deny=_first(policy.trial_deny, facts),
         trial_allows=None if policy.trial_allow is None else _first(policy.trial_allow, facts) is not None,
@@ -97,7 +97,8 @@ def rule_holds(rule: AccessRule, facts: Facts) -> bool:
     return holds(rule.principal, facts) and holds(rule.permission, facts)
 
 
-def _near(rules: Iterable[AccessRule], facts: Facts) -> tuple[Near, ...]:
+def near_rules(rules: Iterable[AccessRule], facts: Facts) -> tuple[Near, ...]:
+    """The rules that came nearest, and what each failed by."""
     found = [Near(rule, (*failures(rule.principal, facts), *failures(rule.permission, facts))) for rule in rules]
     return tuple(sorted(found, key=lambda near: len(near.reasons))[:NEAREST])
 
@@ -234,7 +235,9 @@ def _seen(condition: Condition, facts: Facts) -> str:
             return _seen_claim(condition, facts)
         case Header(name):
             values = " and ".join(map(repr, facts.header(name)))
-            return f"{_header_name(name)} is {values}" if values else f"there is no header {name}"
+            if values:
+                return f"{_header_name(name)} is {values}"
+            return f"there is no header {name}" if facts.whole else f"the header {name} is not known here"
         case UrlPath() | PathTemplate():
             return f"the path is {facts.request.path!r}" if facts.request is not None else "it is not HTTP"
 
@@ -247,7 +250,7 @@ def _seen_claim(condition: Metadata, facts: Facts) -> str:
     if condition.filter != TOKEN_FILTER:
         what = f"{condition.filter}[{']['.join(condition.path)}]"
     elif facts.metadata(TOKEN_FILTER, (PAYLOAD,)) is None:
-        return "there is no good token"
+        return "there is no good token" if facts.whole else "what the token says is not known here"
     else:
         what = f"the claim {'.'.join(condition.path[1:])}"
     value = facts.metadata(condition.filter, condition.path)

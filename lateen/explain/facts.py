@@ -21,7 +21,8 @@ class Facts(msgspec.Struct, frozen=True):
 
     ``identity`` is the URI of the peer's certificate, empty without one. ``source`` is the peer's own address,
     ``remote`` the original client's. ``found`` is what filters found out, by the filter's name: the claims of a good
-    token stand under the token filter's name and ``payload``. ``request`` None: plain bytes.
+    token stand under the token filter's name and ``payload``. ``request`` None: plain bytes. ``whole``: nothing is left
+    out; where it is not, header fields and tokens that are not here may have been there.
     """
 
     identity: str = ""
@@ -32,6 +33,7 @@ class Facts(msgspec.Struct, frozen=True):
     server_name: str = ""
     request: Request | None = None
     found: Mapping[str, Any] = {}
+    whole: bool = True
 
     def header(self, name: str) -> list[str]:
         """The values of a request header. Envoy's rules hold if they hold for one of them."""

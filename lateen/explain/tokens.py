@@ -58,7 +58,7 @@ def found_by_tokens(config: Any, claims: Mapping[str, Any] | None, now: float | 
     if unfit(claims, now):
         return UNKNOWN
     of_issuer = {name: found for name, found in config.providers.items() if found.issuer in ("", claims.get("iss"))}
-    taking = [name for name, found in of_issuer.items() if _is_for(found, claims)]
+    taking = [name for name, found in of_issuer.items() if is_for(found.audiences, claims)]
     if not taking:
         return FOR_OTHERS if of_issuer else UNKNOWN
     taken = next((name for name in taking if name in required), taking[0])
@@ -80,11 +80,12 @@ def _required(config: Any) -> set[str]:
     return found
 
 
-def _is_for(provider: Any, claims: Mapping[str, Any]) -> bool:
+def is_for(audiences: Iterable[str], claims: Mapping[str, Any]) -> bool:
+    """Whether a token is meant for one of the audiences, or anybody's is good."""
     said = claims.get("aud")
-    audiences = [said] if isinstance(said, str) else said if isinstance(said, list) else []
-    wanted = {_audience(text) for text in provider.audiences}
-    return not wanted or any(_audience(text) in wanted for text in audiences if isinstance(text, str))
+    named = [said] if isinstance(said, str) else said if isinstance(said, list) else []
+    wanted = {_audience(text) for text in audiences}
+    return not wanted or any(_audience(text) in wanted for text in named if isinstance(text, str))
 
 
 def _audience(text: str) -> str:

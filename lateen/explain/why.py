@@ -6,33 +6,32 @@ with the files and lines of its rules. The policy is the planned one, not what E
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from lateen.envoy.rbac import for_bytes
 from lateen.explain import limits
-from lateen.explain.access import Judgement, judge
+from lateen.explain.access import Judgement, Near, judge
 from lateen.explain.verdict import Verdict
 from lateen.plan.model import Chain, HttpChain, Listener, ProxyPlan, TcpChain
 
 
-def judged(plan: ProxyPlan, verdict: Verdict) -> Judgement | None:
-    """What the access policy says; None where the call did not come that far."""
-    action = _action(plan, verdict)
-    if action is None or verdict.facts is None:
+def judged(action: HttpChain | TcpChain, verdict: Verdict) -> Judgement | None:
+    """What the access policy of a chain says; None where the call did not come that far."""
+    if verdict.facts is None:
         return None
     access = action.access
     return judge(access if verdict.facts.request is not None else for_bytes(access), verdict.facts)
 
 
-def limited(plan: ProxyPlan, verdict: Verdict) -> list[str]:
+def limited(action: HttpChain | TcpChain, verdict: Verdict) -> list[str]:
     """Which limits count the call, in sentences."""
-    action = _action(plan, verdict)
     if not isinstance(action, HttpChain) or verdict.facts is None:
         return []
     return limits.told(action.limits or (), verdict.facts)
 
 
-def _action(plan: ProxyPlan, verdict: Verdict) -> HttpChain | TcpChain | None:
+def action_of(plan: ProxyPlan, verdict: Verdict) -> HttpChain | TcpChain | None:
+    """The chain in which a call ended, as it was planned; None where none took it."""
     for listener in plan.listeners:
         if listener.name == verdict.listener:
             for chain in _chains(listener):
@@ -59,7 +58,7 @@ def told(judgement: Judgement) -> list[str]:
         lines.append("no policy is for it, so it is allowed")
     else:
         lines.append("no ALLOW rule matches, so it is denied")
-    lines.extend(f"  {near.rule.name} ({near.rule.origin}) fails: {'; '.join(near.reasons)}" for near in judgement.near)
+    lines.extend(came_near(judgement.near))
     if judgement.audited is not None:
         lines.append(f"{judgement.audited.name} audits it ({judgement.audited.origin})")
     if judgement.trial_deny is not None:
@@ -68,3 +67,12 @@ def told(judgement: Judgement) -> list[str]:
         would = "would allow it" if judgement.trial_allows else "would not allow it, so it would be denied"
         lines.append(f"the ALLOW rules on trial {would}")
     return lines
+
+
+def came_near(rules: Iterable[Near]) -> list[str]:
+    """ALLOW rules that did not match, and what each failed by."""
+    return [
+        f"  {near.rule.name} ({near.rule.origin}) "
+        + (f"fails: {'; '.join(near.reasons)}" if near.reasons else "holds now, as far as is known here")
+        for near in rules
+    ]

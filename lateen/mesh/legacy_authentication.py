@@ -188,8 +188,9 @@ def _peers(
         mtls=MutualTls(mode_of(policy.spec)) if policy is not None else None,
         port_level_mtls=by_port,
     )
-    origin = first.origin_at("spec.peers")
-    return _made("PeerAuthentication", namespace, name, first, spec, origin)
+    made = _made("PeerAuthentication", namespace, name, first, spec, first.origin_at("spec.peers"))
+    places = {f"spec.portLevelMtls.{port}": one.origin_at("spec.peers") for port, one in (ports or {}).items()}
+    return msgspec.structs.replace(made, places={**made.places, **places})
 
 
 def _tokens(policy: Resource, service: Service) -> Resource:

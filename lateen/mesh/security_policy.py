@@ -22,7 +22,7 @@ from lateen.mesh.visibility import selects
 from lateen.resources.checks.metadata import DRY_RUN, FALSE
 from lateen.resources.request_authentication import RequestAuthenticationSpec
 from lateen.resources.resource import Resource
-from lateen.resources.security import AuthorizationPolicySpec, PeerAuthenticationSpec
+from lateen.resources.security import AuthorizationPolicySpec, MutualTls, PeerAuthenticationSpec
 from lateen.values.names import BUILT_IN, Origin
 
 
@@ -35,14 +35,21 @@ class MtlsMode(enum.Enum):
 
 
 class PeerPolicy(msgspec.Struct, frozen=True):
-    """The mode of a workload and of those of its ports (the workload's port numbers) that differ."""
+    """The mode of a workload and of those of its ports (the workload's port numbers) that differ.
+
+    ``port_origins`` say where what is said of single ports stands.
+    """
 
     mode: MtlsMode
     origin: Origin
     ports: tuple[tuple[int, MtlsMode], ...] = ()
+    port_origins: tuple[tuple[int, Origin], ...] = ()
 
     def on(self, port: int) -> MtlsMode:
         return dict(self.ports).get(port, self.mode)
+
+    def origin_on(self, port: int) -> Origin:
+        return dict(self.port_origins).get(port, self.origin)
 
 
 def peer_policy(snapshot: MeshSnapshot, namespace: str, labels: Labels) -> PeerPolicy:
@@ -56,7 +63,7 @@ def peer_policy(snapshot: MeshSnapshot, namespace: str, labels: Labels) -> PeerP
         said = _mode(resource_at_level)
         if resource_at_level is not None and said is not None:
             mode, origin = said, resource_at_level.origin_at("spec.mtls.mode")
-    return PeerPolicy(mode, origin, _port_modes(levels[2], mode))
+    return PeerPolicy(mode, origin, _port_modes(levels[2], mode), _port_origins(levels[2]))
 
 
 def _levels(
@@ -93,6 +100,16 @@ def _port_modes(resource: Resource | None, mode: MtlsMode) -> tuple[tuple[int, M
     return tuple(
         (int(port), mode if setting.mode in (None, "", "UNSET") else MtlsMode(setting.mode))
         for port, setting in sorted(spec.port_level_mtls.items(), key=lambda item: int(item[0]))
+    )
+
+
+def _port_origins(resource: Resource | None) -> tuple[tuple[int, Origin], ...]:
+    """Where those modes of ports stand that are not the workload's."""
+    said: dict[str, MutualTls] = resource.spec.port_level_mtls if resource is not None else {}
+    return tuple(
+        (int(port), resource.origin_at(f"spec.portLevelMtls.{port}.mode"))
+        for port, setting in said.items()
+        if resource is not None and setting.mode not in (None, "", "UNSET")
     )
 
 

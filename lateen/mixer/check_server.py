@@ -18,6 +18,7 @@ from envoy.config.core.v3 import base_pb2
 from envoy.service.auth.v3 import external_auth_pb2
 from google.protobuf import struct_pb2
 
+from lateen.envoy.check_cache import REFUSED_BY
 from lateen.mixer.adapter import OK
 from lateen.mixer.check_bag import CheckBag
 from lateen.mixer.engine import Engine
@@ -128,6 +129,7 @@ def _kept(outcome: Outcome) -> struct_pb2.Struct:
     }
     if outcome.code != OK:
         fields["status"], fields["body"] = str(outcome.status), outcome.body
+        fields[REFUSED_BY] = ",".join(outcome.refused_by)
     for name, operations in (("request", outcome.request), ("response", outcome.response)):
         if operations:
             fields[name] = [[one.operation, one.name, one.value] for one in operations]

@@ -65,6 +65,7 @@ def _value(evaluate: Evaluator, bag: Bag) -> Any:
 
 class _Rule:
     def __init__(self, rule: model.Rule, handlers: Mapping[str, Handler], vocabulary: Vocabulary) -> None:
+        self.name = f"{rule.name}.{rule.namespace}"
         self.namespace = "" if rule.everywhere else rule.namespace
         self.looks_at = frozenset(attributes_in(rule))
         self.matches: Callable[[Bag], bool] = (
@@ -168,11 +169,12 @@ class Engine:
             return Outcome(code=failed.code, message=failed.message, valid=failed.valid)
         namespace = known.get("destination.namespace") or ""
         matching = [rule for rule in self._rules if rule.namespace in ("", namespace) and rule.matches(known)]
-        calls = [(handler, instance) for rule in matching for handler, instance in rule.checks]
-        results = await asyncio.gather(*(_verdict(handler, instance, known) for handler, instance in calls))
-        combined = combine((handler.name, result) for (handler, _), result in zip(calls, results, strict=True))
+        calls = [(rule, handler, instance) for rule in matching for handler, instance in rule.checks]
+        results = await asyncio.gather(*(_verdict(handler, instance, known) for _, handler, instance in calls))
+        combined = combine((handler.name, result) for (_, handler, _), result in zip(calls, results, strict=True))
+        refused_by = [rule.name for (rule, _, _), result in zip(calls, results, strict=True) if result.code != OK]
         if combined.code == OK:
-            combined = await self._charged(combined, matching, known)
+            combined, refused_by = await self._charged(combined, matching, known)
         goes_on = combined.code == OK
         return Outcome(
             code=combined.code,
@@ -182,21 +184,25 @@ class Engine:
             request=_operations(matching, "request", known) if goes_on else (),
             response=_operations(matching, "response", known) if goes_on else (),
             inputs=inputs_of(recording.seen),
+            refused_by=tuple(dict.fromkeys(refused_by)),
         )
 
-    async def _charged(self, verdict: CheckResult, matching: Iterable[_Rule], bag: Bag) -> CheckResult:
-        """The verdict after quotas were charged, one after the other. What is charged is asked for each time."""
+    async def _charged(
+        self, verdict: CheckResult, matching: Iterable[_Rule], bag: Bag
+    ) -> tuple[CheckResult, list[str]]:
+        """The verdict after quotas were charged, one after the other, and the name of the rule that refuses, if one
+        does. What is charged is asked for each time."""
         for charge in self._charges:
             if not charge.applies(bag):
                 continue
-            counting = next((rule.quotas[charge.quota] for rule in matching if charge.quota in rule.quotas), None)
+            counting = next((rule for rule in matching if charge.quota in rule.quotas), None)
             if counting is None:
                 continue
             verdict = replace(verdict, uses=1)
-            refusal = await _allotted(*counting, charge, bag)
+            refusal = await _allotted(*counting.quotas[charge.quota], charge, bag)
             if refusal is not None:
-                return refusal
-        return verdict
+                return refusal, [counting.name]
+        return verdict, []
 
     async def report(self, bag: Bag) -> list[Reported]:
         """The instances that rules make of what is over. One that cannot be made is left out."""

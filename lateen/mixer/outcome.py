@@ -24,7 +24,10 @@ class HeaderOperation(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """The whole verdict. ``inputs``: what it depends on (``lateen.envoy.check_cache``); None: it cannot be kept."""
+    """The whole verdict. ``inputs``: what it depends on (``lateen.envoy.check_cache``); None: it cannot be kept.
+
+    ``refused_by``: the rules that refuse, as ``name.namespace``.
+    """
 
     code: int = OK
     message: str = ""
@@ -33,6 +36,7 @@ class Outcome(msgspec.Struct, frozen=True):
     request: tuple[HeaderOperation, ...] = ()
     response: tuple[HeaderOperation, ...] = ()
     inputs: tuple[str, ...] | None = None
+    refused_by: tuple[str, ...] = ()
 
     @property
     def status(self) -> int:

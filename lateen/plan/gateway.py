@@ -116,6 +116,7 @@ class _Planning:
             origin=first.resource.origin,
             inspect_tls=first.kind == "tls",
             at_edge=True,
+            access_log=self._telemetry.access_log,
         )
         self.parts.listeners.append(listener)
         inside = mesh_netns(self._proxy)

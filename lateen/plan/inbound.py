@@ -96,6 +96,7 @@ class _Inbound:
             inspect_tls=self._looks_for_tls(port),
             inspect_http=_sniffs(port),
             sniffing_limit=self._snapshot.settings.protocol_detection_timeout,
+            access_log=self._telemetry.access_log,
         )
 
     def _looks_for_tls(self, port: InboundPort) -> bool:
@@ -129,6 +130,7 @@ class _Inbound:
             tls_uninspected=tuple(sorted(port.number for port in ports if not self._looks_for_tls(port))),
             http_uninspected=tuple(sorted(port.number for port in ports if not _sniffs(port))),
             sniffing_limit=self._snapshot.settings.protocol_detection_timeout,
+            access_log=self._telemetry.access_log,
         )
 
     # --- chains ------------------------------------------------------------------------------------------------------

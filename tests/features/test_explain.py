@@ -1,6 +1,8 @@
 """Every call is explained, and every denial says which rule it was, with file and line; as the mesh really does."""
 
+import http.server
 import json
+import threading
 
 import pytest
 
@@ -130,3 +132,129 @@ def test_a_question_that_cannot_be_answered_is_told(mesh, words, told):
     done = mesh.lateen("explain", *words, check=False)
     assert done.returncode in (1, 2)
     assert told in done.stderr
+
+
+def refused(mesh, service, wanted):
+    """The line of an access log that tells so."""
+
+    def found():
+        lines = mesh.lateen("logs", service, "--access").stdout.splitlines()
+        told = [json.loads(line[line.index("{") :]).get("denied_because", []) for line in lines if "{" in line]
+        return next((reasons for reasons in told if wanted in "\n".join(reasons)), None)
+
+    return until(found, f"the access log tells: {wanted}")
+
+
+PLAIN_AND_STRICT = """
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: a-plain}
+spec: {host: echo, trafficPolicy: {tls: {mode: DISABLE}}}
+---
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: echo}
+spec:
+  selector: {matchLabels: {app: echo}}
+  mtls: {mode: PERMISSIVE}
+  portLevelMtls: {"8000": {mode: STRICT}}
+"""
+
+
+def test_plain_text_that_a_port_refuses_is_told_with_the_mode_and_its_line(mesh):
+    with mesh.applied(PLAIN_AND_STRICT):
+        assert mesh.fetch(f"{ECHO}/echo").status == 503
+        code, said = explained(mesh, "client", f"{ECHO}/echo")
+        assert code == 1
+        told = "port 8000 takes mesh TLS alone, and plain text came: mode STRICT (PeerAuthentication default/echo"
+        assert told in said
+        assert "extra.yaml:13" in said
+        assert "extra.yaml:13" in refused(mesh, "echo", told)[0]
+
+
+def test_a_token_that_is_refused_names_the_rules_that_did_not_take_it(mesh):
+    issuer = Issuer("https://a.example")
+    text = (
+        "apiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: {name: echo}\n"
+        "spec:\n  selector: {matchLabels: {app: echo}}\n  jwtRules:\n"
+        f"  - {{issuer: https://a.example, audiences: [shop], jwks: '{issuer.jwks}'}}\n"
+    )
+    with mesh.applied(text):
+        token = issuer.token(iss="https://b.example", aud="shop", exp=4_000_000_000)
+        shown = {"authorization": f"Bearer {token}"}
+        until(lambda: mesh.fetch(f"{ECHO}/token", headers=shown).status == 401, "it is refused")
+        code, said = explained(mesh, "client", f"{ECHO}/token", "--token", token)
+        assert code == 1
+        assert "extra.yaml:7) fails: the token is of 'https://b.example', not of 'https://a.example'" in said
+        told = refused(mesh, "echo", "the token is refused: Jwt issuer is not configured")
+        assert "extra.yaml:7) takes tokens of 'https://a.example' for 'shop'" in told[1]
+        other = issuer.token(iss="https://a.example", aud="else", exp=4_000_000_000)
+        assert (
+            "the token is for 'else', not for 'shop'" in explained(mesh, "client", f"{ECHO}/token", "--token", other)[1]
+        )
+
+
+ASKED = """
+kind: MeshConfig
+extensionProviders:
+- name: asker
+  envoyExtAuthzHttp: {service: asker.example, port: 9000, timeout: 5s}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: asker}
+spec:
+  hosts: [asker.example]
+  ports: [{name: http, number: 9000, protocol: HTTP}]
+  resolution: STATIC
+  endpoints: [{address: 127.0.0.1, ports: {http: %d}}]
+---
+"""
+
+
+class Refuser(http.server.BaseHTTPRequestHandler):
+    """An authorizer that agrees to nothing."""
+
+    def do_GET(self):
+        self.send_response(403)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def test_who_refused_outside_the_proxy_is_named_and_that_nobody_could_be_asked(mesh):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refuser)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    rules = "  action: CUSTOM\n  provider: {name: asker}\n  rules:\n  - to: [{operation: {paths: [/asked]}}]"
+    with mesh.applied(ASKED % server.server_port + policy(rules)):
+        until(lambda: mesh.fetch(f"{ECHO}/asked").status == 403, "connections know the authorizer")
+        told = refused(mesh, "echo", "authorizer asker denies it (AuthorizationPolicy default/echo spec.rules[0]")
+        assert "extra.yaml:25" in told[0]
+        server.shutdown()
+        server.server_close()
+        assert mesh.fetch(f"{ECHO}/asked").status == 403
+        refused(mesh, "echo", "authorizer asker could not be asked, so it is denied (AuthorizationPolicy default/echo")
+
+
+def test_denials_at_gateways_and_of_connections_are_told(mesh):
+    texts = (
+        policy("  action: DENY\n  rules: [{to: [{operation: {ports: ['7000']}}]}]", "bytes"),
+        policy(
+            "  rules: [{from: [{source: {namespaces: [none]}}], when: [{key: 'request.headers[x-a]', values: [b]}]}]"
+        ),
+        policy(
+            f"  action: DENY\n  rules: [{{to: [{{operation: {{ports: ['{mesh.port}'], paths: [/edge]}}}}]}}]", "edge"
+        ),
+    )
+    at_edge = texts[2].replace("{app: echo}", "{istio: ingressgateway}")
+    with mesh.applied("---".join((*texts[:2], at_edge))):
+        assert mesh.get("/edge").status == 403
+        assert mesh.get("/tcp?to=echo:7000").json()["got"] == ""
+        assert mesh.fetch(f"{ECHO}/near").status == 403
+        assert "extra.yaml:23" in refused(mesh, "ingress", "ns[default]-policy[edge]-rule[0] denies it")[0]
+        assert "extra.yaml:8" in refused(mesh, "echo", "ns[default]-policy[bytes]-rule[0] denies it")[0]
+        near = refused(mesh, "echo", "no ALLOW rule matches, so it is denied")[1]
+        assert "extra.yaml:15" in near
+        assert "the header x-a is not known here, not 'b'" in near

@@ -757,3 +757,46 @@ def test_quotas_that_count_nothing_are_told(mesh):
     with mesh.applied(documents(*texts)):
         codes = {finding["code"] for finding in mesh.control("/v1/findings")["findings"]}
     assert {"unknown-quota", "no-limit", "uncharged-quota"} <= codes
+
+
+def test_every_refusal_is_told_with_its_rule_and_line(mesh):
+    """By the proxy itself, by the mixer, by an answer of the mixer that the proxy kept."""
+    texts = documents(
+        resource("handler", "deny", {"compiledAdapter": "denier", "params": {"status": {"code": 7}}}),
+        resource("handler", "listed", {"compiledAdapter": "listchecker", "params": {"overrides": ["a"]}}),
+        NOTHING,
+        resource("instance", "value", {"compiledTemplate": "listentry", "params": {"value": 'request.headers["x-l"]'}}),
+        rule(f'{TO_ECHO} && request.path == "/here"', ("deny", "nothing"), name="here"),
+        rule(
+            f'{TO_ECHO} && request.path == "/there" && size(request.headers["x-l"]) > 0',
+            ("listed", "value"),
+            name="there",
+        ),
+    )
+
+    def told(path, wanted):
+        def found():
+            lines = mesh.lateen("logs", "echo", "--access").stdout.splitlines()
+            entries = [json.loads(line[line.index("{") :]) for line in lines if "{" in line]
+            return any(entry["path"] == path and wanted in str(entry.get("denied_because")) for entry in entries)
+
+        until(found, f"the access log tells: {wanted}")
+
+    with mesh.applied(texts):
+        assert statuses(mesh, path="/here") == {403}
+        assert statuses(mesh, {"x-l": "b"}, path="/there", count=12) == {403}
+        place = f"{mesh.project}/extra.yaml"
+        here, there = (_line_of(texts, name) for name in ("here", "there"))
+        told("/here", f"403 'PERMISSION_DENIED:deny.default:' (rule default/here ({place}:{here}))")
+        told("/there", f"rule default/there of Mixer denies it (rule default/there ({place}:{there}))")
+        said = mesh.lateen("explain", "client", f"{ECHO}/here", check=False).stdout
+        assert "rule default/here of Mixer denies it: 403" in said
+        said = mesh.lateen("explain", "client", f"{ECHO}/there", "-H", "x-l: b").stdout
+        assert "the mixer is asked, by rule default/there of Mixer, and has to agree" in said
+        assert "the mixer is asked" not in mesh.lateen("explain", "client", f"{ECHO}/echo").stdout
+
+
+def _line_of(text, name):
+    """The line in which the resource of this name begins."""
+    lines = text[: text.index(f"{{name: {name}}}")].splitlines()
+    return len(lines) - 2

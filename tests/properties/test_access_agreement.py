@@ -15,7 +15,7 @@ import pytest
 from lateen.explain.call import Call, Mode, Protocol, Tls
 from lateen.explain.simulate import Configuration, simulate
 from lateen.explain.verdict import Error
-from lateen.explain.why import judged
+from lateen.explain.why import action_of, judged
 from tests.envoy.from_yaml import Running, sidecar
 from tests.envoy.gateways import entry, gateway, gateway_workload, serves, serves_mesh
 from tests.envoy.harness import Application, free_port, unverified
@@ -157,7 +157,8 @@ def test_plan_walk_and_envoy_agree_on_who_is_let_in(seed: int, app: Application)
             asked = cases.request()
             verdict = simulate(configuration, call_of(asked))
             walked = 403 if verdict.error is Error.ACCESS_DENIED else verdict.status or 200
-            judgement = judged(proxy.plan, verdict)
+            action = action_of(proxy.plan, verdict)
+            judgement = judged(action, verdict) if action is not None else None
             met = client.status(asked)
             statuses.add(met)
             planned = walked if judgement is None else 200 if judgement.allowed else 403

@@ -39,6 +39,8 @@ PERMISSION_DENIED = 7
 FAILED_PRECONDITION = 9
 LONGEST_LIST = 64
 PROXY, MIXER, NOWHERE = "proxy", "mixer", "nowhere"
+OPERATIONS = "operations on headers"
+"""The part of a rule that refuses nothing."""
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -87,7 +89,7 @@ def decisions(rules: MixerRules, known: dict[str, Any], *, of_bytes: bool = Fals
         if rule.request or rule.response:
             reason = "values of headers are worked out"
             where = (NOWHERE, _nowhere(rule, known)) if match is False else (MIXER, reason)
-            yield Decision(rule, "operations on headers", *where)
+            yield Decision(rule, OPERATIONS, *where)
 
 
 def found_here(rules: MixerRules, known: dict[str, Any]) -> dict[str, str]:
