@@ -22,6 +22,8 @@ class Settings(msgspec.Struct, frozen=True):
     ``ingress_gateway`` the value of the label ``istio`` of the gateways that serve them.
     ``federated_domains`` are trust domains of other meshes, whose workloads may call servers of this one.
     ``mixer_socket``: where proxies reach the mixer.
+    ``several_authorizers``: policies of action CUSTOM that hold for a workload may name several providers, all of which
+    have to agree (``PILOT_ENABLE_MULTIPLE_CUSTOM_AUTHZ_PROVIDERS``).
     ``trust_domain_is_fixed``: certificates of the trust domain are in use, so that it cannot be another.
     """
 
@@ -36,6 +38,7 @@ class Settings(msgspec.Struct, frozen=True):
     service_network: str = "240.240.0.0/16"
     pod_network: str = "240.241.0.0/16"
     scope_gateways: bool = False
+    several_authorizers: bool = True
     inbound_policy: str = "LOCALHOST"
     auto_mtls: bool = True
     h2_upgrade: bool = False

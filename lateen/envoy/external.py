@@ -43,7 +43,7 @@ def http_filter(authorizer: ExternalAuthorizer, index: int) -> Any:
         failure_mode_allow=authorizer.fail_open,
         clear_route_cache=authorizer.routes_anew,
         status_on_error=http_status_pb2.HttpStatus(code=authorizer.status_on_error),
-        filter_enabled_metadata=_where_noted(HTTP_NOTES, index),
+        filter_enabled_metadata=_where_noted(HTTP_NOTES, authorizer, index),
     )
     if authorizer.body_limit:
         message.with_request_body.CopyFrom(
@@ -69,14 +69,14 @@ def network_filter(authorizer: ExternalAuthorizer, index: int) -> Any:
         transport_api_version=config_source_pb2.V3,
         failure_mode_allow=authorizer.fail_open,
         grpc_service=_over_grpc(authorizer),
-        filter_enabled_metadata=_where_noted(NETWORK_NOTES, index),
+        filter_enabled_metadata=_where_noted(NETWORK_NOTES, authorizer, index),
     )
 
 
-def _where_noted(notes: str, index: int) -> Any:
+def _where_noted(notes: str, authorizer: ExternalAuthorizer, index: int) -> Any:
     message = metadata_pb2.MetadataMatcher(filter=notes)
     message.path.add(key=f"{note_prefix(index)}shadow_effective_policy_id")
-    message.value.string_match.prefix = "istio-ext-authz-"
+    message.value.string_match.prefix = f"istio-ext-authz-{authorizer.name}"
     return message
 
 

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 
 import msgspec
+from msgspec.structs import replace
 
-from lateen.findings import Finding
+from lateen.findings import Finding, error
 from lateen.mesh.model import Labels, MeshSnapshot
 from lateen.mesh.security_policy import authorization_policies, is_on_trial
 from lateen.plan.access import conditions as read
@@ -33,6 +34,12 @@ from lateen.resources.security import AuthorizationPolicySpec, Operation, Rule, 
 from lateen.resources.security import Condition as When
 from lateen.values.names import Origin
 
+ASKING = "istio-ext-authz-"
+"""What the names of rules that ask an authorizer begin with."""
+NOT_ASKED = "-deny-due-to-bad-CUSTOM-action"
+"""What the names of rules end with that deny, as nobody can be asked."""
+SEVERAL = "the policies of this workload name several providers; what these rules match is denied"
+
 
 class Access(msgspec.Struct, frozen=True):
     """What a workload enforces, and what is wrong with the policies that say so."""
@@ -46,9 +53,10 @@ def access_policy(snapshot: MeshSnapshot, namespace: str, labels: Labels, *, at_
 
     What should ask an authorizer that cannot be found denies.
     """
-    found = _Rules()
+    policies = authorization_policies(snapshot, namespace, labels, at_gateway=at_gateway)
+    found = _Rules(too_many=_too_many_authorizers(snapshot, policies))
     findings: list[Finding] = []
-    for resource in authorization_policies(snapshot, namespace, labels, at_gateway=at_gateway):
+    for resource in policies:
         spec: AuthorizationPolicySpec = resource.spec
         action = spec.action or "ALLOW"
         if action == "CUSTOM":
@@ -58,10 +66,21 @@ def access_policy(snapshot: MeshSnapshot, namespace: str, labels: Labels, *, at_
     return Access(found.policy(), tuple(findings))
 
 
-class _Rules:
-    """Rules by what they are for, in the order of their policies."""
+def _too_many_authorizers(snapshot: MeshSnapshot, policies: Iterable[Resource]) -> bool:
+    if snapshot.settings.several_authorizers:
+        return False
+    return len({_provider_of(resource) for resource in policies if resource.spec.action == "CUSTOM"}) > 1
 
-    def __init__(self) -> None:
+
+def _provider_of(resource: Resource) -> str:
+    return resource.spec.provider.name if resource.spec.provider is not None else ""
+
+
+class _Rules:
+    """Rules by what they are for, in the order of their policies. ``too_many``: no authorizer is asked."""
+
+    def __init__(self, *, too_many: bool) -> None:
+        self._too_many = too_many
         self._by_action: dict[tuple[str, bool], list[AccessRule]] = {}
         self._asked: dict[ExternalAuthorizer, list[AccessRule]] = {}
 
@@ -69,11 +88,14 @@ class _Rules:
         self._by_action.setdefault((action, on_trial), []).extend(rules)
 
     def ask(self, snapshot: MeshSnapshot, resource: Resource) -> list[Finding]:
-        name = resource.spec.provider.name if resource.spec.provider is not None else ""
-        rules = _rules(snapshot, resource, f"istio-ext-authz-{name}-")
+        name = _provider_of(resource)
+        rules = _rules(snapshot, resource, f"{ASKING}{name}-")
         authorizer, findings = find_authorizer(snapshot, name, resource)
+        if self._too_many:
+            authorizer = None
+            findings = [error("several-providers", SEVERAL, resource.origin_at("spec.provider.name"))]
         if authorizer is None:
-            self.take("DENY", rules)
+            self.take("DENY", [replace(rule, name=f"{rule.name}{NOT_ASKED}") for rule in rules])
         else:
             self._asked.setdefault(authorizer, []).extend(rules)
         return findings

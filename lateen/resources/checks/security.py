@@ -121,6 +121,10 @@ def _check_rule(report: Report, field: str, rule: Rule, action: str) -> None:
                     report.error(f"{place}.{name}[{number}]", f"{value!r} is no address or address range")
                 if condition.key == "destination.port" and not _is_port(value):
                     report.error(f"{place}.{name}[{number}]", f"{value!r} is no port")
+                if condition.key == "source.serviceAccount":
+                    _check_account(report, f"{place}.{name}[{number}]", value)
+                if condition.key == "source.principal":
+                    _check_principal(report, f"{place}.{name}[{number}]", value)
 
 
 def _allows_the_unknown(source: Source) -> bool:
@@ -165,13 +169,30 @@ def _check_source(report: Report, field: str, source: Source | None, action: str
         report.error(f"{field}.source", "serviceAccounts do not go with principals or namespaces", "keep one of them")
     if len(source.service_accounts) > 16 or len(source.not_service_accounts) > 16:
         report.error(f"{field}.source", "there are more than 16 service accounts")
-    for account in accounts:
-        if "*" in account or account.count("/") > 1 or len(account) > 320 or not all(account.split("/")):
-            report.error(f"{field}.source.serviceAccounts", f"{account!r} is not namespace/account")
+    for name, names in (
+        ("serviceAccounts", source.service_accounts),
+        ("notServiceAccounts", source.not_service_accounts),
+    ):
+        for index, account in enumerate(names):
+            _check_account(report, f"{field}.source.{name}[{index}]", account)
+    for name, names in (("principals", source.principals), ("notPrincipals", source.not_principals)):
+        for index, principal in enumerate(names):
+            _check_principal(report, f"{field}.source.{name}[{index}]", principal)
     if action == "CUSTOM":
         for name in _CUSTOM_REFUSED:
             if getattr(source, name):
                 report.error(f"{field}.source", f"{name} does not go with CUSTOM")
+
+
+def _check_account(report: Report, field: str, account: str) -> None:
+    if "*" in account or account.count("/") > 1 or len(account) > 320 or not all(account.split("/")):
+        report.error(field, f"{account!r} is not namespace/account", "write both in full: shop/cart")
+
+
+def _check_principal(report: Report, field: str, principal: str) -> None:
+    if principal.startswith("spiffe:"):
+        message = f"a principal is written without its scheme, so {principal!r} matches nobody"
+        report.warn(field, message, f"write {principal.removeprefix('spiffe:').lstrip('/')}")
 
 
 def _check_operation(report: Report, field: str, operation: Operation | None) -> None:
@@ -184,8 +205,24 @@ def _check_operation(report: Report, field: str, operation: Operation | None) ->
                 report.error(f"{field}.operation.{name}[{index}]", f"{port!r} is no port")
     for name, paths in (("paths", operation.paths), ("notPaths", operation.not_paths)):
         for index, path in enumerate(paths):
-            if "{*}" in path or "{**}" in path:
-                check_template(report, f"{field}.operation.{name}[{index}]", path)
+            _check_path(report, f"{field}.operation.{name}[{index}]", path)
+    for name, methods in (("methods", operation.methods), ("notMethods", operation.not_methods)):
+        for index, method in enumerate(methods):
+            if method != method.upper():
+                message = f"methods of HTTP are written in capitals, and {method!r} is not"
+                report.note(f"{field}.operation.{name}[{index}]", message, f"write {method.upper()}")
+
+
+def _check_path(report: Report, field: str, path: str) -> None:
+    """Say what a path means that is easily taken for something else: each of these is compared as it is written."""
+    if "{*}" in path or "{**}" in path:
+        check_template(report, field, path)
+    elif "{" in path:
+        report.note(field, f"{path!r} is no template: its braces stand for themselves", "use {*} or {**} for any text")
+    elif "?" in path or "#" in path:
+        report.note(field, "paths are compared without what follows ? or #, so this matches no request", "leave it out")
+    elif path and path[0] not in "/*":
+        report.note(field, f"paths of requests begin with /, so {path!r} matches none", f"write /{path}")
 
 
 def check_template(report: Report, field: str, path: str) -> None:

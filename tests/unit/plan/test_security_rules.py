@@ -2,8 +2,9 @@
 
 import pytest
 
+from lateen.plan.access.rules import access_policy
 from lateen.plan.tls import ServerTls
-from tests.unit.plan.building import plan, service, workload
+from tests.unit.plan.building import plan, service, snapshot, workload
 
 
 def peer(name, namespace, mode, selector="", ports=""):
@@ -98,3 +99,23 @@ def test_deny_rules_stand_beside_allow_rules():
     )
     assert [rule.name for rule in found.deny] == ["ns[default]-policy[a]-rule[0]"]
     assert [rule.name for rule in found.allow] == ["ns[default]-policy[b]-rule[0]"]
+
+
+def test_where_one_authorizer_is_the_most_rules_of_several_deny():
+    provider = "{name: NAME, envoyExtAuthzGrpc: {service: reviews.default.svc.cluster.local, port: 80}}"
+    config = (
+        f"kind: MeshConfig\nextensionProviders: [{', '.join(provider.replace('NAME', name) for name in 'ab')}]\n---\n"
+    )
+    asking = [f"{{action: CUSTOM, provider: {{name: {name}}}, rules: [{{}}]}}" for name in "ab"]
+    text = config + service("reviews") + "".join(policy(f"p{index}", spec) for index, spec in enumerate(asking))
+
+    def found(**settings):
+        labels = (("app", "reviews"),)
+        return access_policy(snapshot(text, workload("reviews"), **settings), "default", labels)
+
+    assert [check.authorizer.name for check in found().policy.external] == ["a", "b"]
+    alone = found(several_authorizers=False)
+    assert not alone.policy.external
+    names = [f"istio-ext-authz-{name}-ns[default]-policy[p{index}]-rule[0]" for index, name in enumerate("ab")]
+    assert [rule.name for rule in alone.policy.deny] == [f"{name}-deny-due-to-bad-CUSTOM-action" for name in names]
+    assert [finding.code for finding in alone.findings] == ["several-providers"] * 2

@@ -151,10 +151,31 @@ def test_service_entries_that_are_refused(change: dict[str, Any], field: str) ->
         ({"to": [{"operation": {"methods": [""]}}]}, "spec.rules[0].to[0].operation.methods"),
         ({"when": [{"key": "source.mood", "values": ["a"]}]}, "spec.rules[0].when[0].key"),
         ({"when": [{"key": "source.ip"}]}, "spec.rules[0].when[0]"),
+        ({"when": [{"key": "source.serviceAccount", "values": ["a/*"]}]}, "spec.rules[0].when[0].values[0]"),
+        ({"when": [{"key": "source.serviceAccount", "notValues": ["b", "a/"]}]}, "spec.rules[0].when[0].notValues[1]"),
+        (
+            {"from": [{"source": {"notServiceAccounts": ["a/b/c"]}}]},
+            "spec.rules[0].from[0].source.notServiceAccounts[0]",
+        ),
     ],
 )
 def test_authorization_rules_that_are_refused(rule: dict[str, Any], field: str) -> None:
     assert _fields("AuthorizationPolicy", {"rules": [rule]}) == [field]
+
+
+@pytest.mark.parametrize(
+    ("rule", "field", "severity"),
+    [
+        ({"from": [{"source": {"principals": ["spiffe://td/ns/a/sa/b"]}}]}, "from[0].source.principals[0]", "warning"),
+        ({"when": [{"key": "source.principal", "notValues": ["spiffe://a"]}]}, "when[0].notValues[0]", "warning"),
+        ({"to": [{"operation": {"paths": ["/a?b=c"]}}]}, "to[0].operation.paths[0]", "info"),
+        ({"to": [{"operation": {"notPaths": ["admin"]}}]}, "to[0].operation.notPaths[0]", "info"),
+        ({"to": [{"operation": {"paths": ["/a/{id}"]}}]}, "to[0].operation.paths[0]", "info"),
+        ({"to": [{"operation": {"methods": ["get"]}}]}, "to[0].operation.methods[0]", "info"),
+    ],
+)
+def test_authorization_rules_that_match_nothing_are_told(rule: dict[str, Any], field: str, severity: str) -> None:
+    assert _fields("AuthorizationPolicy", {"rules": [rule]}, severity) == [f"spec.rules[0].{field}"]
 
 
 def test_authorization_policies() -> None:
