@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 
 import pytest
 
@@ -10,13 +11,16 @@ from lateen.local.network.choose import probe
 from tests.features.running import running_mesh
 
 
+@functools.cache
+def ways():
+    """Loopback addresses are always there."""
+    return ["namespaces", "loopback"] if asyncio.run(probe()).mode == "namespaces" else ["loopback"]
+
+
 def pytest_generate_tests(metafunc):
-    """Every test that takes a mesh runs in each way; loopback addresses are always there."""
+    """Every test that takes a mesh runs in each way."""
     if "mesh" in metafunc.fixturenames:
-        ways = ["loopback"]
-        if asyncio.run(probe()).mode == "namespaces":
-            ways.insert(0, "namespaces")
-        metafunc.parametrize("mesh", ways, indirect=True, scope="module")
+        metafunc.parametrize("mesh", ways(), indirect=True, scope="module")
 
 
 @pytest.fixture(scope="module")

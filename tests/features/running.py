@@ -68,7 +68,6 @@ class Mesh:
             **os.environ,
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
             "XDG_RUNTIME_DIR": str(folder / "r"),
-            "PYTHONDONTWRITEBYTECODE": "1",
         }
         (folder / "r").mkdir(mode=0o700)
         shutil.copytree(PROJECT, self.project)

@@ -53,7 +53,7 @@ def workshop(request: pytest.FixtureRequest, port: str) -> Iterator[Path]:
 def environment(folder: Path) -> dict[str, str]:
     """The tests' own Python first in the path, and a run directory of its own."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, "PATH": path, "XDG_RUNTIME_DIR": str(folder / "run"), "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**os.environ, "PATH": path, "XDG_RUNTIME_DIR": str(folder / "run")}
 
 
 @pytest.mark.mesh
