@@ -10,13 +10,15 @@ import json
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from lateen.envoy.metrics import CLOSED, OPENED, REQUESTS
+from lateen.envoy.metrics import CLOSED, MESSAGES, OPENED, REQUESTS
 
 MEANINGS = {
     "REQUEST_COUNT": "requests that ended",
     "REQUEST_DURATION": "time from a request's first byte to the last one of its answer",
     "REQUEST_SIZE": "bytes of a request's body",
     "RESPONSE_SIZE": "bytes of an answer's body",
+    "GRPC_REQUEST_MESSAGES": "messages of gRPC from the client to the server",
+    "GRPC_RESPONSE_MESSAGES": "messages of gRPC from the server to the client",
     "TCP_OPENED_CONNECTIONS": "connections that reached a server",
     "TCP_CLOSED_CONNECTIONS": "connections that ended",
     "TCP_SENT_BYTES": "bytes from the server to the client",
@@ -84,6 +86,14 @@ def _overview(by: str, selector: str = AT_SERVER) -> tuple[Panel, ...]:
                 "{{response_code}} {{response_flags}}": _per_second(
                     "istio_requests_total", "response_code, response_flags", selector
                 )
+            },
+        ),
+        Panel(
+            "Messages of gRPC",
+            "cps",
+            {
+                f"sent {legend}": _per_second("istio_request_messages_total", by, selector),
+                f"received {legend}": _per_second("istio_response_messages_total", by, selector),
             },
         ),
         Panel("Connections opened", "cps", {legend: _per_second("istio_tcp_connections_opened_total", by, selector)}),
@@ -168,7 +178,7 @@ def page() -> str:
     rows = "".join(
         f"| `{metric.kind}` | `istio_{metric.name}` | {'histogram' if metric.unit else 'counter'} | "
         f"{MEANINGS[metric.kind]} |\n"
-        for metric in (*REQUESTS, *OPENED, *CLOSED)
+        for metric in (*REQUESTS, *MESSAGES, *OPENED, *CLOSED)
     )
     names = ", ".join(f"`{name}.json`" for name in DASHBOARDS)
     alerts = "".join(f"| {alert.name} | {alert.summary} | {alert.severity} |\n" for alert in ALERTS)

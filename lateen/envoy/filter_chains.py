@@ -73,7 +73,11 @@ def _filters(chain: Chain, context: ChainContext) -> list[Any]:
     if isinstance(chain.action, HttpChain):
         in_query, limited = token_in_query(chain.action.tokens), bool(chain.action.limits)
         facts = msgspec.structs.replace(
-            facts, token_in_query=in_query, limited=limited, at_edge=chain.action.trust_edge
+            facts,
+            token_in_query=in_query,
+            limited=limited,
+            at_edge=chain.action.trust_edge,
+            grpc=chain.action.grpc,
         )
         embedded = dict(context.embedded).get(chain.name)
         return [http_manager(chain.action, HttpContext(context.source, facts, context.profile, embedded))]

@@ -20,10 +20,11 @@ from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.http.set_filter_state.v3 import set_filter_state_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 
-from lateen.envoy import external, limit_answers, local_limits, mesh_headers, mixer, shared_limits, wire
+from lateen.envoy import external, grpc_messages, limit_answers, local_limits, mesh_headers, mixer, shared_limits, wire
 from lateen.envoy.dynamic_dns import DYNAMIC_DNS_FILTER, dynamic_dns_filter
 from lateen.envoy.fault import FAULT_FILTER
 from lateen.envoy.http_options import add_options
+from lateen.envoy.metrics import counts_messages
 from lateen.envoy.profile import EnvoyProfile
 from lateen.envoy.rbac import ALLOW_FILTER, AUDIT_FILTER, DENY_FILTER
 from lateen.envoy.routes import CORS_FILTER, route_configuration
@@ -170,6 +171,11 @@ def _cors(chain: HttpChain, context: HttpContext) -> Any:
     return _waiting(CORS_FILTER, cors_pb2.Cors())
 
 
+def _messages(chain: HttpChain, context: HttpContext) -> list[Any]:
+    counted = chain.grpc and chain.telemetry is not None and counts_messages(chain.telemetry.metrics)
+    return list(grpc_messages.filters()) if counted else []
+
+
 def _router(chain: HttpChain, context: HttpContext) -> Any:
     options = chain.options or HttpOptions()
     router = router_pb2.Router(suppress_envoy_headers=not options.debug_headers)
@@ -217,6 +223,9 @@ HTTP_FILTERS: tuple[FilterRow, ...] = (
     FilterRow(CORS_FILTER, "Answers preflights in the server's place; a fault may hit them as any request.", _cors),
     FilterRow(
         DYNAMIC_DNS_FILTER, "Waits for the address of the host that is asked for; only what goes on.", _dynamic_dns
+    ),
+    FilterRow(
+        grpc_messages.COUNTING_FILTER, "Counts the messages of gRPC that go on to the server, for metrics.", _messages
     ),
     FilterRow(ROUTER_FILTER, "Sends the request on; Envoy wants it last.", _router),
 )

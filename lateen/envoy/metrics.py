@@ -16,11 +16,11 @@ import msgspec
 from envoy.config.accesslog.v3 import accesslog_pb2
 from envoy.config.route.v3 import route_components_pb2
 from envoy.data.accesslog.v3 import accesslog_pb2 as data_pb2
-from envoy.type.matcher.v3 import string_pb2
+from envoy.type.matcher.v3 import metadata_pb2, string_pb2
 from google.protobuf import struct_pb2
 from xds.type.v3 import typed_struct_pb2
 
-from lateen.envoy import wire
+from lateen.envoy import grpc_messages, wire
 from lateen.plan.model import MetricRule
 
 STATS_LOGGER = "envoy.access_loggers.stats"
@@ -52,6 +52,10 @@ REQUESTS = (
     Metric("REQUEST_SIZE", "request_bytes", "%BYTES_RECEIVED%", "Bytes"),
     Metric("RESPONSE_SIZE", "response_bytes", "%BYTES_SENT%", "Bytes"),
 )
+MESSAGES = (
+    Metric("GRPC_REQUEST_MESSAGES", "request_messages_total", grpc_messages.value_of(grpc_messages.REQUESTS)),
+    Metric("GRPC_RESPONSE_MESSAGES", "response_messages_total", grpc_messages.value_of(grpc_messages.ANSWERS)),
+)
 OPENED = (Metric("TCP_OPENED_CONNECTIONS", "tcp_connections_opened_total"),)
 CLOSED = (
     Metric("TCP_CLOSED_CONNECTIONS", "tcp_connections_closed_total"),
@@ -61,16 +65,26 @@ CLOSED = (
 _LogType = data_pb2.AccessLogType
 
 
-def request_loggers(labels: Labels, rules: Rules) -> list[Any]:
-    """Loggers of requests: gRPC by itself, as it has a status of its own."""
+def request_loggers(labels: Labels, rules: Rules, *, has_messages: bool = True) -> list[Any]:
+    """Loggers of requests: gRPC by itself, as it has a status of its own, and messages where they are counted."""
     answered: Labels = (("response_code", "%RESPONSE_CODE%"), ("response_flags", "%RESPONSE_FLAGS%"))
     plain: Labels = (("request_protocol", "http"),)
     grpc: Labels = (("request_protocol", "grpc"), ("grpc_response_status", "%GRPC_STATUS_NUMBER%"))
     return [
         logger
-        for own, wanted in ((plain, False), (grpc, True))
-        for logger in _loggers(REQUESTS, (*labels, *own, *answered), rules, _is_grpc(wanted))
+        for metrics, own, wanted in (
+            (REQUESTS, plain, _is_grpc(False)),
+            (REQUESTS, grpc, _is_grpc(True)),
+            (MESSAGES if has_messages else (), grpc, _has_messages()),
+        )
+        for logger in _loggers(metrics, (*labels, *own, *answered), rules, wanted)
     ]
+
+
+def counts_messages(rules: Rules) -> bool:
+    """Whether a metric of gRPC's messages is made."""
+    disabled = {rule.metric for rule in rules if rule.disabled}
+    return any(metric.kind not in disabled for metric in MESSAGES)
 
 
 def connection_loggers(labels: Labels, rules: Rules) -> list[Any]:
@@ -186,8 +200,17 @@ def _tag(name: str, form: str) -> Any:
 def _is_grpc(wanted: bool) -> Any:
     matcher = route_components_pb2.HeaderMatcher(
         name="content-type",
-        string_match=string_pb2.StringMatcher(prefix="application/grpc"),
+        string_match=string_pb2.StringMatcher(prefix=grpc_messages.CONTENT_TYPE),
         invert_match=not wanted,
         treat_missing_header_as_empty=True,
     )
     return accesslog_pb2.AccessLogFilter(header_filter=accesslog_pb2.HeaderFilter(header=matcher))
+
+
+def _has_messages() -> Any:
+    """A filter of streams whose messages were counted: one that was refused before has none."""
+    matcher = metadata_pb2.MetadataMatcher(filter=grpc_messages.NOTES)
+    matcher.path.add(key=grpc_messages.REQUESTS)
+    matcher.value.present_match = True
+    known = accesslog_pb2.MetadataFilter(matcher=matcher, match_if_key_not_found=wire.boolean(False))
+    return accesslog_pb2.AccessLogFilter(metadata_filter=known)

@@ -60,7 +60,7 @@ class ChainFacts(msgspec.Struct, frozen=True):
 
     ``mutual_tls``: every caller has a certificate. ``notes``: what its access rules leave for the log, as pairs of the
     log's field and the key of the metadata. ``token_in_query``: the query may have a token, which no log should hold.
-    ``limited``: limits of rates hold. ``at_edge``: strangers call, who may ask for any host.
+    ``limited``: limits of rates hold. ``at_edge``: strangers call, who may ask for any host. ``grpc``: gRPC may come.
     """
 
     mutual_tls: bool = False
@@ -68,6 +68,7 @@ class ChainFacts(msgspec.Struct, frozen=True):
     token_in_query: bool = False
     limited: bool = False
     at_edge: bool = False
+    grpc: bool = False
 
 
 @lru_cache(maxsize=1024)
@@ -76,7 +77,7 @@ def http_loggers(telemetry: Telemetry | None, facts: ChainFacts) -> tuple[Any, .
     if telemetry is None:
         return ()
     labels = _labels(telemetry, facts, http=True)
-    loggers = request_loggers(labels, telemetry.metrics)
+    loggers = request_loggers(labels, telemetry.metrics, has_messages=facts.grpc)
     if facts.limited:
         loggers.append(refusal_logger(labels))
     if telemetry.access_log:

@@ -72,7 +72,8 @@ def _action(
     seen = [service for service in services if egress.sees(service.namespace, service.hostname)]
     if protocol.is_http:
         table = entry.bind if entry.bind.startswith(UNIX) else str(egress.port)
-        return outbound_http(table, telemetry, grpc_web=protocol is Protocol.GRPC_WEB)
+        grpc = protocol is not Protocol.HTTP
+        return outbound_http(table, telemetry, grpc=grpc, grpc_web=protocol is Protocol.GRPC_WEB)
     for service in seen:
         port = service.port(egress.port) if egress.port else next(iter(service.ports), None)
         if port is not None:

@@ -146,7 +146,9 @@ class _Inbound:
             port.origin if port.origin != BUILT_IN else self._policy.origin,
             self._mesh_tls(),
             self._sniffed,
-            http=self._http(port.service_port, cluster) if speaks_http or _sniffs(port) else None,
+            http=self._http(port.service_port, cluster, grpc=_upstream_protocol(port) != "http1")
+            if speaks_http or _sniffs(port)
+            else None,
             tcp=None if speaks_http else self._tcp(port, cluster),
         )
         if port.tls is not None:
@@ -165,7 +167,7 @@ class _Inbound:
             tcp=TcpChain(passing, (TcpTarget(passing),), self._access, self._telemetry),
         )
 
-    def _http(self, service_port: int, cluster: str) -> HttpChain:
+    def _http(self, service_port: int, cluster: str, *, grpc: bool = True) -> HttpChain:
         action = Forward((WeightedCluster(cluster, 1),), retry=self._retry())
         host = VirtualHost(
             f"inbound|http|{service_port}", ("*",), (Route("default", RouteMatch(), action, BUILT_IN),), BUILT_IN
@@ -178,6 +180,7 @@ class _Inbound:
             forwarded_client_cert="append_forward",
             mesh_headers="take",
             server_name="istio-envoy",
+            grpc=grpc,
             http10=self._snapshot.settings.http10,
         )
 

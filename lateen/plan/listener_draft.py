@@ -79,11 +79,9 @@ class ListenerDraft:
             return True
         if not isinstance(one, HttpChain) or not isinstance(other, HttpChain) or one.route_table != other.route_table:
             return False
-        if other.grpc_web and not one.grpc_web:
-            self._chains = [
-                replace(known, action=replace(known.action, grpc_web=True)) if known.action == one else known
-                for known in self._chains
-            ]
+        joined = replace(one, grpc=one.grpc or other.grpc, grpc_web=one.grpc_web or other.grpc_web)
+        if joined != one:
+            self._chains = [replace(known, action=joined) if known.action == one else known for known in self._chains]
         return True
 
     def listener(self, settings: Settings) -> Listener:

@@ -136,6 +136,7 @@ class HttpChain(msgspec.Struct, frozen=True, cache_hash=True, tag=True):
     ``trust_edge``: this is where outside clients arrive (their address is the peer's, mesh-internal headers are
     dropped).
     ``mesh_headers``: ``add`` (client side of a mesh hop), ``take`` (read after mTLS, then remove) or ``drop``.
+    ``grpc``: gRPC may come here, so its messages are counted; not where no more than HTTP/1.1 goes on.
     ``grpc_web``: gRPC-Web is turned into gRPC. ``http10``: HTTP/1.0 is accepted. ``dynamic_dns``: routes may lead to
     clusters that look the request's host up. ``tokens``: JWT are looked at. ``limits`` of rates hold (None: never).
     ``mixer``: whom rules of Mixer ask; ``denials``: what they refuse without asking.
@@ -153,6 +154,7 @@ class HttpChain(msgspec.Struct, frozen=True, cache_hash=True, tag=True):
     server_name: str = ""
     idle_timeout: float | None = None
     websocket: bool = True
+    grpc: bool = True
     grpc_web: bool = False
     http10: bool = False
     dynamic_dns: bool = False

@@ -203,6 +203,7 @@ class _Outbound:
         action = outbound_http(
             own_table_name(service, port) if alone else str(port.number),
             self._telemetry,
+            grpc=port.protocol is not Protocol.HTTP or self._snapshot.settings.h2_upgrade,
             grpc_web=port.protocol is Protocol.GRPC_WEB,
             http10=self._snapshot.settings.http10,
             dynamic_dns=self._policy.looks_up_hosts,
@@ -296,6 +297,7 @@ def outbound_http(
     route_table: str,
     telemetry: Telemetry,
     *,
+    grpc: bool = True,
     grpc_web: bool = False,
     http10: bool = False,
     dynamic_dns: bool = False,
@@ -306,6 +308,7 @@ def outbound_http(
         route_table=route_table,
         telemetry=telemetry,
         mesh_headers="add",
+        grpc=grpc,
         grpc_web=grpc_web,
         http10=http10,
         dynamic_dns=dynamic_dns,

@@ -11,7 +11,6 @@ from lateen.resources.telemetry import Metrics, TelemetrySpec
 
 METRICS_PROVIDER = "prometheus"
 LOG_PROVIDER = "envoy"
-MESSAGE_METRICS = ("GRPC_REQUEST_MESSAGES", "GRPC_RESPONSE_MESSAGES")
 END = ")%"
 TELEMETRY_FIELDS = frozenset(
     {
@@ -34,8 +33,6 @@ def unusable_telemetry(spec: TelemetrySpec) -> Iterator[Unusable]:
 def _metrics(place: str, metrics: Metrics) -> Iterator[Unusable]:
     for index, override in enumerate(metrics.overrides):
         field = f"{place}.overrides[{index}]"
-        if override.match is not None and override.match.metric in MESSAGE_METRICS:
-            yield f"{field}.match.metric", "counting messages of gRPC", "leave the override out"
         for name, tag in override.tag_overrides.items():
             if END in tag.value:
                 what = f"{END} in an expression, which Envoy takes for its end,"

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import time
+from collections.abc import Iterable, Iterator
 
 import grpc
 
 METHOD = "/test.Names/Say"
+STREAM = "/test.Names/SayTwice"
 
 
 class GrpcServer:
-    """Answers each call with its name, after some time."""
+    """Answers each call with its name, after some time; in a stream, each message twice."""
 
     def __init__(self, name: str, seconds: float = 0.0, address: str = "127.0.0.1:0") -> None:
         self.calls = 0
@@ -19,7 +22,13 @@ class GrpcServer:
 
         class Handler(grpc.GenericRpcHandler):
             def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+                if details.method == STREAM:
+                    return grpc.stream_stream_rpc_method_handler(stream)
                 return grpc.unary_unary_rpc_method_handler(answer) if details.method == METHOD else None
+
+        def stream(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+            for request in requests:
+                yield from (answer(request, context) for _ in range(2))
 
         def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
             server.calls += 1
@@ -52,3 +61,16 @@ def said_at_once(address: str, port: int, authority: str, times: int) -> list[by
     with grpc.insecure_channel(f"{address}:{port}", options) as channel:
         calls = [channel.unary_unary(METHOD).future(b"", timeout=5) for _ in range(times)]
         return [call.result() for call in calls]
+
+
+def streamed(address: str, port: int, authority: str, messages: Iterable[bytes], most: int) -> list[bytes]:
+    """The answers in one stream; it is broken off after ``most`` of them."""
+    options = [("grpc.default_authority", authority), ("grpc.enable_http_proxy", 0)]
+    found: list[bytes] = []
+    with grpc.insecure_channel(f"{address}:{port}", options) as channel, contextlib.suppress(grpc.RpcError):
+        call = channel.stream_stream(STREAM)(iter(messages), timeout=5)
+        for answer in call:
+            found.append(answer)
+            if len(found) == most:
+                call.cancel()
+    return found

@@ -16,6 +16,7 @@ from lateen.envoy.resources import LISTENER
 from lateen.settings import Settings
 from tests.envoy.from_yaml import ACCESS_LOG, CLIENT, Running, sidecar
 from tests.envoy.gateways import entry, gateway, gateway_workload, serves
+from tests.envoy.grpc_support import GrpcServer, said, streamed
 from tests.envoy.harness import Application, Authority, eventually, free_port
 from tests.envoy.test_live_inbound import PORT, app_address, connect, mesh_tls, server
 from tests.unit.plan.building import resources
@@ -259,3 +260,38 @@ def test_strangers_make_no_series_by_asking_for_hosts() -> None:
         eventually(lambda: sum(count for _, count in running.metrics("istio_requests_total")) == 3)
         ((labels, _),) = running.metrics("istio_requests_total")
     assert (labels["destination_service"], labels["response_code"]) == ("unknown", "404")
+
+
+def _sum(proxy: Running, metric: str) -> dict[str, float]:
+    """A counter by the status of gRPC."""
+    found: dict[str, float] = {}
+    for labels, count in proxy.metrics(metric):
+        found[labels["grpc_response_status"]] = found.get(labels["grpc_response_status"], 0) + count
+    return found
+
+
+def test_messages_of_grpc_are_counted() -> None:
+    only_answers = "metrics: [{overrides: [{match: {metric: GRPC_RESPONSE_MESSAGES, mode: SERVER}, disabled: true}]}]"
+    with (
+        GrpcServer("names") as names,
+        Application("v1") as app,
+        sidecar(
+            entry("shop", app.port)
+            + entry("names", names.port, "GRPC", number=9411)
+            + HEAD
+            + f"metadata: {{name: a}}\nspec: {{{only_answers}}}\n",
+        ) as proxy,
+    ):
+        assert proxy.get("shop.example", 8080, "/", {"content-type": "application/grpc"}).status == 200
+        address = proxy.address("names.example")
+        assert len(said(address, 9411, "names.example", 3)) == 3
+        assert len(streamed(address, 9411, "names.example", [b"a"] * 5, most=20)) == 10
+        eventually(lambda: _sum(proxy, "istio_requests_total") == {"0": 4, "2": 1})
+        assert _sum(proxy, "istio_request_messages_total") == {"0": 8}
+        assert _sum(proxy, "istio_response_messages_total") == {"0": 13}
+        streamed(address, 9411, "names.example", [b"a"] * 500, most=2)
+        broken = eventually(lambda: _sum(proxy, "istio_response_messages_total").get("2"))
+        (labels, _) = proxy.metrics("istio_response_messages_total")[0]
+    assert broken >= 2
+    assert (labels["request_protocol"], labels["destination_service"]) == ("grpc", "names.example")
+    assert labels["source_workload"] == "client"
