@@ -13,14 +13,16 @@ from lateen.mesh.mixer import model
 from lateen.mesh.mixer.charges import limit_for
 from lateen.mesh.mixer.model import MixerRules
 from lateen.mixer.adapter import Adapter, CheckAdapter, CheckResult, QuotaAdapter, QuotaArgs, QuotaResult, ReportAdapter
+from lateen.mixer.adapters.counted import DEFAULT_BUCKETS, MetricKind, exponential, linear
 from lateen.mixer.adapters.denier import Denier
 from lateen.mixer.adapters.fluentd import Fluentd
 from lateen.mixer.adapters.kubernetesenv import KubernetesEnv, Pods
 from lateen.mixer.adapters.listchecker import ListChecker
 from lateen.mixer.adapters.lists import STRINGS
 from lateen.mixer.adapters.opa import Opa
+from lateen.mixer.adapters.opentelemetry import OpenTelemetry, OverGrpc, OverHttp
 from lateen.mixer.adapters.own import OwnAdapter
-from lateen.mixer.adapters.prometheus import DEFAULT_BUCKETS, MetricKind, Prometheus, exponential, linear
+from lateen.mixer.adapters.prometheus import Prometheus
 from lateen.mixer.adapters.quota import Override, QuotaCounter, QuotaLimit
 from lateen.mixer.adapters.rbac import Rbac
 from lateen.mixer.adapters.rotation import RotatedFile
@@ -38,10 +40,13 @@ from lateen.resources.mixer.adapters import (
     Buckets,
     DenierParams,
     DogstatsdParams,
+    ExpirationPolicy,
     FluentdParams,
     ListcheckerParams,
     MemquotaParams,
     OpaParams,
+    OpenTelemetryParams,
+    PrometheusMetric,
     PrometheusParams,
     RbacParams,
     RedisquotaLimit,
@@ -57,10 +62,14 @@ SLOTS = 100
 
 
 class Web(msgspec.Struct, frozen=True):
-    """How adapters reach others: ``fetch`` reads a document, ``post`` sends a JSON body and gives the answer's."""
+    """How adapters reach others: ``fetch`` reads a document, ``post`` sends a JSON body and gives the answer's.
+
+    ``post_as`` sends any body, with the headers that it is given.
+    """
 
     fetch: Callable[[str], Awaitable[bytes]]
     post: Callable[[str, bytes], Awaitable[bytes]]
+    post_as: Callable[[str, bytes, Mapping[str, str]], Awaitable[bytes]]
 
 
 class Noop(CheckAdapter, QuotaAdapter, ReportAdapter):
@@ -160,9 +169,34 @@ def _dogstatsd(params: Spec, web: Web) -> Adapter:
 
 def _prometheus(params: Spec, web: Web) -> Adapter:
     assert isinstance(params, PrometheusParams)
-    policy = params.metrics_expiration_policy
+    return Prometheus(_metrics(params.metrics), expiry=_expiry(params.metrics_expiration_policy))
+
+
+def _opentelemetry(params: Spec, web: Web) -> Adapter:
+    assert isinstance(params, OpenTelemetryParams)
+    scheme, _, address = (params.url or "http://localhost:4318").partition("://")
+    to: OverHttp | OverGrpc
+    if scheme in ("grpc", "grpcs"):
+        to = OverGrpc(address, params.headers, secure=scheme == "grpcs")
+    else:
+        to = OverHttp(f"{scheme}://{address}", params.headers, web.post_as)
+    return OpenTelemetry(
+        to,
+        _metrics(params.metrics),
+        resource={"service.name": "lateen-mixer", **params.resource_attributes},
+        interval=_seconds(params.push_interval, 10.0),
+        expiry=_expiry(params.metrics_expiration_policy),
+        probability=1.0 if params.sample_probability is None else params.sample_probability,
+    )
+
+
+def _expiry(policy: ExpirationPolicy | None) -> float | None:
     expiry = policy.metrics_expiry_duration if policy is not None else None
-    kinds = [
+    return None if expiry is None else float(expiry)
+
+
+def _metrics(metrics: Sequence[PrometheusMetric]) -> list[MetricKind]:
+    return [
         MetricKind(
             metric.name,
             metric.instance_name,
@@ -172,9 +206,8 @@ def _prometheus(params: Spec, web: Web) -> Adapter:
             metric.label_names,
             _buckets(metric.buckets),
         )
-        for metric in params.metrics
+        for metric in metrics
     ]
-    return Prometheus(kinds, expiry=None if expiry is None else float(expiry))
 
 
 def _buckets(said: Buckets | None) -> tuple[float, ...]:
@@ -260,6 +293,7 @@ MAKERS: Mapping[str, Callable[[Spec, Web], Adapter]] = {
     "listchecker": _listchecker,
     "noop": lambda params, web: Noop(),
     "opa": _opa,
+    "opentelemetry": _opentelemetry,
     "prometheus": _prometheus,
     "stdio": _stdio,
     "statsd": _statsd,

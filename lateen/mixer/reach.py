@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 import httpcore
@@ -21,7 +21,7 @@ class Reach:
     def __init__(self) -> None:
         self._fetcher = WebFetcher()
         self._pool = httpcore.AsyncConnectionPool(max_connections=MOST_CONNECTIONS)
-        self.web = Web(self._fetch, self._post)
+        self.web = Web(self._fetch, self._post, self._post_as)
 
     def allow(self, networks: Sequence[str]) -> None:
         """Networks that documents may be fetched from beside the public internet."""
@@ -38,8 +38,11 @@ class Reach:
             raise OSError(str(problem)) from problem
 
     async def _post(self, url: str, body: bytes) -> bytes:
+        return await self._post_as(url, body, {"content-type": "application/json"})
+
+    async def _post_as(self, url: str, body: bytes, given: Mapping[str, str]) -> bytes:
         host = urlsplit(url).netloc
-        headers = [("host", host), ("content-type", "application/json"), ("content-length", str(len(body)))]
+        headers = [("host", host), ("content-length", str(len(body))), *given.items()]
         try:
             answer = await self._pool.request("POST", url, headers=headers, content=body)
         except (httpcore.NetworkError, httpcore.ProtocolError) as problem:

@@ -1,15 +1,18 @@
-"""Servers that take what proxies tell: spans and log entries, over HTTP and over gRPC. They answer that all is well."""
+"""Servers that take what proxies and the mixer tell: spans, log entries and metrics. They answer that all is well."""
 
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import http.server
 import json
+import socketserver
 import threading
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import grpc
+import msgspec
 
 
 class Told(NamedTuple):
@@ -49,6 +52,42 @@ class HttpCollector:
         return [span for told in self.told for span in json.loads(told.body)]
 
     def __enter__(self) -> HttpCollector:
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class ForwardCollector:
+    """Takes entries over fluentd's Forward protocol: (tag, entry), in order."""
+
+    def __init__(self) -> None:
+        self.entries: list[tuple[str, dict[str, Any]]] = []
+        collector = self
+
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                held = b""
+                while data := self.request.recv(65536):
+                    held += data
+                    with contextlib.suppress(msgspec.DecodeError):
+                        tag, packed, options = msgspec.msgpack.decode(held)
+                        held = b""
+                        collector._take(tag, packed, options["size"])
+                        self.request.sendall(msgspec.msgpack.encode({"ack": options["chunk"]}))
+
+        self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.port: int = self._server.server_address[1]
+
+    def _take(self, tag: str, packed: bytes, count: int) -> None:
+        many = b"\xdd" + count.to_bytes(4, "big") + packed
+        found = msgspec.msgpack.decode(many, ext_hook=lambda code, data: int.from_bytes(data[:4], "big"))
+        self.entries += [(tag, entry) for _, entry in found]
+
+    def __enter__(self) -> ForwardCollector:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
         return self
 

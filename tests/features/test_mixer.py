@@ -10,7 +10,9 @@ import threading
 from typing import ClassVar
 
 import pytest
+from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
 
+from tests.envoy.collectors import ForwardCollector, GrpcCollector, HttpCollector
 from tests.features.running import ROOT, until
 from tests.redis_support import redis_server
 
@@ -539,6 +541,125 @@ def test_metrics_go_to_statsd(mesh):
             line = until(counted, "a count comes")
             assert line.startswith("size.200:")
             assert int(line.split(":")[1].split("|")[0]) > 100
+
+
+TRACE = "0123456789abcdef0123456789abcdef"
+METRIC = {"value": "response.size", "dimensions": {"path": "request.path", "who": "source.workload.name"}}
+ENTRY = {"variables": {"path": "request.path", "code": "response.code"}, "severity": '"warn"'}
+SPAN = {
+    "traceId": 'request.headers["x-trace"] | ""',
+    "spanId": 'request.headers["x-span"] | ""',
+    "spanName": "request.path",
+    "startTime": "request.time",
+    "endTime": "response.time",
+    "httpStatusCode": "response.code",
+    "destinationName": "destination.workload.name",
+    "sourceName": 'source.workload.name | "?"',
+    "spanTags": {"who": 'source.principal | ""'},
+}
+EDGE = {"timestamp": "request.time", "sourceOwner": 'source.owner | ""', "destinationOwner": "destination.owner"}
+
+
+@contextlib.contextmanager
+def collectors():
+    methods = (
+        f"/opentelemetry.proto.collector.{one}Service/Export" for one in ("metrics.v1.Metrics", "trace.v1.Trace")
+    )
+    with contextlib.ExitStack() as stack:
+        udp = stack.enter_context(contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)))
+        udp.bind(("127.0.0.1", 0))
+        udp.setblocking(False)
+        opened = (HttpCollector(), GrpcCollector(*methods), HttpCollector(), ForwardCollector())
+        yield (*(stack.enter_context(one) for one in opened), udp)
+
+
+def test_whoever_collects_is_told_of_real_requests(mesh):
+    """Over OTLP by both ways, Zipkin, fluentd and dogstatsd, all of them by one rule; noop takes whatever there is."""
+    with collectors() as (over_http, over_grpc, zipkin, fluentd, dogstatsd):
+        counted = {
+            "name": "sizes",
+            "instanceName": "size.default",
+            "kind": "DISTRIBUTION",
+            "labelNames": ["path", "who"],
+        }
+        otlp = {"pushInterval": "1s", "metrics": [counted], "resourceAttributes": {"zone": "a"}}
+        adapters = {
+            "otlp-http": (
+                "opentelemetry",
+                {"url": f"http://127.0.0.1:{over_http.port}", **otlp},
+                ("size", "entry", "span"),
+            ),
+            "otlp-grpc": ("opentelemetry", {"url": f"grpc://127.0.0.1:{over_grpc.port}", **otlp}, ("size", "span")),
+            "zipkin": ("zipkin", {"url": f"http://127.0.0.1:{zipkin.port}/spans", "sampleProbability": 1}, ("span",)),
+            "fluentd": ("fluentd", {"address": f"127.0.0.1:{fluentd.port}", "pushIntervalDuration": "1s"}, ("entry",)),
+            "dog": (
+                "dogstatsd",
+                {
+                    "address": f"127.0.0.1:{dogstatsd.getsockname()[1]}",
+                    "metrics": {"size.default": {"name": "sizes", "type": "DISTRIBUTION", "tags": {"zone": "a"}}},
+                },
+                ("size",),
+            ),
+            "noop": ("noop", {}, ("size", "entry", "span", "edge", "empty", "key", "nothing")),
+        }
+        instances = {
+            "size": ("metric", METRIC),
+            "entry": ("logentry", ENTRY),
+            "span": ("tracespan", SPAN),
+            "edge": ("edge", EDGE),
+            "empty": ("reportnothing", {}),
+            "key": (
+                "apikey",
+                {"api": '"echo"', "apiKey": 'request.headers["x-key"] | ""', "timestamp": "request.time"},
+            ),
+            "nothing": ("checknothing", {}),
+        }
+        texts = [
+            *(
+                resource("handler", name, {"compiledAdapter": one, "params": given})
+                for name, (one, given, _) in adapters.items()
+            ),
+            *(
+                resource("instance", name, {"compiledTemplate": one, "params": given})
+                for name, (one, given) in instances.items()
+            ),
+            resource(
+                "rule",
+                "tell",
+                {
+                    "match": f'{TO_ECHO} && context.protocol == "http" && request.path == "/told"',
+                    "actions": [
+                        {"handler": name, "instances": list(taken)} for name, (_, _, taken) in adapters.items()
+                    ],
+                },
+            ),
+        ]
+        with mesh.applied(documents(*texts)):
+            lines = []
+
+            def told():
+                mesh.fetch(f"{ECHO}/told", headers={"x-trace": TRACE, "x-span": "00000000000000aa"})
+                with contextlib.suppress(BlockingIOError):
+                    lines.append(dogstatsd.recv(4096).decode())
+                everybody = {one.path for one in (*over_http.told, *over_grpc.told)}
+                return len(everybody) == 5 and zipkin.told and fluentd.entries and lines
+
+            until(told, "everybody is told")
+    assert {one.path for one in over_http.told} == {"/v1/metrics", "/v1/logs", "/v1/traces"}
+    metrics = metrics_service_pb2.ExportMetricsServiceRequest
+    for told in (over_http.told, over_grpc.told):
+        body = next(one.body for one in told if "metrics" in one.path)
+        (metric,) = metrics.FromString(body).resource_metrics[0].instrumentation_library_metrics[0].metrics
+        (point,) = metric.histogram.data_points
+        assert metric.name == "istio.sizes"
+        assert {one.key: one.value.string_value for one in point.attributes} == {"path": "/told", "who": "client"}
+        assert point.count >= 1
+    span = zipkin.spans()[0]
+    assert (span["traceId"], span["localEndpoint"]["serviceName"][:6]) == (TRACE, "echo-v")
+    assert span["tags"]["who"] == "cluster.local/ns/default/sa/client"
+    assert fluentd.entries[0] == ("entry.default", {"path": "/told", "code": 200, "severity": "warn"})
+    assert lines[0].startswith("istio.sizes:")
+    assert lines[0].endswith("|h|#path:/told,who:client,zone:a")
 
 
 def test_metrics_that_rules_count_are_scraped_with_the_others(mesh):

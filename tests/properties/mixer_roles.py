@@ -92,7 +92,7 @@ def verdict_of(rules: MixerRules) -> Callable[[Any], bool]:
     """Whether the mixer refuses what a bag tells."""
 
     async def refused(bag: Any) -> bool:
-        handlers = Handlers(Web(None, None))  # type: ignore[arg-type]
+        handlers = Handlers(Web(None, None, None))  # type: ignore[arg-type]
         await handlers.follow(rules, fail_open=False)
         return (await Engine(rules, handlers.running).check(bag)).code != 0
 

@@ -12,10 +12,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
-import re2
 
 from lateen.mixer.adapter import ReportAdapter
 from lateen.mixer.adapters.outbox import Outbox
+from lateen.mixer.adapters.spans import HALF, SpanIds, common_tags, ids_of
 from lateen.mixer.adapters.texts import text
 from lateen.mixer.templates import Instance, TraceSpan, Value
 
@@ -23,9 +23,7 @@ LONGEST_WAIT = 10_000
 BATCH = 1 << 20
 INTERVAL_S = 1.0
 TRIES = 3
-_ID = re2.compile(r"[0-9a-f]{16}|[0-9a-f]{32}")
 _SERVER_ERRORS = 500
-_HALF = 1 << 63
 Post = Callable[[str, bytes], Awaitable[bytes]]
 
 
@@ -37,7 +35,7 @@ class Zipkin(ReportAdapter):
     def __init__(self, url: str, post: Post, *, probability: float = 0.0, interval: float = INTERVAL_S) -> None:
         self._url = url
         self._post = post
-        self._below = int(probability * _HALF)
+        self._below = int(probability * HALF)
         self._out: Outbox[bytes] = Outbox(self._send, interval=interval, batch=BATCH, longest=LONGEST_WAIT, tries=TRIES)
         self.unreadable = 0
 
@@ -52,11 +50,11 @@ class Zipkin(ReportAdapter):
                 raise TypeError(f"zipkin takes no {type(instance).__name__}")
             if not instance.trace_id:
                 continue
-            trace, own = _id(instance.trace_id), _id(instance.span_id)
-            if trace is None or own is None or instance.start_time is None:
+            ids = ids_of(instance)
+            if ids is None or instance.start_time is None:
                 self.unreadable += 1
-            elif int(trace[-16:], 16) % _HALF < self._below:
-                encoded = msgspec.json.encode(_span(instance, trace, own))
+            elif ids.is_sampled(self._below):
+                encoded = msgspec.json.encode(_span(instance, ids))
                 self._out.put(encoded, len(encoded) + 1)
 
     async def close(self) -> None:
@@ -66,24 +64,15 @@ class Zipkin(ReportAdapter):
         await self._post(self._url, b"[" + b",".join(spans) + b"]")
 
 
-def _id(given: str) -> str | None:
-    found = given.lower()
-    return found if _ID.fullmatch(found) else None
-
-
-def _span(instance: TraceSpan, trace: str, own: str) -> dict[str, Any]:
+def _span(instance: TraceSpan, ids: SpanIds) -> dict[str, Any]:
     assert instance.start_time is not None
-    parent = _id(instance.parent_span_id) if instance.parent_span_id else None
-    if instance.rewrite_client_span_id:
-        other = f"{int(own[-16:], 16) ^ _HALF:016x}"
-        own, parent = (other, parent) if instance.client_span else (own, other)
     source = _endpoint(instance.source_name, instance.source_ip)
     destination = _endpoint(instance.destination_name, instance.destination_ip)
     here, there = (source, destination) if instance.client_span else (destination, source)
     span = {
-        "traceId": trace,
-        "id": own[-16:],
-        "parentId": parent and parent[-16:],
+        "traceId": ids.trace,
+        "id": ids.own[-16:],
+        "parentId": ids.parent[-16:],
         "kind": "CLIENT" if instance.client_span else "SERVER",
         "name": instance.span_name,
         "timestamp": _microseconds(instance.start_time),
@@ -121,10 +110,4 @@ def _tags(instance: TraceSpan) -> dict[str, str]:
         tags["http.status_code"] = str(instance.http_status_code)
     if instance.http_status_code >= _SERVER_ERRORS:
         tags.setdefault("error", "true")
-    for name in ("request_size", "request_total_size", "response_size", "response_total_size"):
-        size = getattr(instance, name)
-        if size:
-            tags.setdefault(name.replace("_", ".", 1), str(size))
-    if instance.api_protocol:
-        tags.setdefault("api.protocol", instance.api_protocol)
-    return tags
+    return {**{name: text(value) for name, value in common_tags(instance).items()}, **tags}

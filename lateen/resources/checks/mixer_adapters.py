@@ -10,7 +10,7 @@ import re2
 
 from lateen.expressions.functions import Unusable, compile_pattern, to_ip
 from lateen.resources.base import Spec
-from lateen.resources.checks import Report
+from lateen.resources.checks import Report, is_header_token
 from lateen.resources.mixer.adapters import (
     Buckets,
     DenierParams,
@@ -24,6 +24,7 @@ from lateen.resources.mixer.adapters import (
     MemquotaLimit,
     MemquotaParams,
     OpaParams,
+    OpenTelemetryParams,
     PrometheusParams,
     RbacParams,
     RedisquotaLimit,
@@ -124,7 +125,7 @@ def _to_address(report: Report, place: str, params: StatsdParams | DogstatsdPara
         report.error(place, f"the share {share} is not between 0 and 1", "write a number such as 0.1")
 
 
-def _prometheus(report: Report, place: str, params: PrometheusParams) -> None:
+def _prometheus(report: Report, place: str, params: PrometheusParams | OpenTelemetryParams) -> None:
     for index, metric in enumerate(params.metrics):
         field = f"{place}.metrics[{index}]"
         for name, value in (("name", metric.name), ("instanceName", metric.instance_name)):
@@ -172,6 +173,26 @@ def _rbac(report: Report, place: str, params: RbacParams) -> None:
         report.warn(f"{place}.configStoreUrl", message, "leave it out, and give ServiceRoles to the mesh")
     if params.cache_duration is not None and params.cache_duration < 0:
         report.error(f"{place}.cacheDuration", "the duration is below 0", "write 0s to keep nothing")
+
+
+def _opentelemetry(report: Report, place: str, params: OpenTelemetryParams) -> None:
+    scheme, separator, rest = params.url.partition("://")
+    if scheme in ("grpc", "grpcs") and separator:
+        problem = "" if split_host_port(rest) is not None else "is not grpc://HOST:PORT"
+    else:
+        problem = url_problem(params.url) if params.url else ""
+    if problem:
+        message = f"the address of the collector {problem}"
+        report.error(f"{place}.url", message, "write http://HOST:4318 or grpc://HOST:4317")
+    for name, value in params.headers.items():
+        if not is_header_token(name) or not value.isprintable():
+            report.error(f"{place}.headers.{name}", f"{name!r} cannot be sent as a header", "correct it")
+    if params.push_interval is not None and params.push_interval < 1:
+        report.error(f"{place}.pushInterval", "it is shorter than a second", "write 1s or more")
+    share = params.sample_probability
+    if share is not None and not 0 <= share <= 1:
+        report.error(f"{place}.sampleProbability", f"{share} is not between 0 and 1", "write 1")
+    _prometheus(report, place, params)
 
 
 def _zipkin(report: Report, place: str, params: ZipkinParams) -> None:
@@ -232,6 +253,7 @@ PARAMS: dict[str, Callable[[Report, str, Spec], None]] = {
     "denier": _denier,  # type: ignore[dict-item]
     "listchecker": _listchecker,  # type: ignore[dict-item]
     "opa": _opa,  # type: ignore[dict-item]
+    "opentelemetry": _opentelemetry,  # type: ignore[dict-item]
     "prometheus": _prometheus,  # type: ignore[dict-item]
     "stdio": _stdio,  # type: ignore[dict-item]
     "statsd": _to_address,  # type: ignore[dict-item]

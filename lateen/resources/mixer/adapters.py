@@ -206,6 +206,18 @@ class ZipkinParams(Spec, frozen=True):
     sample_probability: float = 0.0
 
 
+class OpenTelemetryParams(Spec, frozen=True):
+    """Lateen's own. ``url`` is http://, https://, grpc:// or grpcs://, and the collector's address."""
+
+    url: str = ""
+    headers: dict[str, str] = {}
+    resource_attributes: dict[str, str] = {}
+    push_interval: Duration | None = None
+    sample_probability: float | None = None
+    metrics: tuple[PrometheusMetric, ...] = ()
+    metrics_expiration_policy: ExpirationPolicy | None = None
+
+
 class RbacParams(Spec, frozen=True):
     """Roles are those that the mesh has."""
 
@@ -242,6 +254,9 @@ class AdapterKind(msgspec.Struct, frozen=True):
     required: frozenset[str] = frozenset()
 
 
+_COLLECTED = "use opentelemetry, with a collector that sends there, or scrape /metrics"
+
+
 def _gone(name: str, remedy: str) -> AdapterKind:
     return AdapterKind(name, None, ALL_TEMPLATES, remedy)
 
@@ -260,19 +275,20 @@ ADAPTERS: dict[str, AdapterKind] = {
         AdapterKind("dogstatsd", DogstatsdParams, frozenset({"metric"})),
         AdapterKind("fluentd", FluentdParams, frozenset({"logentry"})),
         AdapterKind("zipkin", ZipkinParams, frozenset({"tracespan"})),
+        AdapterKind("opentelemetry", OpenTelemetryParams, frozenset({"logentry", "metric", "tracespan"})),
         AdapterKind("kubernetesenv", KubernetesenvParams, frozenset({"kubernetes"})),
         AdapterKind("memquota", MemquotaParams, frozenset({"quota"})),
         AdapterKind("redisquota", RedisquotaParams, frozenset({"quota"})),
         _gone("bypass", "write an adapter of your own, or use an AuthorizationPolicy of action CUSTOM"),
-        _gone("stackdriver", "scrape /metrics"),
-        _gone("cloudwatch", "scrape /metrics"),
-        _gone("circonus", "scrape /metrics"),
-        _gone("solarwinds", "scrape /metrics"),
-        _gone("signalfx", "scrape /metrics"),
+        _gone("stackdriver", _COLLECTED),
+        _gone("cloudwatch", _COLLECTED),
+        _gone("circonus", _COLLECTED),
+        _gone("solarwinds", _COLLECTED),
+        _gone("signalfx", _COLLECTED),
         _gone("servicecontrol", "there is nothing in its place"),
-        _gone("newrelic", "scrape /metrics"),
+        _gone("newrelic", _COLLECTED),
         _gone("apigee", "use an AuthorizationPolicy of action CUSTOM"),
-        _gone("wavefront", "scrape /metrics"),
+        _gone("wavefront", _COLLECTED),
     )
 }
 OTHER_NAMES = {"list": "listchecker"}

@@ -72,7 +72,7 @@ def outcome(
     assert findings == ()
 
     async def checked() -> Any:
-        handlers = Handlers(Web(None, None))  # type: ignore[arg-type]
+        handlers = Handlers(Web(None, None, None))  # type: ignore[arg-type]
         await handlers.follow(rules, fail_open=False, pods=(POD, DB, TWIN, OTHER))
         running = dict(handlers.running)
         if adapter is not None:

@@ -16,10 +16,11 @@ import msgspec
 import pytest
 
 from lateen.mixer.adapter import ReportAdapter
-from lateen.mixer.adapters import prometheus
+from lateen.mixer.adapters import counted
+from lateen.mixer.adapters.counted import MetricKind
 from lateen.mixer.adapters.fluentd import Fluentd
 from lateen.mixer.adapters.outbox import Outbox
-from lateen.mixer.adapters.prometheus import MetricKind, Prometheus
+from lateen.mixer.adapters.prometheus import Prometheus
 from lateen.mixer.adapters.statsd import DogStatsd, Statsd, StatsdMetric
 from lateen.mixer.adapters.stdio import Stdio, Stream
 from lateen.mixer.adapters.zipkin import Zipkin
@@ -140,7 +141,7 @@ def test_prometheus_counts_sets_and_spreads() -> None:
         [
             MetricKind("calls-total", "requests.default", description="Calls\nof all", labels=("user", "code")),
             MetricKind("last", "size", "GAUGE", namespace="own"),
-            MetricKind("took", "took", "DISTRIBUTION", labels=("user",), buckets=prometheus.linear(1, 1.0, 0.5)),
+            MetricKind("took", "took", "DISTRIBUTION", labels=("user",), buckets=counted.linear(1, 1.0, 0.5)),
         ]
     )
     second = datetime.timedelta(seconds=1)
@@ -177,7 +178,7 @@ def test_prometheus_forgets_what_does_not_happen_any_more() -> None:
 
 
 def test_prometheus_holds_no_more_series_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prometheus, "MOST_SERIES", 2)
+    monkeypatch.setattr(counted, "MOST_SERIES", 2)
     adapter = Prometheus([MetricKind("calls", "requests", labels=("user",))])
     reported(adapter, *(metric(user=str(index)) for index in range(5)), metric(user="0"))
     assert adapter.lost == 3
@@ -190,7 +191,7 @@ def test_a_counter_does_not_fall() -> None:
 
 
 def test_exponential_buckets_begin_at_the_scale() -> None:
-    assert prometheus.exponential(3, 2.0, 0.5) == (0.5, 1.0, 2.0, 4.0)
+    assert counted.exponential(3, 2.0, 0.5) == (0.5, 1.0, 2.0, 4.0)
 
 
 # fluentd
