@@ -87,8 +87,7 @@ def http_loggers(telemetry: Telemetry | None, facts: ChainFacts) -> tuple[Any, .
     loggers.extend(_provided(telemetry, None, with_query=not facts.token_in_query))
     for log in telemetry.service_logs:
         if log.kind == "otel" or (log.kind == "http" and not facts.token_in_query):
-            met = meeting(telemetry.log_expression)
-            loggers.append(service_logger(log, met, with_query=not facts.token_in_query))
+            loggers.append(service_logger(log, meeting(log.expression), with_query=not facts.token_in_query))
     return tuple(loggers)
 
 
@@ -104,8 +103,8 @@ def tcp_loggers(telemetry: Telemetry | None, facts: ChainFacts) -> tuple[Any, ..
         fields = {**TCP_FIELDS, **_notes("envoy.filters.network.rbac", facts)}
         loggers.append(_log(telemetry, fields, ended))
     loggers.extend(_provided(telemetry, ended))
-    met = meeting(telemetry.log_expression, ended)
-    loggers.extend(service_logger(log, met) for log in telemetry.service_logs if log.kind != "http")
+    told = [log for log in telemetry.service_logs if log.kind != "http"]
+    loggers.extend(service_logger(log, meeting(log.expression, ended)) for log in told)
     return tuple(loggers)
 
 
@@ -164,8 +163,7 @@ def _notes(namespace: str, facts: ChainFacts) -> dict[str, str]:
 
 
 def _provided(telemetry: Telemetry, wanted: Any, *, with_query: bool = True) -> list[Any]:
-    met = meeting(telemetry.log_expression, wanted)
-    return [provider_logger(log, met, with_query=with_query) for log in telemetry.more_logs]
+    return [provider_logger(log, meeting(log.expression, wanted), with_query=with_query) for log in telemetry.more_logs]
 
 
 def _log(telemetry: Telemetry, fields: Mapping[str, str], wanted: Any = None) -> Any:

@@ -3,8 +3,8 @@
 Comes in: the snapshot, a workload's namespace and labels. Goes out: changes of metrics, and whether and what is logged.
 
 Three levels, each of them one resource: the root namespace, the workload's namespace, and what selects the workload.
-The oldest of a level holds. Changes of metrics add up from the first level to the last; of access logs, each entry
-takes the place of what stood before it.
+The oldest of a level holds. Changes of metrics add up from the first level to the last. A level that names providers of
+access logs leaves no other; an entry that names none is about those that stand.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from lateen.mesh.model import Labels, MeshSnapshot
 from lateen.mesh.visibility import selects
 from lateen.resources.mesh_config import MeshConfigSpec
 from lateen.resources.resource import Resource
-from lateen.resources.telemetry import METRICS, MetricsOverride, TelemetrySpec
+from lateen.resources.telemetry import METRICS, AccessLogging, MetricsOverride, TelemetrySpec
 from lateen.resources.telemetry_support import LOG_PROVIDER
 
 CLIENT = "CLIENT"
@@ -34,11 +34,11 @@ class MetricChange(msgspec.Struct, frozen=True):
 
 
 class LogPolicy(msgspec.Struct, frozen=True):
-    """Whether there is a log, the CEL expression that an entry has to meet (empty for all), and who writes it."""
+    """Who writes a log, and the CEL expression that its entries have to meet (empty for all)."""
 
-    enabled: bool = True
+    provider: str
     expression: str = ""
-    providers: tuple[str, ...] = (LOG_PROVIDER,)
+    enabled: bool = True
 
 
 def metric_changes(snapshot: MeshSnapshot, namespace: str, labels: Labels, mode: str) -> tuple[MetricChange, ...]:
@@ -58,16 +58,31 @@ def metric_changes(snapshot: MeshSnapshot, namespace: str, labels: Labels, mode:
     return tuple(change for change in found if change.disabled or change.labels)
 
 
-def log_policy(snapshot: MeshSnapshot, namespace: str, labels: Labels, mode: str) -> LogPolicy:
-    """What a workload logs of one side."""
-    policy = LogPolicy(providers=_usual_logs(snapshot.mesh_config))
+def log_policies(snapshot: MeshSnapshot, namespace: str, labels: Labels, mode: str) -> tuple[LogPolicy, ...]:
+    """The logs that a workload writes of one side."""
+    logs = {name: LogPolicy(name) for name in _usual_logs(snapshot.mesh_config)}
     for resource in holding(snapshot, namespace, labels):
-        for entry in resource.spec.access_logging:
-            if entry.match is None or is_for(entry.match.mode, mode):
-                expression = entry.filter.expression if entry.filter is not None else ""
-                named = tuple(dict.fromkeys(provider.name for provider in entry.providers))
-                policy = LogPolicy(not entry.disabled, expression, named or policy.providers)
-    return policy
+        entries = [
+            entry for entry in resource.spec.access_logging if entry.match is None or is_for(entry.match.mode, mode)
+        ]
+        named = dict.fromkeys(provider.name for entry in entries for provider in entry.providers)
+        meant = tuple(logs)
+        if named:
+            logs = {name: LogPolicy(name) for name in named}
+        for entry in entries:
+            meant = tuple(provider.name for provider in entry.providers) or meant
+            for name in meant:
+                if name in logs:
+                    logs[name] = _changed(logs[name], entry)
+    return tuple(log for log in logs.values() if log.enabled)
+
+
+def _changed(log: LogPolicy, entry: AccessLogging) -> LogPolicy:
+    """The filter stays that of the entry that names the provider, unless this one has its own."""
+    expression = "" if entry.providers else log.expression
+    if entry.filter is not None:
+        expression = entry.filter.expression
+    return LogPolicy(log.provider, expression, not entry.disabled)
 
 
 def overruled(resources: Iterable[Resource]) -> Iterator[Finding]:

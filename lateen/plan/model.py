@@ -38,7 +38,7 @@ class MetricRule(msgspec.Struct, frozen=True, cache_hash=True):
 class FileLog(msgspec.Struct, frozen=True, cache_hash=True):
     """An access log in a file: ``text`` is the format of an entry, or ``labels`` a JSON object of formats.
 
-    Both empty: Istio's format, as JSON where ``is_json``.
+    Both empty: Istio's format, as JSON where ``is_json``. ``expression`` is in CEL: what entries meet, empty for all.
     """
 
     path: str
@@ -46,12 +46,13 @@ class FileLog(msgspec.Struct, frozen=True, cache_hash=True):
     labels: str = ""
     omits_empty: bool = False
     is_json: bool = False
+    expression: str = ""
 
 
 class ServiceLog(msgspec.Struct, frozen=True, cache_hash=True):
     """An access log of a provider that is a server. ``kind``: http or tcp (Envoy's gRPC log), or otel (OTLP over gRPC).
 
-    ``text`` (of otel) is the body of an entry, ``labels`` a JSON object of formats.
+    ``text`` (of otel) is the body of an entry, ``labels`` a JSON object of formats. ``expression``: as of a file.
     """
 
     kind: str
@@ -64,14 +65,15 @@ class ServiceLog(msgspec.Struct, frozen=True, cache_hash=True):
     request_headers: tuple[str, ...] = ()
     response_headers: tuple[str, ...] = ()
     response_trailers: tuple[str, ...] = ()
+    expression: str = ""
 
 
 class Telemetry(msgspec.Struct, frozen=True, cache_hash=True):
     """What a chain reports, and about whom. ``reporter`` is ``source`` (client side and gateways) or ``destination``.
 
     ``tags`` are constant labels of this proxy's own side. ``access_log`` is the path of the JSON log, empty for none;
-    ``log_expression`` is the CEL expression that entries meet, empty for all; ``more_logs`` and ``service_logs`` are
-    those of providers. ``metrics`` are those that differ. ``tracing`` None: nothing is traced.
+    ``log_expression`` is the CEL expression that its entries meet, empty for all. ``more_logs`` and ``service_logs``
+    are those of providers. ``metrics`` are those that differ. ``tracing`` None: nothing is traced.
     """
 
     reporter: str

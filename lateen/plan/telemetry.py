@@ -9,9 +9,11 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from msgspec.structs import replace
+
 from lateen.mesh.model import MeshSnapshot
 from lateen.mesh.providers import content_of, provider_named, service_behind
-from lateen.mesh.telemetry_policy import CLIENT, SERVER, LogPolicy, log_policy, metric_changes
+from lateen.mesh.telemetry_policy import CLIENT, SERVER, LogPolicy, log_policies, metric_changes
 from lateen.plan.model import FileLog, MetricRule, ServiceLog, Telemetry
 from lateen.plan.names import outbound_cluster
 from lateen.plan.proxy import Proxy
@@ -38,16 +40,17 @@ def reported(
     """The telemetry of a proxy as ``source`` or ``destination``; ``access_log`` is where its log would be written."""
     mode = CLIENT if reporter == SOURCE else SERVER
     changes = metric_changes(snapshot, proxy.namespace, proxy.labels, mode)
-    log = log_policy(snapshot, proxy.namespace, proxy.labels, mode)
-    said = _logs(snapshot, log)
+    logs = log_policies(snapshot, proxy.namespace, proxy.labels, mode)
+    own = next((log for log in logs if log.provider == LOG_PROVIDER), None)
+    said = [made for log in logs for made in _logs(snapshot, log)]
     return Telemetry(
         reporter,
         tags,
-        access_log if log.enabled and LOG_PROVIDER in log.providers else "",
+        access_log if own is not None else "",
         more_logs=tuple(one for one in said if isinstance(one, FileLog)),
         service_logs=tuple(one for one in said if isinstance(one, ServiceLog)),
         metrics=tuple(MetricRule(change.metric, change.disabled, change.labels) for change in changes),
-        log_expression=log.expression,
+        log_expression=own.expression if own is not None else "",
         tracing=traced(snapshot, proxy, mode),
     )
 
@@ -60,21 +63,18 @@ def told_clusters(telemetry: Telemetry) -> frozenset[str]:
     return frozenset(found)
 
 
-def _logs(snapshot: MeshSnapshot, log: LogPolicy) -> list[FileLog | ServiceLog]:
-    """The logs beside Lateen's own. What ``accessLogFile`` says belongs to the provider that is there by itself."""
-    if not log.enabled:
-        return []
-    found: list[FileLog | ServiceLog] = []
-    for name in log.providers:
-        provider = provider_named(snapshot.mesh_config, name)
-        content = None if provider is None else content_of(provider)
-        if isinstance(content, FileAccessLog):
-            found.append(_file_log(content))
-        elif isinstance(content, TcpAccessLogService | OtelAccessLogService):
-            found.extend(_service_log(snapshot, content))
-        elif name == LOG_PROVIDER and snapshot.mesh_config.access_log_file:
-            found.append(_mesh_log(snapshot.mesh_config))
-    return found
+def _logs(snapshot: MeshSnapshot, log: LogPolicy) -> Iterable[FileLog | ServiceLog]:
+    """The log of a provider, beside Lateen's own. What ``accessLogFile`` says belongs to the one that is there by
+    itself."""
+    provider = provider_named(snapshot.mesh_config, log.provider)
+    content = None if provider is None else content_of(provider)
+    if isinstance(content, FileAccessLog):
+        yield replace(_file_log(content), expression=log.expression)
+    elif isinstance(content, TcpAccessLogService | OtelAccessLogService):
+        for told in _service_log(snapshot, content):
+            yield replace(told, expression=log.expression)
+    elif log.provider == LOG_PROVIDER and snapshot.mesh_config.access_log_file:
+        yield replace(_mesh_log(snapshot.mesh_config), expression=log.expression)
 
 
 def _file_log(provider: FileAccessLog) -> FileLog:

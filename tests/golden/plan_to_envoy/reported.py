@@ -43,7 +43,7 @@ TAGS = (
 LOGS = (
     ServiceLog("http", "told", "logs", "own", "", "", ("a",), ("b",), ("c",), ("d",)),
     ServiceLog("tcp", "told", "logs", "bytes"),
-    ServiceLog("otel", "told", "logs", "records", "%PROTOCOL%", '{"a": "%REQ(:PATH)%"}'),
+    ServiceLog("otel", "told", "logs", "records", "%PROTOCOL%", '{"a": "%REQ(:PATH)%"}', expression="true"),
 )
 REPORTED = Telemetry(
     "source",

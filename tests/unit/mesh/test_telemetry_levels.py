@@ -1,0 +1,75 @@
+"""What Telemetry resources of several levels come to, for the logs, metrics and traces of one workload."""
+
+from __future__ import annotations
+
+import pytest
+
+from lateen.mesh.telemetry_policy import CLIENT, SERVER, log_policies
+from tests.unit.plan.building import snapshot
+
+MESH = """
+apiVersion: mesh.istio.io/v1alpha1
+kind: MeshConfig
+defaultProviders: {accessLogging: [usual]}
+extensionProviders:
+- {name: usual, envoyFileAccessLog: {path: /dev/null}}
+- {name: other, envoyFileAccessLog: {path: /dev/null}}
+"""
+HEAD = "---\napiVersion: telemetry.istio.io/v1\nkind: Telemetry\n"
+ALL, ERRORS = "", "response.code >= 400"
+
+
+def level(entries: str, name: str = "namespace") -> str:
+    """A Telemetry of one level, which logs so."""
+    metadata = {
+        "mesh": "{name: mesh, namespace: istio-system}",
+        "namespace": "{name: namespace}",
+        "workload": "{name: workload}",
+    }[name]
+    selector = "selector: {matchLabels: {app: a}}, " if name == "workload" else ""
+    return f"{HEAD}metadata: {metadata}\nspec: {{{selector}accessLogging: [{entries}]}}\n"
+
+
+FILTER = f'filter: {{expression: "{ERRORS}"}}'
+USUAL, OTHER = "providers: [{name: usual}]", "providers: [{name: other}]"
+
+
+@pytest.mark.parametrize(
+    ("levels", "expected"),
+    [
+        ("", {"usual": ALL}),
+        (level(""), {"usual": ALL}),
+        (level("{disabled: true}"), {}),
+        (level("{disabled: true}", "mesh") + level("{}"), {"usual": ALL}),
+        (level("{disabled: true}", "mesh") + level("{}", "workload"), {"usual": ALL}),
+        (level(f"{{{FILTER}}}"), {"usual": ERRORS}),
+        (level(f"{{{OTHER}}}"), {"other": ALL}),
+        (level(f"{{{USUAL}, {FILTER}}}, {{{OTHER}}}"), {"usual": ERRORS, "other": ALL}),
+        (level(f"{{{USUAL}, {FILTER}}}", "mesh") + level("{disabled: false}"), {"usual": ERRORS}),
+        (level(f"{{{USUAL}, {FILTER}}}", "mesh") + level(f"{{{USUAL}}}"), {"usual": ALL}),
+        (level(f"{{{USUAL}}}, {{{OTHER}}}", "mesh") + level(f"{{{OTHER}, disabled: true}}"), {}),
+        (level(f"{{{USUAL}}}, {{{OTHER}}}", "mesh") + level(f"{{{FILTER}}}"), {"usual": ERRORS, "other": ERRORS}),
+        (level(f"{{{OTHER}}}", "mesh") + level("{disabled: true}") + level("{}", "workload"), {"other": ALL}),
+        (level(f"{{{USUAL}}}, {{{OTHER}, match: {{mode: SERVER}}}}"), {"usual": ALL}),
+        (level(f"{{{OTHER}, match: {{mode: SERVER}}}}"), {"usual": ALL}),
+        (level(f"{{{OTHER}}}, {{disabled: true, match: {{mode: CLIENT}}}}"), {}),
+    ],
+)
+def test_logs_of_a_client(levels: str, expected: dict[str, str]) -> None:
+    assert _logs(levels, CLIENT) == expected
+
+
+def test_sides_are_told_apart() -> None:
+    levels = level(f"{{{OTHER}, match: {{mode: SERVER}}}}, {{disabled: true, match: {{mode: CLIENT}}}}")
+    assert (_logs(levels, CLIENT), _logs(levels, SERVER)) == ({}, {"other": ALL})
+
+
+def test_the_oldest_of_a_level_holds() -> None:
+    older = level(f"{{{OTHER}}}").replace("name: namespace", 'name: z, creationTimestamp: "2020-01-01T00:00:00Z"')
+    newer = level("{disabled: true}").replace("name: namespace", 'name: a, creationTimestamp: "2021-01-01T00:00:00Z"')
+    assert _logs(newer + older, CLIENT) == {"other": ALL}
+
+
+def _logs(levels: str, mode: str) -> dict[str, str]:
+    known = snapshot(MESH + levels)
+    return {log.provider: log.expression for log in log_policies(known, "default", (("app", "a"),), mode)}
