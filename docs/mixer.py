@@ -73,10 +73,10 @@ whole but for `|`: such a match does not hold. An expression may have 8192 chara
 match any part. Addresses, times, DNS names, e-mail addresses and URIs are compared as what they are.
 
 With the annotation `policy.istio.io/lang: CEL`, the expressions of a rule or an instance are CEL: operators as
-above, without `|`; `test ? a : b`; `x in ["a", "b"]`; `"key" in map`; `has(map.key)`, `has(attribute)` for texts,
-numbers and truths; `map.key`; the methods `startsWith`, `endsWith`, `contains` (a literal), `matches` (here the
-argument is the pattern), `size`; `duration("10ms")`; the functions above that are no methods. As in CEL, `&&` and
-`||` do not mind an absent side where the other one decides. Macros, lists elsewhere, null, unsigned numbers, bytes,
+above, without `|`; `test ? a : b`; `x in ["a", "b"]`; `"key" in map`; `has(map.key)`, `has(attribute)` for all but
+maps; `map.key`; the methods `startsWith`, `endsWith`, `contains` (a literal), `matches` (here the argument is the
+pattern), `size`; `duration("10ms")`; the functions above that are no methods. As in CEL, `&&` and `||` do not mind a
+side that is absent, or fails, where the other one decides. Macros, lists elsewhere, null, unsigned numbers, bytes,
 other arithmetic and conversions are refused.
 
 ## Attributes

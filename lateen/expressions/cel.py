@@ -7,6 +7,7 @@ side where the other one decides; the trees of ``cel_logic`` say just that.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -14,7 +15,7 @@ from functools import lru_cache
 import re2
 
 from lateen.expressions.cel_logic import joined
-from lateen.expressions.functions import FUNCTIONS, Unusable, to_duration
+from lateen.expressions.functions import FUNCTIONS, Unusable, to_duration, to_ip, to_timestamp
 from lateen.expressions.parse import DEEPEST, LONGEST
 from lateen.expressions.syntax import (
     ADD,
@@ -22,6 +23,7 @@ from lateen.expressions.syntax import (
     EITHER,
     EQ,
     INDEX,
+    NEQ,
     NOT,
     OR,
     Attribute,
@@ -32,6 +34,7 @@ from lateen.expressions.syntax import (
     Literal,
     UnknownAttributeError,
     is_too_high,
+    size_of,
 )
 from lateen.expressions.vocabulary import ValueType, Vocabulary
 
@@ -64,12 +67,29 @@ _HINTS: Mapping[str, str] = {
 }
 _MACROS = frozenset({"all", "exists", "exists_one", "map", "filter"})
 _TRUTH = ValueType.BOOL
-_PAIRS: Mapping[ValueType, tuple[str | int | float | bool, str | int | float | bool]] = {
-    ValueType.STRING: ("a", "b"),
-    ValueType.INT64: (1, 2),
-    ValueType.DOUBLE: (1.0, 2.0),
-    ValueType.BOOL: (True, False),
+_PAIRS: Mapping[ValueType, tuple[Literal | Known, Literal | Known]] = {
+    **{
+        kind: (Literal(one, kind), Literal(other, kind))
+        for kind, one, other in (
+            (ValueType.STRING, "a", "b"),
+            (ValueType.EMAIL_ADDRESS, "a", "b"),
+            (ValueType.URI, "a", "b"),
+            (ValueType.DNS_NAME, "a", "b"),
+            (ValueType.INT64, 1, 2),
+            (ValueType.DOUBLE, 1.0, 2.0),
+            (ValueType.BOOL, True, False),
+        )
+    },
+    **{
+        kind: (Known(one, kind), Known(other, kind))
+        for kind, one, other in (
+            (ValueType.IP_ADDRESS, to_ip("127.0.0.1"), to_ip("::1")),
+            (ValueType.DURATION, to_duration("1s"), to_duration("2s")),
+            (ValueType.TIMESTAMP, to_timestamp("2000-01-01T00:00:00Z"), to_timestamp("2001-01-01T00:00:00Z")),
+        )
+    },
 }
+"""For each type two values that are not the same."""
 
 Token = tuple[str, str, int]
 
@@ -103,7 +123,8 @@ def parse_cel(text: str, vocabulary: Vocabulary, *, match: bool = False) -> Expr
     if not text.strip():
         raise ExpressionError("it is empty", text, 0, "write an expression, or leave the field out")
     written = _Parser(text, vocabulary).whole()
-    found = None if is_too_high(written) else joined(written, lenient=match, largest=LARGEST)
+    usable = not is_too_high(written) and size_of(written) <= LARGEST
+    found = joined(written, lenient=match, largest=LARGEST) if usable else None
     if found is None or is_too_high(found):
         raise ExpressionError("it joins too many parts", text, 0, "write several rules")
     return found
@@ -170,14 +191,13 @@ class _Parser:
         """``x in [a, b]`` is one of them; ``"key" in map`` asks whether there is such an entry."""
         if not self._is("["):
             return self._presence(Call(INDEX, (self._sum(), wanted), at), at)
-        found: Expression | None = None
+        entries: list[Expression] = []
         while not self._is("]"):
-            same = Call(EQ, (wanted, self._choice()), at)
-            found = same if found is None else Call(OR, (found, same), at)
+            entries.append(self._choice())
             if not self._is(","):
                 self._expect("]", "close the list")
                 break
-        return Literal(False, _TRUTH, at) if found is None else found
+        return _one_of(wanted, entries, at)
 
     def _unary(self) -> Expression:
         at = self._peek()[2]
@@ -187,10 +207,10 @@ class _Parser:
             self._depth -= 1
             return found
         if self._is("-"):
-            number = self._postfix()
-            if isinstance(number, Literal) and isinstance(number.value, int | float) and number.value is not True:
-                return Literal(-number.value, number.type, at)
-            raise self._wrong("- stands before numbers alone", at, "there is no subtraction")
+            kind, written, place = self._take()
+            if kind != "number":
+                raise self._wrong("- stands before numbers alone", at, "there is no subtraction")
+            return self._number(f"-{written}", place)
         return self._postfix()
 
     def _postfix(self) -> Expression:
@@ -301,7 +321,7 @@ class _Parser:
             kind = self._vocabulary.type_of(asked.name)
         if kind is None or kind not in _PAIRS:
             raise self._wrong("has takes an attribute or an entry of a map", at, "write has(request.headers.cookie)")
-        one, other = (Call(EITHER, (asked, Literal(value, kind, at)), at) for value in _PAIRS[kind])
+        one, other = (Call(EITHER, (asked, value), at) for value in _PAIRS[kind])
         return Call(EQ, (one, other), at)
 
     def _arguments(self) -> tuple[Expression, ...]:
@@ -315,11 +335,14 @@ class _Parser:
         return tuple(found)
 
     def _number(self, written: str, at: int) -> Literal:
-        if written.lower().startswith("0x") or written.isdigit():
-            value = int(written[:40], 16 if written.lower().startswith("0x") else 10)
-            if value >= 1 << 63:
+        digits = written.removeprefix("-")
+        if digits.isdigit() or digits[:2] in ("0x", "0X"):
+            value = int(digits[:40], 10 if digits.isdigit() else 16) * (1 if written == digits else -1)
+            if not -(1 << 63) <= value < 1 << 63:
                 raise self._wrong("the number does not fit into 64 bits", at, "write a smaller one")
             return Literal(value, ValueType.INT64, at)
+        if math.isinf(float(written)):
+            raise self._wrong("the number is larger than can be", at, "write a smaller one")
         return Literal(float(written), ValueType.DOUBLE, at)
 
     def _unquoted(self, written: str, at: int) -> str:
@@ -381,3 +404,18 @@ class _Parser:
 
     def _wrong(self, message: str, at: int, remedy: str) -> ExpressionError:
         return ExpressionError(message, self._text, at, remedy)
+
+
+def _one_of(wanted: Expression, entries: list[Expression], at: int) -> Expression:
+    """Whether a value is one of these. Where one of them is absent, so is the whole, whatever the others are."""
+    written = all(isinstance(entry, Literal) for entry in entries)
+    found: Expression = Call(NEQ, (wanted, wanted), at)
+    for number, entry in enumerate(entries):
+        same = Call(EQ, (wanted, entry), at)
+        if number == 0:
+            found = same
+        elif written:
+            found = Call(OR, (found, same), at)
+        else:
+            found = Call("conditional", (found, Call(EQ, (entry, entry), at), same), at)
+    return found

@@ -1,4 +1,4 @@
-"""CEL's ``&&`` and ``||`` in Mixer's: an absent side does no harm where the other one decides.
+"""CEL's ``&&`` and ``||`` in Mixer's: a side that fails does no harm where the other one decides.
 
 Comes in: a tree whose operators mean what CEL means. Goes out: one whose operators mean what they mean here, where an
 absent side is the whole's failure.
@@ -6,7 +6,7 @@ absent side is the whole's failure.
 
 from __future__ import annotations
 
-from lateen.expressions.syntax import AND, EITHER, OR, Attribute, Call, Expression, Literal
+from lateen.expressions.syntax import ADD, AND, EITHER, OR, RESCUE, Attribute, Call, Expression, Literal
 from lateen.expressions.vocabulary import ValueType
 
 
@@ -42,7 +42,7 @@ class _Joiner:
         if (tree.function == AND and lenient) or not any(_may_fail(side) for side in sides):
             return plain, 2 * size
         absent = Literal(tree.function == AND, ValueType.BOOL, tree.at)
-        safe = [Call(EITHER, (side, absent), tree.at) if _may_fail(side) else side for side in sides]
+        safe = [Call(RESCUE, (side, absent), tree.at) if _may_fail(side) else side for side in sides]
         if lenient:
             return _chain(OR, safe, tree.at), 3 * size
         return _chain(tree.function, [*safe, plain], tree.at), 4 * size
@@ -62,11 +62,11 @@ def _chain(operator: str, sides: list[Expression], at: int) -> Expression:
 
 
 def _may_fail(tree: Expression) -> bool:
-    """Whether an attribute that is absent may make it fail."""
+    """Whether something that is absent, or of no use, may make it fail."""
     if isinstance(tree, Attribute):
         return True
     if not isinstance(tree, Call):
         return False
-    if tree.function == EITHER:
+    if tree.function in (EITHER, RESCUE):
         return _may_fail(tree.arguments[1])
-    return any(_may_fail(part) for part in tree.arguments)
+    return tree.function == ADD or any(_may_fail(part) for part in tree.arguments)

@@ -10,7 +10,7 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from lateen.expressions.functions import FUNCTIONS, Unusable, to_dns_name, to_email, to_uri
+from lateen.expressions.functions import FUNCTIONS, Unusable, to_dns_name, to_email, to_sum, to_uri
 from lateen.expressions.syntax import (
     ADD,
     AND,
@@ -25,6 +25,7 @@ from lateen.expressions.syntax import (
     NOT,
     OR,
     PRECEDENCE,
+    RESCUE,
     Attribute,
     Call,
     Expression,
@@ -49,9 +50,10 @@ class Bag(Protocol):
 
 
 Evaluator = Callable[[Bag], Any]
+Excused = type[Exception] | tuple[type[Exception], ...]
 _COMPARISONS: Mapping[str, Callable[[Any, Any], Any]] = {
     EQ: operator.eq, NEQ: operator.ne, LT: operator.lt, LE: operator.le, GT: operator.gt, GE: operator.ge,
-    ADD: operator.add,
+    ADD: to_sum,
 }  # fmt: skip
 _NORMAL: Mapping[ValueType, Callable[[str], str]] = {
     ValueType.DNS_NAME: to_dns_name,
@@ -131,7 +133,9 @@ def _compile(node: Expression, vocabulary: Vocabulary) -> Evaluator:
         return _entry(node, vocabulary)
     parts = [_compile(argument, vocabulary) for argument in node.arguments]
     if node.function == EITHER:
-        return _either(parts[0], parts[1])
+        return _either(parts[0], parts[1], AbsentError)
+    if node.function == RESCUE:
+        return _either(parts[0], parts[1], (AbsentError, Unusable))
     if node.function == AND:
         return _and(parts[0], parts[1])
     if node.function == OR:
@@ -176,11 +180,11 @@ def _there(value: Any) -> Any:
     return value
 
 
-def _either(left: Evaluator, right: Evaluator) -> Evaluator:
+def _either(left: Evaluator, right: Evaluator, excused: Excused) -> Evaluator:
     def look(bag: Bag) -> Any:
         try:
             value = left(bag)
-        except AbsentError:
+        except excused:
             value = None
         return right(bag) if value is None else value
 

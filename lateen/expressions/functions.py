@@ -65,22 +65,27 @@ def _matches(pattern: str, value: str) -> bool:
 
 
 def to_ip(text: str) -> IpAddress:
-    """An address; one of IPv4 that is written as IPv6 counts as IPv4. Raises Unusable."""
+    """An address; one of IPv4 that is written as IPv6 counts as IPv4, one with a zone is none. Raises Unusable."""
     try:
-        address = ipaddress.ip_address(text)
+        address = ipaddress.ip_address(text.replace("%", " "))
     except ValueError:
         raise Unusable(f"{text!r} is not an IP address") from None
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return mapped or address
 
 
+_TIMESTAMP = re2.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
+
+
 def to_timestamp(text: str) -> datetime.datetime:
     """A time in RFC 3339. Raises Unusable."""
     try:
-        found = datetime.datetime.fromisoformat(text)
+        found = datetime.datetime.fromisoformat(text.upper()) if _TIMESTAMP.fullmatch(text) else None
     except ValueError:
         found = None
-    if found is None or found.tzinfo is None or "T" not in text.upper():
+    if found is None:
         raise Unusable(f"{text!r} is not a time such as 2026-01-31T12:00:00Z")
     return found
 
@@ -129,6 +134,14 @@ def to_uri(text: str) -> str:
     if not text or any(character <= " " for character in text):
         raise Unusable(f"{text!r} is not a URI")
     return parts._replace(scheme=parts.scheme.lower(), netloc=parts.netloc.lower()).geturl()
+
+
+def to_sum(one: Any, other: Any) -> Any:
+    """Two numbers added up, or two texts joined. Raises Unusable where a whole number has more than 64 bits."""
+    found = one + other
+    if isinstance(found, int) and not -(1 << 63) <= found < 1 << 63:
+        raise Unusable(f"{one} + {other} does not fit into 64 bits")
+    return found
 
 
 def _conditional(test: bool, yes: Any, no: Any) -> Any:

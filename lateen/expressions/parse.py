@@ -7,6 +7,7 @@ a function, ``a.f(b)`` a method.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -118,10 +119,10 @@ class _Parser:
             return found
         if kind == "operator" and written == "-":
             self._take()
-            number = self._postfix()
-            if isinstance(number, Literal) and isinstance(number.value, int | float) and number.value is not True:
-                return Literal(-number.value, number.type, at)
-            raise self._wrong("- stands before numbers alone", at, "there is no subtraction")
+            kind, written, place = self._take()
+            if kind != "number":
+                raise self._wrong("- stands before numbers alone", at, "there is no subtraction")
+            return self._number(f"-{written}", place)
         return self._postfix()
 
     def _postfix(self) -> Expression:
@@ -190,17 +191,21 @@ class _Parser:
         return tuple(found)
 
     def _number(self, written: str, at: int) -> Literal:
-        if written.lower().startswith("0x"):
-            return self._integer(int(written[:25], 16), at)
-        if written.isdigit():
-            octal = len(written) > 1 and written.startswith("0")
-            if octal and not set("89").isdisjoint(written):
-                raise self._wrong(f"{written} is no number of base 8", at, "leave out the first 0")
-            return self._integer(int(written[:25], 8 if octal else 10), at)
+        digits = written.removeprefix("-")
+        sign = -1 if written != digits else 1
+        if digits.lower().startswith("0x"):
+            return self._integer(sign * int(digits[:25], 16), at)
+        if digits.isdigit():
+            octal = len(digits) > 1 and digits.startswith("0")
+            if octal and not set("89").isdisjoint(digits):
+                raise self._wrong(f"{digits} is no number of base 8", at, "leave out the first 0")
+            return self._integer(sign * int(digits[:25], 8 if octal else 10), at)
+        if math.isinf(float(written)):
+            raise self._wrong("the number is larger than can be", at, "write a smaller one")
         return Literal(float(written), ValueType.DOUBLE, at)
 
     def _integer(self, value: int, at: int) -> Literal:
-        if value >= 1 << 63:
+        if not -(1 << 63) <= value < 1 << 63:
             raise self._wrong("the number does not fit into 64 bits", at, "write a smaller one")
         return Literal(value, ValueType.INT64, at)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from lateen.expressions.evaluate import AbsentError, MapBag, compile_expression
 from lateen.expressions.functions import Unusable
-from lateen.expressions.syntax import AND, EITHER, INDEX, OR, Attribute, Call, Expression, Known, Literal
+from lateen.expressions.syntax import AND, EITHER, INDEX, OR, RESCUE, Attribute, Call, Expression, Known, Literal
 from lateen.expressions.vocabulary import DEFAULT_VOCABULARY, ValueType, Vocabulary
 
 _NOTHING = MapBag({})
@@ -47,7 +47,7 @@ def _folded(call: Call) -> Expression:
     arguments = call.arguments
     if call.function in (AND, OR):
         return _decided(call, stops=call.function == OR)
-    if call.function == EITHER:
+    if call.function in (EITHER, RESCUE):
         left, right = arguments
         if isinstance(left, Literal) and left.value is None:
             return right
@@ -72,7 +72,7 @@ def _decided(call: Call, *, stops: bool) -> Expression:
 
 def _truth(side: Expression, call: Call) -> Expression:
     """A side as the whole. What may be absent stays within its operator, where its absence goes on being a failure."""
-    if isinstance(side, Call) and side.function not in (EITHER, INDEX):
+    if isinstance(side, Call) and side.function not in (EITHER, RESCUE, INDEX):
         return side
     return side if isinstance(side, Literal) and side.value is not None else call
 

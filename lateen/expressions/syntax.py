@@ -17,13 +17,14 @@ IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 Value = str | int | float | bool | datetime.datetime | datetime.timedelta | IpAddress | Mapping[str, str]
 """A value that is there. An attribute that is not there has None."""
 
-EITHER, EQ, NEQ, LT, LE, GT, GE, AND, OR, NOT, ADD, INDEX = (
-    "|", "==", "!=", "<", "<=", ">", ">=", "&&", "||", "!", "+", "[]",
+EITHER, RESCUE, EQ, NEQ, LT, LE, GT, GE, AND, OR, NOT, ADD, INDEX = (
+    "|", "|!", "==", "!=", "<", "<=", ">", ">=", "&&", "||", "!", "+", "[]",
 )  # fmt: skip
 PRECEDENCE: Mapping[str, int] = {
-    OR: 1, AND: 2, EQ: 3, NEQ: 3, LT: 3, LE: 3, GT: 3, GE: 3, ADD: 4, EITHER: 4,
+    OR: 1, AND: 2, EQ: 3, NEQ: 3, LT: 3, LE: 3, GT: 3, GE: 3, ADD: 4, EITHER: 4, RESCUE: 4,
 }  # fmt: skip
-"""Of the binary operators; the higher binds tighter. As in Go, ``|`` binds as ``+`` does."""
+"""Of the binary operators; the higher binds tighter. As in Go, ``|`` binds as ``+`` does. ``|!``, which cannot be
+written, is ``|`` for which a left side counts as absent whatever it fails by."""
 
 
 class ExpressionError(ValueError):
@@ -96,10 +97,26 @@ HIGHEST = 200
 
 
 def is_too_high(expression: Expression) -> bool:
-    """Whether a tree is higher than what works on trees can climb."""
+    """Whether a tree is higher than what works on trees can climb. What a tree has several times is looked at once."""
     level = [expression]
     for _ in range(HIGHEST + 1):
-        level = [part for node in level if isinstance(node, Call) for part in node.arguments]
+        parts = [part for node in level if isinstance(node, Call) for part in node.arguments]
+        level = list({id(part): part for part in parts}.values())
         if not level:
             return False
     return True
+
+
+def size_of(expression: Expression) -> int:
+    """How many nodes a tree has that is not too high; a part that it has several times counts as often."""
+    known: dict[int, int] = {}
+
+    def size(node: Expression) -> int:
+        if not isinstance(node, Call):
+            return 1
+        found = known.get(id(node))
+        if found is None:
+            found = known[id(node)] = 1 + sum(size(part) for part in node.arguments)
+        return found
+
+    return size(expression)

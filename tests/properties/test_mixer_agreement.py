@@ -15,7 +15,9 @@ from envoy.service.auth.v3 import external_auth_pb2
 
 from lateen.expressions.check import check
 from lateen.expressions.evaluate import compile_match
-from lateen.expressions.parse import parse, render
+from lateen.expressions.language import CEL, CEXL, parse_as
+from lateen.expressions.parse import render
+from lateen.expressions.syntax import Expression
 from lateen.mixer.check_bag import CheckBag
 from lateen.plan.access.model import Condition
 from lateen.plan.matching import RouteMatch
@@ -71,9 +73,14 @@ class Written:
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
+        self._language = CEXL
 
-    def rules(self) -> list[str]:
-        return [self._boolean(3) for _ in range(RULES)]
+    def rules(self) -> Iterator[Expression]:
+        """Matches in both languages, settled."""
+        for number in range(RULES):
+            self._language = (CEXL, CEL)[number % 2]
+            text = self._boolean(3)
+            yield check(text, parse_as(self._language, text, match=True))[0]
 
     def requests(self) -> list[Asked]:
         choose = self._random.choice
@@ -96,7 +103,7 @@ class Written:
                 "request.method", "request.useragent", "source.principal", "source.namespace", "source.serviceAccount",
             )
         )  # fmt: skip
-        if depth > 0 and self._random.random() < 0.4:
+        if depth > 0 and self._random.random() < 0.4 and self._language == CEXL:
             return f"({source} | {self._text(depth - 1)})"
         return source if self._random.random() < 0.9 else f'"{choose(VALUES)}"'
 
@@ -111,7 +118,8 @@ class Written:
         if kind == 3:
             return f'{value}.{choose(("startsWith", "endsWith"))}("{literal}")'
         if kind == 4:
-            return f'"{choose(PATTERNS)}".matches({value})'
+            pattern = choose(PATTERNS)
+            return f'"{pattern}".matches({value})' if self._language == CEXL else f'{value}.matches("{pattern}")'
         if kind == 5:
             return choose(("connection.mtls", 'source.ip == ip("127.0.0.1")', 'source.ip != ip("::1")', "true"))
         if kind == 6:
@@ -189,7 +197,7 @@ class Judged(NamedTuple):
 
 
 def expressions(seed: int) -> Iterator[Judged]:
-    for tree in [check(text, parse(text))[0] for text in Written(seed).rules()]:
+    for tree in Written(seed).rules():
         with contextlib.suppress(Beyond):
             yield Judged(render(tree), holds(tree), compile_match(tree))
 

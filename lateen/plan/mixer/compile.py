@@ -20,12 +20,14 @@ from lateen.expressions.syntax import (
     NEQ,
     NOT,
     OR,
+    RESCUE,
     Attribute,
     Call,
     Expression,
     Known,
     Literal,
 )
+from lateen.expressions.vocabulary import ValueType
 from lateen.plan.access.conditions import quote
 from lateen.plan.access.model import All, AnyOf, Condition, DirectAddress, Header, Not, PeerIdentity, UrlPath
 from lateen.plan.matching import MatchKind, StringMatcher
@@ -116,15 +118,14 @@ _Alternative = tuple[Condition, _Base]
 
 def holds(tree: Expression) -> Condition:
     """When the expression is true. Raises Beyond."""
-    found = _truth(tree, wanted=True)
-    check_size(found)
-    return found
+    return within_bounds(_Compiler().truth(tree, wanted=True))
 
 
-def check_size(found: Condition) -> None:
-    """Raises Beyond for a condition that is too long to be held against each request."""
-    if _size(found) > MOST_TERMS:
-        raise Beyond(f"it comes to more than {MOST_TERMS} conditions")
+def within_bounds(condition: Condition, most: int = MOST_TERMS) -> Condition:
+    """The condition itself. Raises Beyond where a proxy would have to look at too much."""
+    if _size(condition) > most:
+        raise Beyond(f"it comes to more than {most} conditions")
+    return condition
 
 
 def text_conditions(tree: Expression, test: Callable[[str | TextSource], Condition]) -> tuple[Condition, Condition]:
@@ -138,33 +139,59 @@ def text_conditions(tree: Expression, test: Callable[[str | TextSource], Conditi
     return either(there), either(absent)
 
 
-def _truth(tree: Expression, *, wanted: bool) -> Condition:
-    """When a boolean expression is evaluated, and to this value."""
-    if isinstance(tree, Literal):
-        return ALWAYS if tree.value is wanted else NEVER
-    if isinstance(tree, Attribute):
-        return _flag(tree.name, wanted=wanted)
+class _Compiler:
+    """Works out when parts of one expression are true and when they are false, each once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, bool], Condition] = {}
+
+    def truth(self, tree: Expression, *, wanted: bool) -> Condition:
+        """When a boolean expression is evaluated, and to this value."""
+        found = self._known.get((id(tree), wanted))
+        if found is None:
+            found = self._known[(id(tree), wanted)] = within_bounds(self._truth(tree, wanted=wanted))
+        return found
+
+    def _truth(self, tree: Expression, *, wanted: bool) -> Condition:
+        if isinstance(tree, Literal):
+            return ALWAYS if tree.value is wanted else NEVER
+        if isinstance(tree, Attribute):
+            return _flag(tree.name, wanted=wanted)
+        if not isinstance(tree, Call):
+            raise Beyond("it has a value that is no condition")
+        arguments = tree.arguments
+        if tree.function == NOT:
+            return self.truth(arguments[0], wanted=not wanted)
+        if tree.function in (AND, OR):
+            return self._joined(tree, wanted=wanted)
+        if tree.function in (EQ, NEQ):
+            return _equal(arguments[0], arguments[1], wanted=wanted is (tree.function == EQ))
+        if tree.function in _TESTS:
+            return _tested(tree, wanted=wanted)
+        if tree.function == RESCUE:
+            if arguments[1] == Literal(not wanted, ValueType.BOOL, arguments[1].at):
+                return self.truth(arguments[0], wanted=wanted)
+            raise Beyond("a part that may be absent decides")
+        raise Beyond(f"{tree.function} is worked out")
+
+    def _joined(self, tree: Call, *, wanted: bool) -> Condition:
+        left, right = tree.arguments
+        decides = tree.function == OR
+        if wanted is not decides:
+            return both(self.truth(left, wanted=wanted), self.truth(right, wanted=wanted))
+        passed = self.truth(right, wanted=wanted)
+        if not _never_fails(left):
+            passed = both(self.truth(left, wanted=not wanted), passed)
+        return either([self.truth(left, wanted=wanted), passed])
+
+
+def _never_fails(tree: Expression) -> bool:
+    """Whether an expression has a value, whatever is absent."""
     if not isinstance(tree, Call):
-        raise Beyond("it has a value that is no condition")
-    arguments = tree.arguments
-    if tree.function == NOT:
-        return _truth(arguments[0], wanted=not wanted)
-    if tree.function in (AND, OR):
-        return _joined(tree, wanted=wanted)
-    if tree.function in (EQ, NEQ):
-        return _equal(arguments[0], arguments[1], wanted=wanted is (tree.function == EQ))
-    if tree.function in _TESTS:
-        return _tested(tree, wanted=wanted)
-    raise Beyond(f"{tree.function} is worked out")
-
-
-def _joined(tree: Call, *, wanted: bool) -> Condition:
-    left, right = tree.arguments
-    decides = tree.function == OR
-    if wanted is not decides:
-        return both(_truth(left, wanted=wanted), _truth(right, wanted=wanted))
-    passed = both(_truth(left, wanted=not wanted), _truth(right, wanted=wanted))
-    return either([_truth(left, wanted=wanted), passed])
+        return isinstance(tree, Literal)
+    if tree.function == RESCUE:
+        return _never_fails(tree.arguments[1])
+    return tree.function in (AND, OR, NOT) and all(_never_fails(part) for part in tree.arguments)
 
 
 def _flag(name: str, *, wanted: bool) -> Condition:

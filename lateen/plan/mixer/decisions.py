@@ -13,12 +13,23 @@ from typing import Any
 import msgspec
 
 from lateen.expressions.partial import partial
-from lateen.expressions.syntax import AND, EITHER, OR, Attribute, Call, Expression, Literal, attributes_of
+from lateen.expressions.syntax import AND, EITHER, OR, RESCUE, Attribute, Call, Expression, Literal, attributes_of
 from lateen.expressions.vocabulary import Vocabulary
 from lateen.mesh.mixer.model import Action, Instance, MixerRules, Rule
 from lateen.plan.access.model import Condition, DirectAddress, Not
 from lateen.plan.matching import MatchKind, StringMatcher
-from lateen.plan.mixer.compile import ALWAYS, NEVER, Beyond, TextSource, anywhere, both, either, holds, text_conditions
+from lateen.plan.mixer.compile import (
+    ALWAYS,
+    NEVER,
+    Beyond,
+    TextSource,
+    anywhere,
+    both,
+    either,
+    holds,
+    text_conditions,
+    within_bounds,
+)
 from lateen.plan.mixer.model import MixerDenial
 from lateen.plan.mixer.roles import refused_by_roles
 from lateen.resources.mixer.adapters import (
@@ -38,6 +49,7 @@ INVALID_ARGUMENT = 3
 PERMISSION_DENIED = 7
 FAILED_PRECONDITION = 9
 LONGEST_LIST = 64
+MOST_LISTED = 4 * LONGEST_LIST
 PROXY, MIXER, NOWHERE = "proxy", "mixer", "nowhere"
 OPERATIONS = "operations on headers"
 """The part of a rule that refuses nothing."""
@@ -173,7 +185,7 @@ def _cannot_hold(tree: Expression) -> bool:
         return any(_cannot_hold(part) for part in tree.arguments)
     if tree.function == OR:
         return all(_cannot_hold(part) for part in tree.arguments)
-    if tree.function == EITHER or left is None:
+    if tree.function in (EITHER, RESCUE) or left is None:
         return False
     return any(isinstance(part, Literal) and part.value is None for part in tree.arguments)
 
@@ -239,8 +251,8 @@ def _listed(
         refused, absent = text_conditions(rest, _tests(kind, params.overrides, blacklist=params.blacklist))
     message = LISTED if params.blacklist else NOT_LISTED
     return [
-        (both(matched, refused), PERMISSION_DENIED, message),
-        (both(matched, absent), INVALID_ARGUMENT, NEEDS_ABSENT),
+        (within_bounds(both(matched, refused), MOST_LISTED), PERMISSION_DENIED, message),
+        (within_bounds(both(matched, absent)), INVALID_ARGUMENT, NEEDS_ABSENT),
     ]
 
 

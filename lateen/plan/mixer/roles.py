@@ -23,10 +23,10 @@ from lateen.plan.mixer.compile import (
     Beyond,
     TextSource,
     both,
-    check_size,
     either,
     negated,
     text_conditions,
+    within_bounds,
 )
 from lateen.resources.legacy_access import Subject
 
@@ -49,7 +49,7 @@ def refused_by_roles(
         fields[place] = partial(field.tree, known, vocabulary)
     absent = either([text_conditions(tree, _anything)[1] for tree in fields.values() if not _is_value(tree)])
     allowed = either([_allowed(grant, fields) for grant in grants])
-    check_size(allowed)
+    within_bounds(allowed)
     return both(negated(allowed), negated(absent)), absent
 
 

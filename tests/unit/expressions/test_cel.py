@@ -41,6 +41,12 @@ def value(text: str) -> Any:
         ("destination.labels.app", "reviews"),
         ("request.method in ['PUT', 'GET']", True),
         ("request.method in []", False),
+        ("request.method in ['GET', request.headers['x-user']]", True),
+        ("-9223372036854775808 < -0X10 && 0X10 == 16", True),
+        ("has(source.ip) && has(response.duration) && has(request.time) && !has(destination.ip)", True),
+        ("ip(request.method) == source.ip || request.size == 7", True),
+        ("!(ip(request.method) == source.ip && request.size == 8)", True),
+        ("request.size + 9223372036854775807 > 0 || true", True),
         ("'x-user' in request.headers", True),
         ("'x-other' in request.headers", False),
         ("has(request.headers.empty)", True),
@@ -94,7 +100,10 @@ def test_an_absent_side_that_matters_is_a_failure_and_in_a_match_false() -> None
         ("request.path.contains(request.method)", "1:14: contains takes a text"),
         ("request.path.matches('((')", "1:22: the pattern does not compile"),
         ("duration('soon') == response.duration", "1:10: 'soon' is not a duration"),
-        ("has(source.ip)", "1:1: has takes"),
+        ("has(request.headers)", "1:1: has takes"),
+        ("-9223372036854775809 == 1", "1:2: the number does not fit into 64 bits"),
+        ("1e999 == 1.0", "1:1: the number is larger than can be"),
+        ("-request.size == 1", "1:1: - stands before numbers alone"),
         ("true ? 1", "1:9: : is expected"),
         ("request.method in ['GET'", "1:25: ] is expected"),
         ("'open", "1:1: a text is not closed"),
@@ -109,6 +118,34 @@ def test_what_is_not_read_is_told_with_its_place(text: str, words: str) -> None:
         check(text, parse_as(CEL, text))
     assert words in str(caught.value)
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "request.method in [request.headers['none'], 'GET']",
+        "request.method in ['GET', request.headers['none']]",
+        "request.headers['none'] in []",
+    ],
+)
+def test_a_list_with_an_absent_entry_is_absent(text: str) -> None:
+    with pytest.raises(AbsentError):
+        value(text)
+
+
+def nested(times: int, form: str) -> str:
+    text = "true" if "true" in form else '"a"'
+    for _ in range(times):
+        text = form.replace("@", text)
+    return text
+
+
+@pytest.mark.timeout(5)
+@pytest.mark.parametrize("form", ["(@ in [true, true])", '(has(request.headers[@]) ? "a" : "b")'])
+def test_what_stands_for_itself_many_times_over_is_refused_at_once(form: str) -> None:
+    with pytest.raises(ExpressionError, match="joins too many parts"):
+        parse_as(CEL, nested(20, form))
+    assert parse_as(CEL, nested(3, form))
 
 
 @pytest.mark.parametrize("operator", [" + ", " | ", " || "])

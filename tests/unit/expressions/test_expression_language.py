@@ -83,6 +83,9 @@ def value_of(text: str, bag: dict[str, Any] = BAG) -> Any:
         ('"\\u00e9\\x41\\101\\n" == "éAA\\n"', True),
         ("1.5e1 == 15.0", True),
         ("010", 8),
+        ("-010 == -0X8", True),
+        ("-9223372036854775808 < 0", True),
+        ('timestamp("2026-01-31t12:00:00.123456789z") > request.time', True),
     ],
 )
 def test_a_value(text: str, value: Any) -> None:
@@ -106,6 +109,11 @@ def test_what_is_absent_gives_no_value_and_no_match(text: str) -> None:
         value_of(text)
     tree, _ = check(text, parse(text))
     assert compile_match(tree)(MapBag(BAG)) is False
+
+
+def test_a_sum_that_is_too_large_has_no_value() -> None:
+    with pytest.raises(Unusable, match="does not fit into 64 bits"):
+        value_of("request.size + 9223372036854775807")
 
 
 def test_a_value_that_a_function_cannot_use_gives_no_match() -> None:
@@ -144,6 +152,11 @@ def test_a_value_that_a_function_cannot_use_gives_no_match() -> None:
         ("-request.size", "1:1: - stands before numbers alone"),
         ("1 2", "1:3: 2 is not expected here"),
         ("99999999999999999999", "1:1: the number does not fit into 64 bits"),
+        ("-9223372036854775809", "1:2: the number does not fit into 64 bits"),
+        ("1e999 == 1.0", "1:1: the number is larger than can be"),
+        ('timestamp("2026-W05-6T12:00Z")', "1:11: '2026-W05-6T12:00Z' is not a time"),
+        ('timestamp("20260131T120000Z")', "1:11: '20260131T120000Z' is not a time"),
+        ('ip("fe80::1%eth0")', "1:4: 'fe80::1%eth0' is not an IP address"),
         ("089", "1:1: 089 is no number of base 8"),
         ('"\\q"', "1:2: \\q is no escape"),
         ("a." + "b", "1:1: there is no attribute a.b"),
