@@ -17,7 +17,7 @@ from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 from lateen.envoy import mixer, tls, wire
 from lateen.envoy.dynamic_dns import server_name_filter
 from lateen.envoy.http_connection import HttpContext, http_manager
-from lateen.envoy.mesh_headers import SourceFields
+from lateen.envoy.mesh_headers import CONNECTION_STATE_FILTER, SourceFields, peer_filter
 from lateen.envoy.profile import EnvoyProfile
 from lateen.envoy.rbac import network_filters, notes_of
 from lateen.envoy.telemetry import ChainFacts, tcp_loggers
@@ -27,7 +27,6 @@ from lateen.plan.model import Chain, ChainMatch, HttpChain, TcpChain
 from lateen.plan.routes import RouteTable
 
 TCP_PROXY = "envoy.filters.network.tcp_proxy"
-STATE_FILTER = "envoy.filters.network.set_filter_state"
 ALPN_STATE = "envoy.network.application_protocols"
 TLS_HANDSHAKE_LIMIT = 15.0
 NOWHERE = "BlackHoleCluster"
@@ -70,6 +69,7 @@ def _match(match: ChainMatch) -> Any:
 def _filters(chain: Chain, context: ChainContext) -> list[Any]:
     mutual = chain.tls is not None and chain.tls.roots is not None and chain.tls.require_client
     facts = ChainFacts(mutual, notes_of(chain.action.access))
+    peer = [peer_filter()] if mutual and _reports_callers(chain) else []
     if isinstance(chain.action, HttpChain):
         in_query, limited = token_in_query(chain.action.tokens), bool(chain.action.limits)
         facts = msgspec.structs.replace(
@@ -80,12 +80,17 @@ def _filters(chain: Chain, context: ChainContext) -> list[Any]:
             grpc=chain.action.grpc,
         )
         embedded = dict(context.embedded).get(chain.name)
-        return [http_manager(chain.action, HttpContext(context.source, facts, context.profile, embedded))]
+        return [*peer, http_manager(chain.action, HttpContext(context.source, facts, context.profile, embedded))]
     action = chain.action
     offer = [_upstream_alpn(action.upstream_alpn)] if action.upstream_alpn else []
     lookup = [server_name_filter(action.looks_up_port)] if action.looks_up_port is not None else []
     asking = [_mixer(action.mixer)] if action.mixer is not None else []
-    return [*network_filters(action.access), *asking, *offer, *lookup, _tcp_proxy(action, facts)]
+    return [*peer, *network_filters(action.access), *asking, *offer, *lookup, _tcp_proxy(action, facts)]
+
+
+def _reports_callers(chain: Chain) -> bool:
+    telemetry = chain.action.telemetry
+    return telemetry is not None and telemetry.reporter == "destination"
 
 
 def _mixer(check: MixerCheck) -> Any:
@@ -102,7 +107,7 @@ def _upstream_alpn(names: tuple[str, ...]) -> Any:
         ),
     )
     config = set_filter_state_pb2.Config(on_new_connection=[value])
-    return listener_components_pb2.Filter(name=STATE_FILTER, typed_config=wire.pack(config))
+    return listener_components_pb2.Filter(name=CONNECTION_STATE_FILTER, typed_config=wire.pack(config))
 
 
 def _tcp_proxy(chain: TcpChain, facts: ChainFacts) -> Any:

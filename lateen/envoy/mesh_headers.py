@@ -1,9 +1,9 @@
 """The headers by which a client's proxy tells the server's who calls, so that the server's metrics can say it.
 
-Comes in: what the plan says of a chain. Goes out: HTTP filters. The headers only inform; what a caller may do is
-decided by its certificate, and its namespace is always the certificate's. They are taken from callers that came over
-mutual TLS and from nobody else, whatever the plan says of a chain; they neither reach an application nor leave the
-mesh.
+Comes in: what the plan says of a chain. Goes out: filters. The headers only inform; what a caller may do is decided by
+its certificate, and its namespace is always the certificate's, read once a connection. They are taken from callers that
+came over mutual TLS and from nobody else, whatever the plan says of a chain; they neither reach an application nor
+leave the mesh.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import Any
 
 from envoy.config.common.mutation_rules.v3 import mutation_rules_pb2
-from envoy.config.core.v3 import base_pb2, extension_pb2, substitution_format_string_pb2
+from envoy.config.core.v3 import base_pb2, substitution_format_string_pb2
+from envoy.config.listener.v3 import listener_components_pb2
 from envoy.extensions.filters.common.set_filter_state.v3 import value_pb2
 from envoy.extensions.filters.http.header_mutation.v3 import header_mutation_pb2
 from envoy.extensions.filters.http.set_filter_state.v3 import set_filter_state_pb2
@@ -26,6 +27,10 @@ FIELDS = ("workload", "app", "version", "canonical_service", "canonical_revision
 NAMESPACE = "namespace"
 CEL_FORMATTER = "envoy.formatter.cel"
 CEL_TYPE = "type.googleapis.com/envoy.extensions.formatter.cel.v3.Cel"
+TYPED_STRUCT = "type.googleapis.com/xds.type.v3.TypedStruct"
+CONNECTION_STATE_FILTER = "envoy.filters.network.set_filter_state"
+CONNECTION_STATE_TYPE = "type.googleapis.com/envoy.extensions.filters.network.set_filter_state.v3.Config"
+TEXT_STATE = "envoy.string"
 _NAMESPACE_OF_PEER = "%CEL(connection.uri_san_peer_certificate.split('/')[4])%"
 """The fifth part of spiffe://DOMAIN/ns/NAMESPACE/sa/ACCOUNT; nothing where a certificate says something else."""
 MUTATION_FILTER = "envoy.filters.http.header_mutation"
@@ -53,20 +58,34 @@ def removal_filter() -> Any:
 
 def recording_filter() -> Any:
     """Server side: keep what the client told, for the metrics; ``removal_filter`` follows."""
-    values = [_kept(field, f"%REQ({header(field)})%") for field in FIELDS]
-    of_peer = _kept(NAMESPACE, _NAMESPACE_OF_PEER)
-    of_peer.format_string.formatters.append(_cel_with_texts())
-    values.append(of_peer)
-    config = set_filter_state_pb2.Config(on_request_headers=values)
+    config = set_filter_state_pb2.Config(on_request_headers=[_kept(field) for field in FIELDS])
     return http_connection_manager_pb2.HttpFilter(name=STATE_FILTER, typed_config=wire.pack(config))
 
 
-def _cel_with_texts() -> Any:
-    """CEL with functions on texts, which have to be asked for; the message's own class does not know that field."""
-    settings = struct_pb2.Struct()
-    settings.update({"cel_config": {"enable_string_functions": True}})
-    config = typed_struct_pb2.TypedStruct(type_url=CEL_TYPE, value=settings)
-    return extension_pb2.TypedExtensionConfig(name=CEL_FORMATTER, typed_config=wire.pack(config))
+def peer_filter() -> Any:
+    """The network filter that keeps the namespace of the client's certificate as soon as it is known.
+
+    Neither the filter's moment nor CEL's functions on texts are fields that the messages' own classes know.
+    """
+    texts = {"cel_config": {"enable_string_functions": True}}
+    formatter: dict[str, Any] = {
+        "name": CEL_FORMATTER,
+        "typed_config": {"@type": TYPED_STRUCT, "type_url": CEL_TYPE, "value": texts},
+    }
+    kept: dict[str, Any] = {
+        "object_key": state_key(NAMESPACE),
+        "factory_key": TEXT_STATE,
+        "format_string": {
+            "text_format_source": {"inline_string": _NAMESPACE_OF_PEER},
+            "omit_empty_values": True,
+            "formatters": [formatter],
+        },
+        "skip_if_empty": True,
+    }
+    config = struct_pb2.Struct()
+    config.update({"on_downstream_tls_handshake": [kept]})
+    typed = typed_struct_pb2.TypedStruct(type_url=CONNECTION_STATE_TYPE, value=config)
+    return listener_components_pb2.Filter(name=CONNECTION_STATE_FILTER, typed_config=wire.pack(typed))
 
 
 def header(field: str) -> str:
@@ -74,12 +93,12 @@ def header(field: str) -> str:
     return PREFIX + field.replace("_", "-")
 
 
-def _kept(field: str, value: str) -> Any:
+def _kept(field: str) -> Any:
     return value_pb2.FilterStateValue(
         object_key=state_key(field),
-        factory_key="envoy.string",
+        factory_key=TEXT_STATE,
         format_string=substitution_format_string_pb2.SubstitutionFormatString(
-            text_format_source=base_pb2.DataSource(inline_string=value), omit_empty_values=True
+            text_format_source=base_pb2.DataSource(inline_string=f"%REQ({header(field)})%"), omit_empty_values=True
         ),
         skip_if_empty=True,
     )

@@ -369,6 +369,8 @@ def test_connections_are_counted(mesh: Mesh) -> None:
     assert eventually(lambda: samples(mesh.client, "istio_tcp_connections_opened_total", **labels)) >= 1
     assert eventually(lambda: samples(mesh.client, "istio_tcp_connections_closed_total", **labels)) >= 1
     assert eventually(lambda: samples(mesh.client, "istio_tcp_received_bytes_total", **labels)) >= 5
+    at_server = {"reporter": "destination", "source_principal": CLIENT, "source_workload_namespace": "default"}
+    assert eventually(lambda: samples(mesh.server, "istio_tcp_connections_closed_total", **at_server)) >= 1
 
 
 def test_both_sides_log_the_request(mesh: Mesh) -> None:

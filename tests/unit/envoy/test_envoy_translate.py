@@ -152,7 +152,7 @@ def test_every_filter_has_a_reason_and_the_router_is_last() -> None:
 
 def test_the_chain_has_its_filters_in_the_tables_order() -> None:
     found: EnvoyResource = translate(sidecar()).by_type[LISTENER]["virtualInbound"]
-    body = listener_pb2.Listener.FromString(found.body).filter_chains[0].filters[0].typed_config.value
+    body = listener_pb2.Listener.FromString(found.body).filter_chains[0].filters[-1].typed_config.value
     manager = http_connection_manager_pb2.HttpConnectionManager.FromString(body)
     names = [one.name for one in manager.http_filters]
     places = {row.name: names.index(row.name) if row.name in names else -1 for row in HTTP_FILTERS}
