@@ -13,6 +13,7 @@ from lateen.expressions.vocabulary import BUILT_IN, ValueType
 from lateen.mesh.build import build_snapshot
 from lateen.mesh.model import Workload
 from lateen.mixer import check_bag, report_bag
+from lateen.mixer.inputs import BY_API
 from lateen.plan.mixer.place import port_attributes, proxy_attributes, workload_attributes
 from lateen.plan.planner import proxy_of
 from lateen.resources.base import Duration, Spec
@@ -95,6 +96,8 @@ PURPOSES: Mapping[str, str] = {
     "attributemanifest": "further attributes and their types",
     "QuotaSpec": "which requests are charged to which quotas, and how much",
     "QuotaSpecBinding": "to which services a QuotaSpec belongs",
+    "HTTPAPISpec": "which attributes requests to an API have by their paths, and where its keys are",
+    "HTTPAPISpecBinding": "to which services an HTTPAPISpec belongs",
 }
 _WORDS: Mapping[object, str] = {
     str: "text",
@@ -217,5 +220,6 @@ def _attributes() -> Iterable[str]:
         "source.serviceAccount",
     }
     for name, kind in sorted(BUILT_IN.items()):
-        told = ["yes" if name in always | side else "" for side in (check_bag.ATTRIBUTES, report_bag.ATTRIBUTES)]
+        sides = (check_bag.ATTRIBUTES, report_bag.ATTRIBUTES)
+        told = ["by HTTPAPISpec" if name in BY_API else "yes" if name in always | side else "" for side in sides]
         yield f"| `{name}` | {kind.value} | {told[0]} | {told[1]} |\n"

@@ -20,6 +20,7 @@ from lateen.mesh.mixer import model
 from lateen.mesh.mixer.model import MixerRules, attributes_in
 from lateen.mixer import templates
 from lateen.mixer.adapter import INVALID_ARGUMENT, OK, RESOURCE_EXHAUSTED, CheckResult, QuotaArgs
+from lateen.mixer.apis import Apis
 from lateen.mixer.generators import Generator, Generators
 from lateen.mixer.handler import Handler
 from lateen.mixer.inputs import inputs_of
@@ -156,6 +157,7 @@ class Engine:
         self._rules = [rule for rule in found if rule.decides]
         self._charges = [_Charge(charge) for charge in rules.charges]
         self._reporting = [rule for rule in found if rule.reports]
+        self._apis = Apis(rules.apis)
         generators = [generator for rule in found for generator in rule.generators]
         charged = {clause.attribute for charge in rules.charges for test in charge.clauses for clause in test}
         self._before_checks = Generators(generators, _looked_at(self._rules, charged))
@@ -164,7 +166,7 @@ class Engine:
     async def check(self, bag: Bag) -> Outcome:
         """The verdict on one request or connection."""
         recording = RecordingBag(bag)
-        known, failed = await self._before_checks.enrich(recording, bag)
+        known, failed = await self._before_checks.enrich(self._apis.on(recording), self._apis.on(bag))
         if failed is not None:
             return Outcome(code=failed.code, message=failed.message, valid=failed.valid)
         namespace = known.get("destination.namespace") or ""
@@ -206,7 +208,8 @@ class Engine:
 
     async def report(self, bag: Bag) -> list[Reported]:
         """The instances that rules make of what is over. One that cannot be made is left out."""
-        known, _ = await self._before_reports.enrich(bag, bag)
+        plain = self._apis.on(bag)
+        known, _ = await self._before_reports.enrich(plain, plain)
         namespace = known.get("destination.namespace") or ""
         found = []
         for rule in self._reporting:

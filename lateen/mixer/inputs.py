@@ -19,8 +19,6 @@ HEADER_ATTRIBUTES: Mapping[str, str] = {
     "request.useragent": "user-agent",
     "request.referer": "referer",
     "context.protocol": "content-type",
-    "api.protocol": "content-type",
-    "api.operation": ":path",
 }
 CLAIM_ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
     "request.auth.principal": ("iss", "sub"),
@@ -35,6 +33,8 @@ IDENTITY_ATTRIBUTES = frozenset(
 )
 """What follows from the client's certificate, and from what its proxy told over mutual TLS."""
 CONSTANT_PREFIXES = ("destination.", "context.reporter.")
+BY_API = frozenset({"api.service", "api.version", "api.operation", "api.protocol", "request.api_key"})
+"""What is made of other parts of a request, which are looked at themselves."""
 
 
 def inputs_of(seen: Iterable[tuple[str, str | None]]) -> tuple[str, ...] | None:
@@ -65,4 +65,4 @@ def _inputs(name: str, key: str | None) -> tuple[str, ...] | None:
         return ("origin",)
     if name == "connection.requested_server_name":
         return ("server_name",)
-    return () if name.startswith(CONSTANT_PREFIXES) else None
+    return () if name.startswith(CONSTANT_PREFIXES) or name in BY_API else None

@@ -57,6 +57,8 @@ UNSUPPORTED: dict[str, frozenset[str]] = {
             "attributemanifest",
             "QuotaSpec",
             "QuotaSpecBinding",
+            "HTTPAPISpec",
+            "HTTPAPISpecBinding",
             *ADAPTERS_HERE,
             *OLDER_INSTANCES,
         ),
@@ -77,11 +79,8 @@ UNSUPPORTED: dict[str, frozenset[str]] = {
 
 UNSUPPORTED["MeshConfig"] = frozenset(REFUSED)
 
-_APIS = ("attributes are not made of descriptions of APIs", "match request.path, request.method or request.headers")
 _OUTSIDE = ("adapters outside Mixer are not called", "name an adapter of docs/reference/mixer.md in compiledAdapter")
 WITHOUT_MEANING = {
-    "HTTPAPISpec": _APIS,
-    "HTTPAPISpecBinding": _APIS,
     "adapter": _OUTSIDE,
     "template": _OUTSIDE,
     "WorkloadGroup": (

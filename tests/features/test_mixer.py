@@ -263,6 +263,63 @@ def test_an_open_policy_agent_is_asked(mesh):
         assert statuses(mesh, path="/allowed") == {200}
 
 
+def test_calls_of_an_api_have_an_operation_and_a_key(mesh, tmp_path):
+    """By an HTTPAPISpec: checks and reports, and keys that come in a header are looked at by the proxy."""
+    log = tmp_path / "calls.log"
+
+    def api(name, keys):
+        pattern = {"httpMethod": "GET", "uriTemplate": "/pets/{id}", "attributes": operation}
+        return documents(
+            resource("HTTPAPISpec", name, {"patterns": [pattern], "apiKeys": keys}),
+            resource("HTTPAPISpecBinding", name, {"services": [{"name": "echo"}], "apiSpecs": [{"name": name}]}),
+        )
+
+    operation = {"attributes": {"api.operation": {"stringValue": "show"}}}
+    texts = documents(
+        resource(
+            "handler", "stolen", {"compiledAdapter": "listchecker", "params": {"overrides": ["s"], "blacklist": True}}
+        ),
+        resource("instance", "key", {"compiledTemplate": "listentry", "params": {"value": 'request.api_key | "-"'}}),
+        rule(TO_ECHO, ("stolen", "key"), name="keys"),
+        resource("handler", "deny", {"compiledAdapter": "denier", "params": {"status": {"code": 16}}}),
+        NOTHING,
+        rule('api.operation == "show" && (request.api_key | "") == ""', ("deny", "nothing"), name="need-a-key"),
+        resource(
+            "handler",
+            "log",
+            {"compiledAdapter": "stdio", "params": {"logStream": "FILE", "outputPath": str(log), "outputAsJson": True}},
+        ),
+        resource(
+            "instance",
+            "call",
+            {
+                "compiledTemplate": "logentry",
+                "params": {"variables": {"key": "request.api_key", "operation": "api.operation"}},
+            },
+        ),
+        rule(TO_ECHO, ("log", "call"), name="calls"),
+    )
+    with mesh.applied(documents(texts, api("pets", [{"header": "X-Key"}, {"cookie": "k"}]))):
+        assert statuses(mesh, path="/pets/1") == {401}
+        assert statuses(mesh, path="/other") == {200}
+        assert statuses(mesh, {"x-key": "a"}, path="/pets/1") == {200}
+        assert statuses(mesh, {"cookie": "a=b; k=c"}, path="/pets/1") == {200}
+        assert statuses(mesh, {"x-key": "s"}, path="/other") == {403}
+        assert statuses(mesh, {"cookie": "k=s"}, path="/other") == {403}
+
+        def logged():
+            mesh.fetch(f"{ECHO}/pets/2", headers={"cookie": "k=from-cookie"})
+            lines = [json.loads(line) for line in (log.read_text().splitlines() if log.exists() else ())]
+            return [one for one in lines if one["key"] == "from-cookie"]
+
+        assert until(logged, "calls are logged")[0]["operation"] == "show"
+    with mesh.applied(documents(texts, api("pets", [{"header": "X-Key"}]))):
+        assert statuses(mesh, {"x-key": "s"}, path="/other") == {403}
+        said = mesh.lateen("mixer", "explain", "echo-v1").stdout
+        assert "echo-v1:8000: in the proxy" in said[said.index("listchecker stolen.default on key.default") :]
+        assert "api.operation may be found by an HTTPAPISpec" in said
+
+
 def role(name, **spec):
     kind = "ServiceRoleBinding" if "subjects" in spec else "ServiceRole"
     return f"apiVersion: rbac.istio.io/v1alpha1\nkind: {kind}\nmetadata: {{name: {name}}}\nspec: {json.dumps(spec)}\n"

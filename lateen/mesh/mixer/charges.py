@@ -42,7 +42,7 @@ def charges_of(
     findings: list[Finding] = []
     for resource in by_kind.get("QuotaSpecBinding", ()):
         spec: QuotaSpecBindingSpec = resource.spec
-        services = [_service(service, resource.key.namespace) for service in spec.services]
+        services = [bound_to(service, resource.key.namespace) for service in spec.services]
         for index, one in enumerate(spec.quota_specs):
             key = ResourceKey("QuotaSpec", one.namespace or resource.key.namespace, one.name)
             if key in specs:
@@ -105,7 +105,7 @@ def _clause(attribute: str, text: StringMatch) -> Clause:
     return Clause(attribute, "regex", text.regex or "")
 
 
-def _service(service: BoundService, namespace: str) -> BoundTo:
+def bound_to(service: BoundService, namespace: str) -> BoundTo:
     """By ``service`` (a host, or * for all), or by name, namespace and domain."""
     labels = tuple(sorted(service.labels.items()))
     if service.service:

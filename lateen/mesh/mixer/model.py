@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import msgspec
 
@@ -150,6 +151,29 @@ class Charge(msgspec.Struct, frozen=True):
     origin: Origin
 
 
+Values = tuple[tuple[str, Any], ...]
+"""Attributes with their values."""
+
+
+class ApiPattern(msgspec.Struct, frozen=True):
+    """Requests of a method whose path as a whole is of a pattern of RE2 (``with_query``: with its query)."""
+
+    method: str
+    path: str
+    with_query: bool
+    attributes: Values = ()
+
+
+class Api(msgspec.Struct, frozen=True):
+    """What is known of requests to some services. ``keys``: where a call's key is, as kind (query, header, cookie)
+    and name."""
+
+    services: tuple[BoundTo, ...]
+    attributes: Values = ()
+    patterns: tuple[ApiPattern, ...] = ()
+    keys: tuple[tuple[str, str], ...] = ()
+
+
 class Grant(msgspec.Struct, frozen=True):
     """What one ServiceRoleBinding lets its subjects do in its namespace."""
 
@@ -164,5 +188,6 @@ class MixerRules(msgspec.Struct, frozen=True):
     rules: tuple[Rule, ...] = ()
     charges: tuple[Charge, ...] = ()
     grants: tuple[Grant, ...] = ()
+    apis: tuple[Api, ...] = ()
     vocabulary: Vocabulary = Vocabulary()
     generation: str = ""

@@ -6,7 +6,7 @@ out whole, as half of it would mean something else.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 
 from lateen.expressions.check import check
@@ -15,6 +15,7 @@ from lateen.expressions.parse import parse
 from lateen.expressions.syntax import Expression, ExpressionError
 from lateen.expressions.vocabulary import BUILT_IN, DEFAULT_VOCABULARY, ValueType, Vocabulary
 from lateen.findings import Finding, error, warning
+from lateen.mesh.mixer.apis import apis_of, attributes_set
 from lateen.mesh.mixer.charges import charges_of, uncounted
 from lateen.mesh.mixer.model import (
     Action,
@@ -43,6 +44,8 @@ from lateen.resources.mixer.templates import Variety, expressions_of, with_outpu
 from lateen.resources.resource import Resource
 from lateen.values.names import ResourceKey
 
+_KINDS = ("rule", "attributemanifest", "QuotaSpec", "QuotaSpecBinding", "HTTPAPISpec", "HTTPAPISpecBinding")
+
 
 def resolve(by_kind: Mapping[str, Sequence[Resource]], root_namespace: str) -> tuple[MixerRules, tuple[Finding, ...]]:
     """The rules that hold, in the order of their names, and what is wrong with what they name."""
@@ -53,14 +56,16 @@ def resolve(by_kind: Mapping[str, Sequence[Resource]], root_namespace: str) -> t
     charged = charges_of(by_kind, resolver.present, resolver.vocabulary)
     asks_roles = any(action.handler.adapter == RBAC for rule in held for action in rule.actions)
     grants, of_roles = grants_of(by_kind) if asks_roles else ((), ())
+    apis, of_apis = apis_of(by_kind, resolver.vocabulary)
     findings = (
         *resolver.findings,
         *of_roles,
+        *of_apis,
         *resolver.unused(charged.used),
         *charged.findings,
         *uncounted(held, charged.charges),
     )
-    rules_here = MixerRules(held, charged.charges, grants, resolver.vocabulary, _generation(by_kind, grants))
+    rules_here = MixerRules(held, charged.charges, grants, apis, resolver.vocabulary, _generation(by_kind, grants))
     return rules_here, tuple(dict.fromkeys(findings))
 
 
@@ -68,16 +73,24 @@ def _generation(by_kind: Mapping[str, Sequence[Resource]], grants: tuple[Grant, 
     """A hash of all that rules say."""
     said = [
         (str(resource.key), repr(resource.spec), language_of(resource))
-        for kind in ("rule", "attributemanifest", "QuotaSpec", "QuotaSpecBinding", *HANDLER_KINDS, *INSTANCE_KINDS)
+        for kind in (*_KINDS, *HANDLER_KINDS, *INSTANCE_KINDS)
         for resource in by_kind.get(kind, ())
     ]
     return blake2b(repr((sorted(said), grants)).encode(), digest_size=8).hexdigest() if said else ""
 
 
+def _set_here(by_kind: Mapping[str, Sequence[Resource]]) -> Iterator[str]:
+    """Attributes that requests have by instances that bind them, or by descriptions of APIs."""
+    yield from attributes_set(by_kind)
+    for kind in INSTANCE_KINDS:
+        for resource in by_kind.get(kind, ()):
+            yield from getattr(resource.spec, "attribute_bindings", ())
+
+
 class _Resolver:
     def __init__(self, by_kind: Mapping[str, Sequence[Resource]], root_namespace: str) -> None:
         self.findings: list[Finding] = []
-        self.vocabulary = self._defined(by_kind.get("attributemanifest", ()))
+        self.vocabulary = self._defined(by_kind.get("attributemanifest", ()), frozenset(_set_here(by_kind)))
         self._root = root_namespace
         self.present = {
             resource.key: resource for kind in (*HANDLER_KINDS, *INSTANCE_KINDS) for resource in by_kind.get(kind, ())
@@ -86,7 +99,7 @@ class _Resolver:
         self._made_handlers: dict[int, Handler | None] = {}
         self._made_instances: dict[int, Instance | None] = {}
 
-    def _defined(self, manifests: Sequence[Resource]) -> Vocabulary:
+    def _defined(self, manifests: Sequence[Resource], set_here: frozenset[str]) -> Vocabulary:
         """The built-in attributes and those of manifests; where two differ, what the first one by name says holds."""
         found: dict[str, tuple[ValueType, Resource]] = {}
         for resource in sorted(manifests, key=lambda one: (one.key.namespace, one.key.name)):
@@ -98,7 +111,7 @@ class _Resolver:
                 if before is not kind:
                     message = f"{name} is {before.value} already, by {first.key.namespace}/{first.key.name}"
                     self.findings.append(error("other-type", message, place, f"write {before.value}, or another name"))
-                elif first is resource:
+                elif first is resource and name not in set_here:
                     message = f"no request has {name} here: expressions that need it do not hold"
                     self.findings.append(warning("absent-attribute", message, place, "give another by |, or remove it"))
         return DEFAULT_VOCABULARY.extended({name: kind for name, (kind, _) in found.items()})

@@ -18,6 +18,7 @@ from lateen.expressions.vocabulary import Vocabulary
 from lateen.mesh.mixer.model import Action, Instance, MixerRules, Rule
 from lateen.plan.access.model import Condition, DirectAddress, Not
 from lateen.plan.matching import MatchKind, StringMatcher
+from lateen.plan.mixer.apis import absent_here, apis_here, attributes_of_apis, with_headers
 from lateen.plan.mixer.compile import (
     ALWAYS,
     NEVER,
@@ -71,9 +72,11 @@ class Decision(msgspec.Struct, frozen=True):
 
 def decisions(rules: MixerRules, known: dict[str, Any], *, of_bytes: bool = False) -> Iterator[Decision]:
     """Every part of every rule that has a say in what arrives here: in requests, or (``of_bytes``) in connections."""
+    apis = apis_here(rules, known)
     found = found_here(rules, known)
+    known = {**absent_here(apis), **known}
     known = {name: value for name, value in known.items() if value is not None or name not in found}
-    for rule in rules.rules:
+    for rule in (with_headers(rule, apis) for rule in rules.rules):
         match = match_here(rule, known, rules.vocabulary)
         yield from _finding(rule, match, known)
         checks = [
@@ -105,8 +108,9 @@ def decisions(rules: MixerRules, known: dict[str, Any], *, of_bytes: bool = Fals
 
 
 def found_here(rules: MixerRules, known: dict[str, Any]) -> dict[str, str]:
-    """The attributes that generators may find about what arrives here, each with the handler's name."""
-    return {
+    """The attributes that others may find about what arrives here, each with who does."""
+    by_apis = dict.fromkeys(attributes_of_apis(apis_here(rules, known)), "an HTTPAPISpec")
+    return {name: who for name, who in by_apis.items() if known.get(name) is None} | {
         binding.attribute: action.handler.name
         for rule in rules.rules
         if match_here(rule, known, rules.vocabulary) is not False

@@ -81,8 +81,15 @@ def _report(rules: MixerRules, proxy: Proxy, port: int, known: dict[str, Any]) -
     named = {one for tree in trees for one in attributes_of(tree)}
     asked = {key.lower() for name, key in named if name == "request.headers" and key is not None}
     answered = {key.lower() for name, key in named if name == "response.headers" and key is not None}
+    asked |= _with_keys(rules) if any(name == "request.api_key" for name, _ in named) else set()
     request = tuple(sorted({*asked, "content-type"} - OWN_HEADERS))
     return MixerReport(proxy.id, port, request, tuple(sorted({*answered, "grpc-status"})))
+
+
+def _with_keys(rules: MixerRules) -> set[str]:
+    """The headers in which keys of APIs come."""
+    places = {place for api in rules.apis for place in api.keys}
+    return {name if kind == "header" else "cookie" for kind, name in places if kind != "query"}
 
 
 def _looked_at(rules: MixerRules, known: dict[str, Any], variety: Variety) -> list[Expression]:

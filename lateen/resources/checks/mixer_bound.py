@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from lateen.expressions.functions import Unusable, compile_pattern
+import msgspec
+
+from lateen.expressions.functions import Unusable, compile_pattern, to_duration, to_timestamp
 from lateen.expressions.parse import is_attribute
 from lateen.expressions.vocabulary import BUILT_IN
 from lateen.resources.base import StringMatch
 from lateen.resources.checks import Report
 from lateen.resources.mixer.bound import (
     AttributeManifestSpec,
+    AttributeSet,
+    AttributeValue,
     BoundService,
     BoundSpec,
     HttpApiSpecBindingSpec,
@@ -16,7 +20,10 @@ from lateen.resources.mixer.bound import (
     QuotaSpecBindingSpec,
     QuotaSpecSpec,
 )
+from lateen.resources.mixer.uri_template import pattern_of
 
+TOLD = ("source.", "origin.", "connection.", "context.", "destination.")
+"""Attributes that say who calls, how and whom: by them rules decide."""
 UNSPECIFIED = "VALUE_TYPE_UNSPECIFIED"
 
 
@@ -104,15 +111,61 @@ def _check_bound(
 
 def check_api_spec(report: Report) -> None:
     spec: HttpApiSpecSpec = report.resource.spec
+    if not spec.patterns and not spec.attributes and not spec.api_keys:
+        report.error("spec", "it describes nothing", "give attributes, patterns or apiKeys", "missing-field")
+    _check_values(report, "spec.attributes.attributes", spec.attributes)
     for index, pattern in enumerate(spec.patterns):
         place = f"spec.patterns[{index}]"
+        _check_values(report, f"{place}.attributes.attributes", pattern.attributes)
+        if pattern.attributes is None or not pattern.attributes.attributes:
+            report.error(place, "the pattern sets no attributes", "give attributes", "missing-field")
         if bool(pattern.uri_template) is bool(pattern.regex):
             report.error(place, "one of uriTemplate and regex is needed", "write one of them", "missing-field")
         if not pattern.http_method:
             report.error(place, "no method is named", "give httpMethod", "missing-field")
         if pattern.regex:
             _check_regex(report, f"{place}.regex", pattern.regex)
+        if pattern.uri_template:
+            _check_template(report, f"{place}.uriTemplate", pattern.uri_template)
     for index, key in enumerate(spec.api_keys):
         if sum(bool(one) for one in (key.query, key.header, key.cookie)) != 1:
             message = "one of query, header and cookie is needed"
             report.error(f"spec.apiKeys[{index}]", message, "write one of them", "missing-field")
+
+
+def _check_template(report: Report, field: str, template: str) -> None:
+    try:
+        pattern_of(template)
+    except ValueError as problem:
+        report.error(field, str(problem), "write such as /pets/{id}")
+
+
+def _check_values(report: Report, field: str, given: AttributeSet | None) -> None:
+    for name, value in given.attributes.items() if given is not None else ():
+        place = f"{field}.{name}"
+        found = [one for one in msgspec.structs.fields(AttributeValue) if getattr(value, one.name) is not None]
+        if not is_attribute(name):
+            report.error(place, f"{name!r} is no attribute", "write one such as api.operation")
+        elif name.startswith(TOLD):
+            message = f"{name} is what a request itself tells, and cannot be described"
+            report.error(place, message, "set api.service, api.operation or an attribute of a manifest")
+        elif len(found) != 1:
+            report.error(place, "one value is needed", "give one, such as stringValue", "missing-field")
+        elif value.bytes_value is not None:
+            report.error(
+                f"{place}.bytesValue", "no attribute is made of bytes", "write stringValue", "unsupported-field"
+            )
+        else:
+            _check_time(report, place, value)
+
+
+def _check_time(report: Report, field: str, value: AttributeValue) -> None:
+    for name, text, read in (
+        ("timestampValue", value.timestamp_value, to_timestamp),
+        ("durationValue", value.duration_value, to_duration),
+    ):
+        try:
+            if text is not None:
+                read(text)
+        except Unusable as problem:
+            report.error(f"{field}.{name}", str(problem), "correct it")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from lateen.resources.base import Spec, StringMatch
 
@@ -86,8 +86,31 @@ class QuotaSpecBindingSpec(Spec, frozen=True):
     quota_specs: tuple[BoundSpec, ...] = ()
 
 
+class StringMapValue(Spec, frozen=True):
+    entries: dict[str, str] = {}
+
+
+class AttributeValue(Spec, frozen=True):
+    """One of them; a time is written as text."""
+
+    string_value: str | None = None
+    int64_value: int | None = None
+    double_value: float | None = None
+    bool_value: bool | None = None
+    bytes_value: str | None = None
+    timestamp_value: str | None = None
+    duration_value: str | None = None
+    string_map_value: StringMapValue | None = None
+
+
+class AttributeSet(Spec, frozen=True):
+    """``attributes`` by their names."""
+
+    attributes: dict[str, AttributeValue] = {}
+
+
 class ApiPattern(Spec, frozen=True):
-    attributes: dict[str, Any] | None = None
+    attributes: AttributeSet | None = None
     http_method: str = ""
     uri_template: str = ""
     regex: str = ""
@@ -100,7 +123,7 @@ class ApiKeyPlace(Spec, frozen=True):
 
 
 class HttpApiSpecSpec(Spec, frozen=True):
-    attributes: dict[str, Any] | None = None
+    attributes: AttributeSet | None = None
     patterns: tuple[ApiPattern, ...] = ()
     api_keys: tuple[ApiKeyPlace, ...] = ()
 
