@@ -64,12 +64,12 @@ SLOTS = 100
 class Web(msgspec.Struct, frozen=True):
     """How adapters reach others: ``fetch`` reads a document, ``post`` sends a JSON body and gives the answer's.
 
-    ``post_as`` sends any body, with the headers that it is given.
+    ``send`` is given a method, a URL, a body and headers.
     """
 
     fetch: Callable[[str], Awaitable[bytes]]
     post: Callable[[str, bytes], Awaitable[bytes]]
-    post_as: Callable[[str, bytes, Mapping[str, str]], Awaitable[bytes]]
+    send: Callable[[str, str, bytes, Mapping[str, str]], Awaitable[bytes]]
 
 
 class Noop(CheckAdapter, QuotaAdapter, ReportAdapter):
@@ -107,9 +107,8 @@ def _listchecker(params: Spec, web: Web) -> Adapter:
     )
 
 
-def _opa(params: Spec, web: Web) -> Adapter:
-    assert isinstance(params, OpaParams)
-    return Opa(params.url, params.check_method, web.post)
+def _opa(params: OpaParams, web: Web, name: str) -> Adapter:
+    return Opa(params.url, params.check_method, web.send, policies=params.policy, folder=f"lateen/{name}")
 
 
 def _stdio(params: Spec, web: Web) -> Adapter:
@@ -179,7 +178,7 @@ def _opentelemetry(params: Spec, web: Web) -> Adapter:
     if scheme in ("grpc", "grpcs"):
         to = OverGrpc(address, params.headers, secure=scheme == "grpcs")
     else:
-        to = OverHttp(f"{scheme}://{address}", params.headers, web.post_as)
+        to = OverHttp(f"{scheme}://{address}", params.headers, web.send)
     return OpenTelemetry(
         to,
         _metrics(params.metrics),
@@ -292,7 +291,6 @@ MAKERS: Mapping[str, Callable[[Spec, Web], Adapter]] = {
     "denier": _denier,
     "listchecker": _listchecker,
     "noop": lambda params, web: Noop(),
-    "opa": _opa,
     "opentelemetry": _opentelemetry,
     "prometheus": _prometheus,
     "stdio": _stdio,
@@ -323,6 +321,8 @@ class Handlers:
             return KubernetesEnv(lambda: self._pods)
         if isinstance(config.params, RbacParams):
             return Rbac(lambda: self._grants, valid=_seconds(config.params.cache_duration, 60.0))
+        if isinstance(config.params, OpaParams):
+            return _opa(config.params, self._web, config.name)
         make = MAKERS.get(config.adapter)
         if make is not None:
             return make(config.params, self._web)

@@ -12,6 +12,7 @@ from lateen.sources.web import FetchError, WebFetcher
 from lateen.values.web_address import parse_networks
 
 LONGEST_ANSWER = 1 << 20
+LONGEST_WORDS = 300
 MOST_CONNECTIONS = 100
 
 
@@ -21,7 +22,7 @@ class Reach:
     def __init__(self) -> None:
         self._fetcher = WebFetcher()
         self._pool = httpcore.AsyncConnectionPool(max_connections=MOST_CONNECTIONS)
-        self.web = Web(self._fetch, self._post, self._post_as)
+        self.web = Web(self._fetch, self._post, self._send)
 
     def allow(self, networks: Sequence[str]) -> None:
         """Networks that documents may be fetched from beside the public internet."""
@@ -38,15 +39,16 @@ class Reach:
             raise OSError(str(problem)) from problem
 
     async def _post(self, url: str, body: bytes) -> bytes:
-        return await self._post_as(url, body, {"content-type": "application/json"})
+        return await self._send("POST", url, body, {"content-type": "application/json"})
 
-    async def _post_as(self, url: str, body: bytes, given: Mapping[str, str]) -> bytes:
+    async def _send(self, method: str, url: str, body: bytes, given: Mapping[str, str]) -> bytes:
         host = urlsplit(url).netloc
         headers = [("host", host), ("content-length", str(len(body))), *given.items()]
         try:
-            answer = await self._pool.request("POST", url, headers=headers, content=body)
+            answer = await self._pool.request(method, url, headers=headers, content=body)
         except (httpcore.NetworkError, httpcore.ProtocolError) as problem:
             raise OSError(f"{host} cannot be asked: {problem or type(problem).__name__}") from problem
         if not 200 <= answer.status < 300:
-            raise OSError(f"{host} answers with status {answer.status}")
+            words = " ".join(answer.content[:LONGEST_WORDS].decode(errors="replace").split())
+            raise OSError(f"{host} answers with status {answer.status}: {words}".rstrip(": "))
         return answer.content[:LONGEST_ANSWER]

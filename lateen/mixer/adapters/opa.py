@@ -1,13 +1,16 @@
 """``opa``: asks an Open Policy Agent over HTTP whether a request may go on.
 
-The old adapter ran policies inside itself; here they stand in a real OPA, which is told ``input`` as the old adapter
-told them: subject and action of the ``authorization`` template. ``check_method`` names the rule (``data.mesh.allow``).
+The old adapter ran policies inside itself; here a real OPA does, which is told ``input`` as the old adapter told it:
+subject and action of the ``authorization`` template. ``check_method`` names the rule (``data.mesh.allow``); what it
+leaves undefined is refused. Policies of the handler are loaded into that OPA, and again where it has forgotten them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -15,32 +18,85 @@ from lateen.mixer.adapter import PERMISSION_DENIED, CheckAdapter, CheckResult
 from lateen.mixer.adapters.texts import plain
 from lateen.mixer.templates import Authorization, Instance, Value
 
-Post = Callable[[str, bytes], Awaitable[bytes]]
+Send = Callable[[str, str, bytes, Mapping[str, str]], Awaitable[bytes]]
+_JSON = {"content-type": "application/json"}
+_REGO = {"content-type": "text/plain"}
 
 
 class Opa(CheckAdapter):
     """``url`` is where OPA answers. ``valid`` (seconds) and ``uses``: how long and often a verdict holds.
 
-    ``post`` sends a JSON body to a URL and gives the body of the answer, or raises OSError.
+    ``send`` is given a method, a URL, a body and headers, and gives the body of the answer, or raises OSError.
+    ``policies`` are loaded under names that begin with ``folder``, where nothing else stays.
     """
 
     templates = frozenset({"authorization"})
 
-    def __init__(self, url: str, check_method: str, post: Post, *, valid: float = 5.0, uses: int = 1000) -> None:
-        self._url = f"{url.rstrip('/')}/v1/{check_method.replace('.', '/')}"
-        self._post = post
+    def __init__(
+        self,
+        url: str,
+        check_method: str,
+        send: Send,
+        *,
+        policies: Sequence[str] = (),
+        folder: str = "lateen",
+        valid: float = 5.0,
+        uses: int = 1000,
+    ) -> None:
+        base = f"{url.rstrip('/')}/v1"
+        self._url, self._policies_at = f"{base}/{check_method.replace('.', '/')}", f"{base}/policies"
+        self._send = send
+        self._folder = f"{folder}/"
+        self._wanted = {f"{self._folder}{number}": text for number, text in enumerate(policies)}
+        self._loaded = not policies
+        self._loading = asyncio.Lock()
         self._valid, self._uses = valid, uses
 
     async def check(self, instance: Instance) -> CheckResult:
         if not isinstance(instance, Authorization):
             raise TypeError(f"{type(instance).__name__} is not an authorization")
         body = msgspec.json.encode({"input": _input(instance)})
-        answer = msgspec.json.decode(await self._post(self._url, body))
-        if not isinstance(answer, dict) or not isinstance(answer.get("result"), bool):
-            raise ValueError(f"OPA says neither true nor false: {str(answer)[:100]}")
-        if answer["result"]:
+        await self._load()
+        answer = await self._asked(body)
+        if "result" not in answer and self._wanted and not self._wanted.keys() <= await self._there():
+            self._loaded = False
+            await self._load()
+            answer = await self._asked(body)
+        if answer.get("result") is True:
             return CheckResult(valid=self._valid, uses=self._uses)
         return CheckResult(PERMISSION_DENIED, "opa: request was rejected", self._valid, self._uses)
+
+    async def _asked(self, body: bytes) -> dict[str, Any]:
+        answer = msgspec.json.decode(await self._send("POST", self._url, body, _JSON))
+        if not isinstance(answer, dict) or not isinstance(answer.get("result", False), bool):
+            raise ValueError(f"OPA says neither true nor false: {str(answer)[:100]}")
+        return answer
+
+    async def _load(self) -> None:
+        async with self._loading:
+            if self._loaded:
+                return
+            for name in await self._there() - self._wanted.keys():
+                await self._send("DELETE", self._at(name), b"", {})
+            for name, text in self._wanted.items():
+                await self._send("PUT", self._at(name), text.encode(), _REGO)
+            self._loaded = True
+
+    async def _there(self) -> set[str]:
+        """The policies in the handler's folder."""
+        listed = msgspec.json.decode(await self._send("GET", self._policies_at, b"", {}), type=_Listed)
+        return {one.id for one in listed.result if one.id.startswith(self._folder)}
+
+    def _at(self, name: str) -> str:
+        return f"{self._policies_at}/{quote(name)}"
+
+
+class _Policy(msgspec.Struct):
+    id: str
+
+
+class _Listed(msgspec.Struct):
+    result: list[_Policy] = []
 
 
 def _input(instance: Authorization) -> dict[str, Any]:

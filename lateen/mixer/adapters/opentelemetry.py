@@ -32,19 +32,19 @@ TRIES = 3
 PATIENCE_S = 5.0
 Send = Callable[[str, bytes], Awaitable[bytes]]
 """Sends a message of one signal; gives the answer. Raises OSError or TimeoutError."""
-PostAs = Callable[[str, bytes, Mapping[str, str]], Awaitable[bytes]]
+SendHttp = Callable[[str, str, bytes, Mapping[str, str]], Awaitable[bytes]]
 
 
 class OverHttp:
-    """``post`` posts a body with headers, or raises OSError."""
+    """``send`` is given a method, a URL, a body and headers, or raises OSError."""
 
-    def __init__(self, url: str, headers: Mapping[str, str], post: PostAs) -> None:
-        self._url, self._post = url.rstrip("/"), post
+    def __init__(self, url: str, headers: Mapping[str, str], send: SendHttp) -> None:
+        self._url, self._send = url.rstrip("/"), send
         self._headers = {**headers, "content-type": "application/x-protobuf"}
 
     async def send(self, signal: str, message: bytes) -> bytes:
         async with asyncio.timeout(PATIENCE_S):
-            return await self._post(f"{self._url}/v1/{signal}", message, self._headers)
+            return await self._send("POST", f"{self._url}/v1/{signal}", message, self._headers)
 
     async def close(self) -> None:
         return

@@ -90,10 +90,9 @@ _ENTRIES: dict[str, Callable[[str], object]] = {"IP_ADDRESSES": _block, "REGEX":
 
 
 def _opa(report: Report, place: str, params: OpaParams) -> None:
-    if params.policy:
-        message = "policies are not run here, but by an OPA beside the mesh"
-        remedy = "load them into OPA, and give its address as url"
-        report.error(f"{place}.policy", message, remedy, "unsupported-field")
+    for index, text in enumerate(params.policy):
+        if not text.strip():
+            report.error(f"{place}.policy[{index}]", "the policy is empty", "leave it out")
     if not params.check_method.startswith("data."):
         report.error(f"{place}.checkMethod", "no rule is named", "write data.PACKAGE.RULE", "missing-field")
     problem = url_problem(params.url) if params.url else "is missing"
@@ -145,6 +144,9 @@ def _prometheus(report: Report, place: str, params: PrometheusParams | OpenTelem
     policy = params.metrics_expiration_policy
     if policy is not None and not policy.metrics_expiry_duration:
         report.error(f"{place}.metricsExpirationPolicy", "it says no time", "give metricsExpiryDuration")
+    if policy is not None and policy.expiry_check_interval_duration is not None:
+        message = "series are looked through whenever they are sent or scraped, so this has no effect"
+        report.warn(f"{place}.metricsExpirationPolicy.expiryCheckIntervalDuration", message, "leave it out")
 
 
 def _rises(shape: Spec) -> bool:
@@ -201,6 +203,8 @@ def _zipkin(report: Report, place: str, params: ZipkinParams) -> None:
         report.error(f"{place}.url", f"the address of Zipkin {problem}", "write http://127.0.0.1:9411/api/v2/spans")
     if not 0 <= params.sample_probability <= 1:
         report.error(f"{place}.sampleProbability", f"{params.sample_probability} is not between 0 and 1", "write 1")
+    elif not params.sample_probability:
+        report.warn(f"{place}.sampleProbability", "it is 0, so no span is sent", "write 1, or a share such as 0.01")
 
 
 def _quota(report: Report, place: str, params: MemquotaParams | RedisquotaParams) -> None:

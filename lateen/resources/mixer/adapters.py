@@ -63,7 +63,7 @@ class NoopParams(Spec, frozen=True):
 
 
 class OpaParams(Spec, frozen=True):
-    """``policy`` is rego, which OPA itself holds here; ``url`` is where it answers."""
+    """``policy`` is rego, which is loaded into the OPA that answers at ``url``."""
 
     policy: tuple[str, ...] = ()
     check_method: str = ""

@@ -213,7 +213,7 @@ def test_over_http() -> None:
     with HttpCollector() as collector:
 
         async def to() -> OverHttp:
-            return OverHttp(f"http://127.0.0.1:{collector.port}/own/", {"x-key": "a"}, Reach().web.post_as)
+            return OverHttp(f"http://127.0.0.1:{collector.port}/own/", {"x-key": "a"}, Reach().web.send)
 
         exchange(to)
     (told,) = collector.told
@@ -242,6 +242,6 @@ def test_nobody_at_the_other_end() -> None:
             await channel.send(LOGS, b"")
         await channel.close()
         with contextlib.suppress(OSError):
-            await OverHttp("http://127.0.0.1:1", {}, Reach().web.post_as).send(LOGS, b"")
+            await OverHttp("http://127.0.0.1:1", {}, Reach().web.send).send(LOGS, b"")
 
     asyncio.run(run())

@@ -66,6 +66,15 @@ def buckets(**shape: Any) -> list[tuple[str, str, str]]:
         (handler("rbac", configStoreUrl="fs:///a"), "spec.params.configStoreUrl", "roles are those of the mesh"),
         (handler("rbac", cacheDuration="-1s"), "spec.params.cacheDuration", "below 0"),
         (handler("rbac", configStoreUrl="k8s://"), "", ""),
+        (handler("zipkin", url="http://a"), "spec.params.sampleProbability", "no span is sent"),
+        (
+            handler(
+                "prometheus",
+                metricsExpirationPolicy={"metricsExpiryDuration": "1m", "expiryCheckIntervalDuration": "1s"},
+            ),
+            "spec.params.metricsExpirationPolicy.expiryCheckIntervalDuration",
+            "no effect",
+        ),
         (handler("opentelemetry", url="grpc://collector"), "spec.params.url", "is not grpc://HOST:PORT"),
         (handler("opentelemetry", url="collector:4317"), "spec.params.url", "address of the collector"),
         (handler("opentelemetry", url="grpc://collector:4317"), "", ""),
@@ -82,9 +91,9 @@ def buckets(**shape: Any) -> list[tuple[str, str, str]]:
         (handler("listchecker", providerUrl="file:///x"), "spec.params.providerUrl", "no URL of http or https"),
         (handler("listchecker", refreshInterval="0.1s"), "spec.params.refreshInterval", "shorter than a second"),
         (
-            handler("opa", checkMethod="data.a.b", url="http://x", policy=["p"]),
-            "spec.params.policy",
-            "are not run here",
+            handler("opa", checkMethod="data.a.b", url="http://x", policy=[" "]),
+            "spec.params.policy[0]",
+            "is empty",
         ),
         (handler("opa", url="http://x"), "spec.params.checkMethod", "no rule is named"),
         (instance("listentri"), "spec.compiledTemplate", "there is no template listentri"),
