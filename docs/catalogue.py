@@ -15,8 +15,8 @@ from lateen.envoy.metrics import CLOSED, MESSAGES, OPENED, REQUESTS
 MEANINGS = {
     "REQUEST_COUNT": "requests that ended",
     "REQUEST_DURATION": "time from a request's first byte to the last one of its answer",
-    "REQUEST_SIZE": "bytes of a request's body",
-    "RESPONSE_SIZE": "bytes of an answer's body",
+    "REQUEST_SIZE": "bytes of a request as they came over the wire, headers too",
+    "RESPONSE_SIZE": "bytes of an answer as they went over the wire, headers too",
     "GRPC_REQUEST_MESSAGES": "messages of gRPC from the client to the server",
     "GRPC_RESPONSE_MESSAGES": "messages of gRPC from the server to the client",
     "TCP_OPENED_CONNECTIONS": "connections that reached a server",

@@ -49,8 +49,8 @@ class Metric(msgspec.Struct, frozen=True):
 REQUESTS = (
     Metric("REQUEST_COUNT", "requests_total"),
     Metric("REQUEST_DURATION", "request_duration_milliseconds", "%DURATION%", "Milliseconds"),
-    Metric("REQUEST_SIZE", "request_bytes", "%BYTES_RECEIVED%", "Bytes"),
-    Metric("RESPONSE_SIZE", "response_bytes", "%BYTES_SENT%", "Bytes"),
+    Metric("REQUEST_SIZE", "request_bytes", "%DOWNSTREAM_WIRE_BYTES_RECEIVED%", "Bytes"),
+    Metric("RESPONSE_SIZE", "response_bytes", "%DOWNSTREAM_WIRE_BYTES_SENT%", "Bytes"),
 )
 MESSAGES = (
     Metric("GRPC_REQUEST_MESSAGES", "request_messages_total", grpc_messages.value_of(grpc_messages.REQUESTS)),

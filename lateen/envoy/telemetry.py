@@ -44,6 +44,8 @@ WORKLOAD_LABELS = (
 )
 CANONICAL_LABELS = (("canonical_service", "app"), ("canonical_revision", "version"))
 """Told where they are not the same as another field."""
+CLUSTER_LABELS = ("source_cluster", "destination_cluster")
+"""There is one mesh and no clusters in it: Istio's labels are there, so that what asks for them finds them."""
 SERVICE_LABELS = (
     ("service", "destination_service"),
     ("service_name", "destination_service_name"),
@@ -120,7 +122,7 @@ def _labels(telemetry: Telemetry, facts: ChainFacts, *, http: bool) -> Labels:
     at_source = telemetry.reporter == "source"
     own = dict(telemetry.tags)
     here, there = ("source", "destination") if at_source else ("destination", "source")
-    labels: dict[str, str] = {"reporter": telemetry.reporter}
+    labels: dict[str, str] = {"reporter": telemetry.reporter, **dict.fromkeys(CLUSTER_LABELS, UNKNOWN)}
     for field, label in WORKLOAD_LABELS:
         labels[f"{here}_{label}"] = own.get(f"{here}_{label}") or own.get(field) or UNKNOWN
         labels[f"{there}_{label}"] = first_of(_told(field, at_source))

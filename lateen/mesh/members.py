@@ -189,19 +189,12 @@ class ServicesOfWorkloads:
     """Which services a workload is a member of: as a replica that runs here, or by its address."""
 
     def __init__(self, snapshot: MeshSnapshot) -> None:
-        self._first: dict[str, Service] = {}
         self._found: dict[str, dict[str, Service]] = {}
         for service, members in all_members(snapshot):
             host = service.hostname
             for member in members:
-                if member.instance:
-                    self._first.setdefault(member.instance, service)
                 for name in (f"id:{member.instance}", f"at:{member.address}"):
                     self._found.setdefault(name, {})[host] = service
-
-    def first(self, instance: str) -> Service | None:
-        """The first service, in order of host names, that a replica is a member of."""
-        return self._first.get(instance)
 
     def of(self, instance: str, address: str) -> tuple[Service, ...]:
         """All of them, oldest first."""

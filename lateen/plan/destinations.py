@@ -154,11 +154,7 @@ def _cluster(
         outlier=outlier_detection(blocks.outlier_detection),
         tls=tls,
         source=OUTSIDE if service.external or service.resolution in _ANYWHERE else None,
-        tags=(
-            ("service", hostname),
-            ("service_name", service.name if not service.external else hostname),
-            ("service_namespace", service.namespace),
-        ),
+        tags=service_tags(service),
     )
 
 
@@ -265,6 +261,12 @@ def _endpoint(snapshot: MeshSnapshot, member: Member, number: int) -> Endpoint:
         workload=member.workload,
         tags=workload_tags(member.namespace, member.workload, member.labels, member.service_account),
     )
+
+
+def service_tags(service: Service) -> tuple[tuple[str, str], ...]:
+    """What telemetry calls a service."""
+    name = service.hostname if service.external else service.name
+    return (("service", service.hostname), ("service_name", name), ("service_namespace", service.namespace))
 
 
 def workload_tags(namespace: str, workload: str, labels: Labels, service_account: str) -> tuple[tuple[str, str], ...]:

@@ -17,7 +17,7 @@ from lateen.mesh.sidecar_scope import SidecarScope
 from lateen.plan import names
 from lateen.plan.access.model import AccessPolicy
 from lateen.plan.clusters import Cluster, Discovery, Endpoint, EndpointSet, LoadBalancing, LocalityEndpoints
-from lateen.plan.destinations import connection_pool
+from lateen.plan.destinations import connection_pool, service_tags
 from lateen.plan.inbound_chains import ChainNames, ChainParts, foreign_chains, inbound_chains
 from lateen.plan.inbound_ports import UNIX, InboundPort, inbound_ports
 from lateen.plan.listener_draft import http_protocols
@@ -146,7 +146,7 @@ class _Inbound:
             port.origin if port.origin != BUILT_IN else self._policy.origin,
             self._mesh_tls(),
             self._sniffed,
-            http=self._http(port.service_port, cluster, grpc=_upstream_protocol(port) != "http1")
+            http=self._http(port.service_port, cluster, self._reporting(port), grpc=_upstream_protocol(port) != "http1")
             if speaks_http or _sniffs(port)
             else None,
             tcp=None if speaks_http else self._tcp(port, cluster),
@@ -157,17 +157,24 @@ class _Inbound:
 
     def _passing(self, number: int | None) -> ChainParts:
         passing = names.INBOUND_PASSTHROUGH
+        telemetry = self._for_service((("service_name", passing),))
         return ChainParts(
             ChainNames(f"{names.VIRTUAL_INBOUND}-catchall-http", names.VIRTUAL_INBOUND),
             number,
             self._policy.origin,
             self._mesh_tls(),
             self._sniffed,
-            http=self._http(0, passing),
-            tcp=TcpChain(passing, (TcpTarget(passing),), self._access, self._telemetry),
+            http=self._http(0, passing, telemetry),
+            tcp=TcpChain(passing, (TcpTarget(passing),), self._access, telemetry),
         )
 
-    def _http(self, service_port: int, cluster: str, *, grpc: bool = True) -> HttpChain:
+    def _reporting(self, port: InboundPort) -> Telemetry:
+        return self._for_service(service_tags(port.service) if port.service is not None else ())
+
+    def _for_service(self, tags: tuple[tuple[str, str], ...]) -> Telemetry:
+        return msgspec.structs.replace(self._telemetry, tags=(*self._telemetry.tags, *tags))
+
+    def _http(self, service_port: int, cluster: str, telemetry: Telemetry, *, grpc: bool = True) -> HttpChain:
         action = Forward((WeightedCluster(cluster, 1),), retry=self._retry())
         host = VirtualHost(
             f"inbound|http|{service_port}", ("*",), (Route("default", RouteMatch(), action, BUILT_IN),), BUILT_IN
@@ -176,7 +183,7 @@ class _Inbound:
             stat_prefix=f"inbound_{cluster.split('|')[1]}" if "|" in cluster else cluster,
             inline=RouteTable(cluster, (host,)),
             access=self._access,
-            telemetry=self._telemetry,
+            telemetry=telemetry,
             forwarded_client_cert="append_forward",
             mesh_headers="take",
             server_name="istio-envoy",
@@ -204,7 +211,7 @@ class _Inbound:
             prefix,
             target,
             self._access,
-            self._telemetry,
+            self._reporting(port),
             idle_timeout=pool.tcp_idle_timeout,
             server_first=speaks_first(port.protocol, port.service_port),
         )

@@ -36,7 +36,7 @@ class InboundPort(msgspec.Struct, frozen=True):
     ``endpoint`` is where the application listens: ``unix://...``, or a host and port, of which an empty host means
     wherever the mesh reaches applications. ``tls`` is for clients outside of the mesh. ``pool_is_sidecars``: the
     pool is about the way to the application alone, so that it says its protocol too; a DestinationRule's is meant for
-    clients.
+    clients. ``service`` is the one that telemetry reports for; None: no service names the port.
     """
 
     number: int
@@ -47,6 +47,7 @@ class InboundPort(msgspec.Struct, frozen=True):
     address: str = ANY
     pool: ConnectionPoolSettings | None = None
     tls: ServerTls | None = None
+    service: Service | None = None
     pool_is_sidecars: bool = False
 
 
@@ -56,7 +57,7 @@ def inbound_ports(
     """The ports of a workload. ``services`` are those that it is a member of, oldest first."""
     spec = scope.spec
     if spec.ingress:
-        return _of_sidecar(snapshot, proxy, scope, policy)
+        return _of_sidecar(snapshot, proxy, scope, policy, services)
     found: dict[int, InboundPort] = {}
     for service in services:
         for port in _of_service(snapshot, proxy, service, spec):
@@ -81,7 +82,7 @@ def _of_service(snapshot: MeshSnapshot, proxy: Proxy, service: Service, spec: Si
         if target is not None:
             own_pool = spec.inbound_connection_pool
             pool = own_pool or blocks_for(rules, port.number).connection_pool
-            found = InboundPort(target, port.number, port.protocol, ("", target), BUILT_IN, ANY, pool)
+            found = InboundPort(target, port.number, port.protocol, ("", target), BUILT_IN, ANY, pool, service=service)
             ports.append(msgspec.structs.replace(found, pool_is_sidecars=own_pool is not None))
     return ports
 
@@ -90,7 +91,7 @@ def _of_service(snapshot: MeshSnapshot, proxy: Proxy, service: Service, spec: Si
 
 
 def _of_sidecar(
-    snapshot: MeshSnapshot, proxy: Proxy, scope: SidecarScope, policy: PeerPolicy
+    snapshot: MeshSnapshot, proxy: Proxy, scope: SidecarScope, policy: PeerPolicy, services: tuple[Service, ...]
 ) -> tuple[list[InboundPort], list[Finding]]:
     ports: list[InboundPort] = []
     findings: list[Finding] = []
@@ -123,6 +124,7 @@ def _of_sidecar(
                 listener.bind or proxy.address or ANY,
                 listener.connection_pool or scope.spec.inbound_connection_pool,
                 tls,
+                next((service for service in services if service.port(number) is not None), None),
                 pool_is_sidecars=True,
             )
         )

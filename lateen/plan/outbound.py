@@ -320,7 +320,7 @@ def passthrough_clusters(outside: OutboundPolicy) -> list[Cluster]:
     clusters = [
         Cluster(names.BLACK_HOLE, Discovery.NONE, BUILT_IN),
         Cluster(names.PASSTHROUGH, Discovery.ORIGINAL_DST, BUILT_IN, protocol="client", source=Bind("")),
-        Cluster(names.MESH_PASSTHROUGH, Discovery.ORIGINAL_DST, BUILT_IN),
+        Cluster(names.MESH_PASSTHROUGH, Discovery.ORIGINAL_DST, BUILT_IN, tags=(("service_name", names.PASSTHROUGH),)),
     ]
     if outside.looks_up_hosts:
         anywhere = Bind("")

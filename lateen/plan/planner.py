@@ -146,7 +146,7 @@ class Planner:
         snapshot, view = self._seen_by(proxy), self._view(proxy)
         tags = _own_tags(proxy)
         outgoing = reported(snapshot, proxy, SOURCE, tags, access_log)
-        incoming = reported(snapshot, proxy, DESTINATION, (*tags, *self._service_tags(proxy)), access_log)
+        incoming = reported(snapshot, proxy, DESTINATION, tags, access_log)
         access = access_policy(snapshot, proxy.namespace, proxy.labels)
         services = self._services.of(proxy.id, proxy.address)
         arriving = inbound(snapshot, proxy, view.scope, services, access.policy, incoming)
@@ -176,13 +176,6 @@ class Planner:
         """The patches of EnvoyFilters; proxies with equal ones are given the same object, which is quickly compared."""
         found = patches_of(self.snapshot, proxy)
         return self._patches.setdefault(found, found) if found else ()
-
-    def _service_tags(self, proxy: Proxy) -> tuple[tuple[str, str], ...]:
-        """The service that a workload's own telemetry reports for."""
-        service = self._services.first(proxy.id)
-        if service is None:
-            return ()
-        return (("service", service.hostname), ("service_name", service.name), ("service_namespace", service.namespace))
 
     def _gateway(self, proxy: Proxy, address: str, access_log: str) -> Planned:
         view = self._view(proxy)
