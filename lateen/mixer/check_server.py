@@ -8,7 +8,6 @@ rules say for a mixer that does not answer.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,11 +23,11 @@ from lateen.mixer.check_bag import CheckBag
 from lateen.mixer.engine import Engine
 from lateen.mixer.order import Place
 from lateen.mixer.outcome import HeaderOperation, Outcome
+from lateen.mixer.seldom import Seldom
 
 LOG = logging.getLogger("lateen.mixer")
 SERVICE = "envoy.service.auth.v3.Authorization"
 LONGEST_KEPT_MS = 24 * 3600 * 1000
-LOG_EVERY_S = 5.0
 _NOWHERE = Place()
 _APPEND = base_pb2.HeaderValueOption.APPEND_IF_EXISTS_OR_ADD
 _REPLACE = base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
@@ -56,7 +55,7 @@ class CheckServer:
     def __init__(self, knowledge: Knowledge) -> None:
         self.knowledge = knowledge
         self.tally = CheckTally()
-        self._logged_at = 0.0
+        self._seldom = Seldom()
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What a gRPC server is given."""
@@ -71,7 +70,8 @@ class CheckServer:
             outcome = await self.knowledge.engine.check(self._bag(request, context))
         except Exception as problem:
             self.tally.failed += 1
-            self._say(problem)
+            if self._seldom.may(type(problem).__name__):
+                LOG.error("a check failed", exc_info=problem)
             await context.abort(grpc.StatusCode.INTERNAL, "the check failed")
         self.tally.refused += outcome.code != OK
         return answer(outcome)
@@ -85,12 +85,6 @@ class CheckServer:
         place = self.knowledge.places.get(told.get("proxy", ""), _NOWHERE)
         constant = {**place.attributes, **place.ports.get(told.get("port", ""), {})}
         return CheckBag(request, constant, self.knowledge.workloads)
-
-    def _say(self, problem: Exception) -> None:
-        now = time.monotonic()
-        if now - self._logged_at >= LOG_EVERY_S:
-            self._logged_at = now
-            LOG.error("a check failed", exc_info=problem)
 
 
 def answer(outcome: Outcome) -> Any:

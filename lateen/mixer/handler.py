@@ -29,10 +29,10 @@ from lateen.mixer.adapter import (
 )
 from lateen.mixer.breaker import Breaker
 from lateen.mixer.counters import CounterError
+from lateen.mixer.seldom import Seldom
 from lateen.mixer.templates import Instance
 
 LOG = logging.getLogger("lateen.mixer")
-LOG_EVERY_S = 5.0
 _T = TypeVar("_T")
 
 
@@ -63,7 +63,7 @@ class Handler:
         self._deadline = deadline
         self._fail_open = fail_open
         self._breaker = Breaker()
-        self._logged_at = 0.0
+        self._seldom = Seldom()
 
     async def check(self, instance: Instance) -> CheckResult:
         """The adapter's verdict; where there is none, what the rules say for that. Such a verdict is not kept."""
@@ -110,7 +110,7 @@ class Handler:
             async with asyncio.timeout(self._deadline):
                 await self.adapter.close()
         except Exception as problem:
-            self._say(f"was not closed: {_words(problem)}")
+            LOG.warning("handler %s: was not closed: %s", self.name, _words(problem))
 
     async def _call(self, work: Awaitable[_T]) -> _T:
         if not self._breaker.allows(time.monotonic()):
@@ -137,15 +137,9 @@ class Handler:
             failed = _Failed(DEADLINE_EXCEEDED, f"it did not answer within {self._deadline:g} s")
         else:
             failed = _Failed(UNAVAILABLE if isinstance(problem, OSError | CounterError) else INTERNAL, _words(problem))
-        self._say(str(failed))
+        if self._seldom.may(type(problem).__name__):
+            LOG.warning("handler %s: %s", self.name, failed)
         return failed
-
-    def _say(self, what: str) -> None:
-        """Log a failure, but not each of many."""
-        now = time.monotonic()
-        if now - self._logged_at >= LOG_EVERY_S:
-            self._logged_at = now
-            LOG.warning("handler %s: %s", self.name, what)
 
 
 def _words(problem: Exception) -> str:

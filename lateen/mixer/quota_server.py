@@ -26,6 +26,7 @@ from google.protobuf import duration_pb2
 
 from lateen.mixer.counters import Asked, Counter, CounterError
 from lateen.mixer.quota_messages import Descriptor, Request
+from lateen.mixer.seldom import Seldom
 from lateen.mixer.windows import FixedWindow, Grant, RollingWindow, TokenBucket, Window, limit_of
 
 METHOD = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
@@ -36,7 +37,6 @@ TRIED = "dry_run"
 """Where the answer says which rule on trial would have refused, for the access log."""
 REFUSED_BY = "x-lateen-rate-limit"
 LOG = logging.getLogger("lateen.mixer")
-LOG_EVERY_S = 5.0
 LONGEST_WAIT = 86_400.0 * 365
 MAX_BODY = 8192
 
@@ -59,7 +59,7 @@ class QuotaServer:
     def __init__(self, counter: Counter, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._counter = counter
         self._clock = clock
-        self._said = -math.inf
+        self._seldom = Seldom(clock)
         self.tally = QuotaTally()
 
     def add_to(self, server: Any) -> None:
@@ -125,8 +125,7 @@ class QuotaServer:
     def _complain(self, problem: str) -> None:
         """Say it, but not for every request."""
         self.tally.failed += 1
-        if self._clock() - self._said >= LOG_EVERY_S:
-            self._said = self._clock()
+        if self._seldom.may("uncounted"):
             LOG.warning("a limit could not be counted: %s", problem)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -23,13 +22,13 @@ from lateen.mixer.check_server import Knowledge
 from lateen.mixer.engine import Reported
 from lateen.mixer.order import Place
 from lateen.mixer.report_bag import ConnectionBag, ReportBag
+from lateen.mixer.seldom import Seldom
 
 LOG = logging.getLogger("lateen.mixer")
 SERVICE = "envoy.service.accesslog.v3.AccessLogService"
 SEPARATOR = "|"
 LONGEST_QUEUE = 20_000
 BATCH = 500
-LOG_EVERY_S = 5.0
 _NOWHERE = Place()
 _Waiting = tuple[str, type[ReportBag | ConnectionBag], Any]
 """Of which place, what it is read as, and the entry."""
@@ -52,7 +51,7 @@ class ReportServer:
         self._waiting: deque[_Waiting] = deque()
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._logged_at = 0.0
+        self._seldom = Seldom()
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What a gRPC server is given."""
@@ -103,7 +102,8 @@ class ReportServer:
                     await self._report(batch)
                 except Exception as problem:
                     self.tally.failed += len(batch)
-                    self._say(problem)
+                    if self._seldom.may(type(problem).__name__):
+                        LOG.error("reports failed", exc_info=problem)
                 await asyncio.sleep(0)
 
     async def _report(self, batch: list[_Waiting]) -> None:
@@ -118,9 +118,3 @@ class ReportServer:
         calls = [found[0].handler.report(found[0].template, [one.instance for one in found]) for found in made.values()]
         results = await asyncio.gather(*calls)
         self.tally.failed += sum(len(found) for found, well in zip(made.values(), results, strict=True) if not well)
-
-    def _say(self, problem: Exception) -> None:
-        now = time.monotonic()
-        if now - self._logged_at >= LOG_EVERY_S:
-            self._logged_at = now
-            LOG.error("reports failed", exc_info=problem)

@@ -1,7 +1,8 @@
 """An adapter of your own, as the mixer calls it: through a process of its own.
 
 Comes in: instances. Goes out: what the adapter answers there. The process is started with the first call, and again
-after it has ended, but not at once again and again. One that leaves calls unanswered for long is ended.
+after it has ended, but not at once again and again. A start goes on where the call that began it has given up: on a
+busy machine it takes longer than any call may. One that leaves calls unanswered for long is ended.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from lateen.mixer.own_adapters import LENGTH, command
 from lateen.mixer.templates import Instance
 
 LONGEST_ANSWER = 1 << 20
+START_S = 30.0
 STUCK_S = 3.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 10.0
 _T = TypeVar("_T")
@@ -42,7 +44,7 @@ class OwnAdapter(CheckAdapter, QuotaAdapter, ReportAdapter):
         self._numbers = itertools.count()
         self._pause = FIRST_PAUSE_S
         self._not_before = 0.0
-        self._starting = asyncio.Lock()
+        self._starting: asyncio.Task[None] | None = None
 
     async def check(self, instance: Instance) -> CheckResult:
         return _as(CheckResult, await self._ask("check", instance))
@@ -56,15 +58,20 @@ class OwnAdapter(CheckAdapter, QuotaAdapter, ReportAdapter):
     async def close(self) -> None:
         if self._process is None:
             return
-        with contextlib.suppress(OSError, RuntimeError):
-            await self._ask("close")
-        self._end()
+        try:
+            with contextlib.suppress(OSError, RuntimeError):
+                await self._ask("close")
+        finally:
+            self._end()
 
     async def _ask(self, method: str, *arguments: Any) -> Any:
         """Raises WorkerError, or RuntimeError with what the adapter raised."""
-        async with self._starting:
-            if self._process is None:
-                await self._start()
+        if self._starting is None:
+            if time.monotonic() < self._not_before:
+                raise WorkerError("its process has ended, and is started again soon")
+            self._starting = asyncio.ensure_future(self._start())
+            self._starting.add_done_callback(_heard)
+        await asyncio.shield(self._starting)
         return await self._exchange(method, arguments)
 
     async def _exchange(self, method: str, arguments: tuple[Any, ...]) -> Any:
@@ -93,17 +100,16 @@ class OwnAdapter(CheckAdapter, QuotaAdapter, ReportAdapter):
             self._end()
 
     async def _start(self) -> None:
-        if time.monotonic() < self._not_before:
-            raise WorkerError("its process has ended, and is started again soon")
         self._pause = min(2 * self._pause, LONGEST_PAUSE_S)
         self._not_before = time.monotonic() + self._pause
-        self._process = await asyncio.create_subprocess_exec(
-            *command("serve", self._name), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
-        )
-        self._reading = asyncio.ensure_future(self._read(self._process))
         try:
-            await self._exchange("start", (self._params,))
-        except (RuntimeError, asyncio.CancelledError):
+            self._process = await asyncio.create_subprocess_exec(
+                *command("serve", self._name), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+            )
+            self._reading = asyncio.ensure_future(self._read(self._process))
+            async with asyncio.timeout(START_S):
+                await self._exchange("start", (self._params,))
+        except BaseException:
             self._end()
             raise
 
@@ -131,6 +137,7 @@ class OwnAdapter(CheckAdapter, QuotaAdapter, ReportAdapter):
 
     def _end(self) -> None:
         process, self._process = self._process, None
+        self._starting = None
         if process is not None and process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
@@ -138,6 +145,12 @@ class OwnAdapter(CheckAdapter, QuotaAdapter, ReportAdapter):
         for waiting in self._waiting.values():
             if not waiting.done():
                 waiting.set_exception(WorkerError("its process has ended"))
+
+
+def _heard(start: asyncio.Task[None]) -> None:
+    """How a start ended is told to the calls that wait for it, if there are any left."""
+    if not start.cancelled():
+        start.exception()
 
 
 def _as(kind: type[_T], value: Any) -> _T:
