@@ -26,10 +26,10 @@ from lateen.mesh.members import LOOPBACK_INBOUND
 from lateen.settings import Settings
 from lateen.sources.files import FileEvent
 from tests.envoy.from_yaml import own_prefix
-from tests.envoy.harness import Authority, Pem, eventually
+from tests.envoy.harness import Authority, Pem, eventually, unverified
 from tests.envoy.plane import ID, Plane, controlled
 from tests.envoy.test_live_inbound import PORT, Server, server
-from tests.envoy.tls_support import TLS12, TLS13, unverifying
+from tests.envoy.tls_support import TLS12, TLS13
 
 CLIENT, SERVER = (f"spiffe://cluster.local/ns/default/sa/{name}" for name in ("client", "server"))
 UPN = x509.ObjectIdentifier("1.3.6.1.4.1.311.20.2.3")
@@ -115,7 +115,7 @@ def show(context: ssl.SSLContext, pem: Pem) -> None:
 
 
 def client(pem: Pem, version: ssl.TLSVersion = TLS13) -> ssl.SSLContext:
-    context = unverifying(pem, ("istio-http/1.1", "istio", "http/1.1"))
+    context = unverified(pem, ("istio-http/1.1", "istio", "http/1.1"))
     context.minimum_version = context.maximum_version = version
     return context
 
