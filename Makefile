@@ -27,7 +27,7 @@ demo: $(STAMP)  ## Run the example application in the mesh and say what to open
 	@$(BIN)/lateen up examples/bookinfo
 
 test: $(STAMP)  ## Run every test, on real Envoys
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder
 
 long: $(STAMP)  ## Run the long forms: thousands of calls walked and played, 1,000 swaps of subsets under load
 	LATEEN_LONG=1 $(BIN)/python -m pytest -n $(JOBS) tests/properties

@@ -18,9 +18,10 @@ def ways():
 
 
 def pytest_generate_tests(metafunc):
-    """Every test that takes a mesh runs in each way."""
+    """Every test that takes a mesh runs in each way; those of one way in one worker, as they share the mesh."""
     if "mesh" in metafunc.fixturenames:
-        metafunc.parametrize("mesh", ways(), indirect=True, scope="module")
+        found = [pytest.param(way, marks=pytest.mark.xdist_group(way)) for way in ways()]
+        metafunc.parametrize("mesh", found, indirect=True, scope="module")
 
 
 @pytest.fixture(scope="module")
