@@ -82,10 +82,14 @@ def namespace(text: str) -> Condition:
 
 
 def host(text: str) -> Condition:
-    """Hosts ignore case; an exact host or a prefix also matches with a port behind it."""
+    """Hosts ignore case; one that is written without a port matches with any behind it, a suffix as well.
+
+    (Istio's suffix does not, so that a denial of ``*.example`` is walked around by naming the port.)
+    """
     matcher = mini_syntax(text)
-    if matcher.kind is MatchKind.EXACT and ":" not in text:
-        return Header(":authority", StringMatcher(MatchKind.REGEX, f"(?i){quote(text)}(:[0-9]+)?"))
+    if matcher.kind in (MatchKind.EXACT, MatchKind.SUFFIX) and ":" not in text:
+        anything = ".*" if matcher.kind is MatchKind.SUFFIX else ""
+        return Header(":authority", StringMatcher(MatchKind.REGEX, f"(?i){anything}{quote(matcher.value)}(:[0-9]+)?"))
     return Header(":authority", StringMatcher(matcher.kind, matcher.value, ignore_case=True))
 
 
