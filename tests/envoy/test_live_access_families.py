@@ -54,7 +54,7 @@ metadata: {{name: deny, namespace: edge}}
 spec:
   action: DENY
   rules:
-  - to: [{{operation: {{ports: ["{deny}"], paths: ["/admin*"]}}}}]
+  - to: [{{operation: {{ports: ["{deny}"], paths: ["/admin*", /exact]}}}}]
   - from: [{{source: {{notRequestPrincipals: ["*"]}}}}]
     to: [{{operation: {{ports: ["{token}"], paths: ["/admin*"]}}}}]
   - to: [{{operation: {{ports: ["{hosts}"], hosts: [secret.example, "*.hidden.example", "adm.*"]}}}}]
@@ -167,6 +167,15 @@ def test_rules_and_routes_agree_on_what_a_path_is(edge: Edge, path: str) -> None
 def test_with_a_token_the_guarded_path_is_open(edge: Edge, path: str) -> None:
     bearer = f"authorization: Bearer {edge.issuer.token()}".encode()
     assert edge.ask("token", path, "any.example", bearer)[:2] == (200, "guarded")
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/exact", 403), ("/exact?", 403), ("/exact?a=/b", 403), ("/x/../exact?a#", 400), ("//%65xact?a", 403),
+     ("/exact/", 200), ("/exact%3Fa", 200), ("/x?/exact", 200)],
+)  # fmt: skip
+def test_a_path_is_compared_without_its_query(edge: Edge, path: str, status: int) -> None:
+    assert edge.ask("deny", path)[0] == status
 
 
 HOSTS = ("secret.example", "SECRET.example", "Secret.Example", "secret.example:80", "secret.example:8443",
