@@ -45,6 +45,25 @@ RULES = {
     "sni": "when: [{key: connection.sni, values: ['*.example'], notValues: [no.example]}]",
     "filter": "when: [{key: 'experimental.envoy.filters.http.jwt_authn[nothing]', values: [x]}]",
 }
+UNKNOWN = {
+    "any-principal": "from: [{source: {principals: ['*']}}]",
+    "any-namespace": "from: [{source: {namespaces: ['*']}}]",
+    "any-domain": "from: [{source: {trustDomains: ['*']}}]",
+    "any-by-principal": "when: [{key: source.principal, values: ['*']}]",
+    "but-principal": "from: [{source: {notPrincipals: ['*/sa/stranger']}}]",
+    "but-namespace": "from: [{source: {notNamespaces: [far]}}]",
+    "but-account": "from: [{source: {notServiceAccounts: [default/stranger]}}]",
+    "but-domain": "from: [{source: {notTrustDomains: [far.example]}}]",
+    "but-by-principal": "when: [{key: source.principal, notValues: ['*/sa/stranger']}]",
+}
+DENIED = {
+    "not-my-principal": "from: [{source: {notPrincipals: ['*/sa/friend']}}]",
+    "not-my-namespace": "from: [{source: {notNamespaces: [default]}}]",
+    "not-my-account": "from: [{source: {notServiceAccounts: [default/friend]}}]",
+    "not-my-domain": "from: [{source: {notTrustDomains: ['cluster.*']}}]",
+    "not-by-principal": "when: [{key: source.principal, notValues: ['*/sa/friend']}]",
+    "not-by-namespace": "when: [{key: source.namespace, notValues: [default]}]",
+}
 MESH = """
 ---
 apiVersion: security.istio.io/v1
@@ -53,12 +72,20 @@ metadata: {{name: all, namespace: edge}}
 spec:
   rules:
 {rules}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {{name: denied, namespace: edge}}
+spec:
+  action: DENY
+  rules:
+{denied}
 """
 
 
-def rules(port: int) -> str:
+def rules(port: int, listed: dict[str, str]) -> str:
     found = ""
-    for host, rule in RULES.items():
+    for host, rule in listed.items():
         said = rule.replace("{port}", str(port))
         hosts = f"hosts: [{host}.example]"
         found += f"  - {said}\n"
@@ -92,7 +119,8 @@ def edge() -> Iterator[Edge]:
     authority, issuer, port, mutual = EdgeAuthority(), Issuer("https://a.example"), free_port(), free_port()
     text = gateway(serves(port), serves_mesh(mutual), namespace="edge") + virtual_service(ANSWERS, namespace="edge")
     text += request_authentication(f"[{{issuer: https://a.example, jwks: '{issuer.jwks}'}}]", "edge")
-    text += MESH.format(rules=rules(port))
+    allowed = rules(port, {**RULES, **UNKNOWN, **dict.fromkeys(DENIED, "{}")}).replace("- {}\n    to:", "- to:")
+    text += MESH.format(rules=allowed, denied=rules(port, DENIED))
     with sidecar(text, workload=gateway_workload("edge"), authority=authority) as proxy:
         yield Edge(proxy, mutual, port, issuer, authority)
 
@@ -205,3 +233,20 @@ def test_whose_certificate(edge: Edge, rule: str, friend: int, stranger: int) ->
 
 def test_a_server_name_that_is_left_out(edge: Edge) -> None:
     assert edge.as_account("sni", "friend", "no.example") == 403
+
+
+@pytest.mark.covers(
+    f"{SOURCE}.principals",
+    f"{SOURCE}.namespaces",
+    f"{SOURCE}.notPrincipals",
+    f"{SOURCE}.notNamespaces",
+    f"{SOURCE}.notServiceAccounts",
+)
+@pytest.mark.parametrize("rule", [*UNKNOWN, *DENIED])
+def test_a_caller_in_plain_text_is_nobody(edge: Edge, rule: str) -> None:
+    """Nobody is anybody, and nobody is excluded by name: a rule that denies whoever is not X denies them as well."""
+    assert edge.as_account(rule, "friend") == 200
+    assert edge.status(rule) == (200 if rule.startswith("but-") else 403)
+    excluded = rule.startswith("but-") or rule in DENIED
+    by_name = rule.rpartition("-")[2] in ("principal", "account")
+    assert edge.as_account(rule, "stranger") == (403 if excluded and by_name else 200)
