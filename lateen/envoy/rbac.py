@@ -25,7 +25,6 @@ from envoy.type.matcher.v3 import metadata_pb2, path_pb2, value_pb2
 from lateen.envoy import external, wire
 from lateen.envoy.matching import header_condition
 from lateen.plan.access.model import (
-    TOKEN_FILTER,
     AccessPolicy,
     AccessRule,
     All,
@@ -60,6 +59,8 @@ LOG = rbac_pb2.RBAC.LOG
 _POLICY = "shadow_effective_policy_id"
 _RESULT = "shadow_engine_result"
 _EVERYTHING = All()
+_HTTP_FILTERS = "envoy.filters.http."
+"""What the names of filters begin with that find out nothing of plain bytes, the one of tokens among them."""
 _NOT_EMPTY = StringMatcher(MatchKind.REGEX, "(?s).+")
 _EMPTY = StringMatcher(MatchKind.EXACT, "")
 """Presence is "not empty": a pattern would not match bytes that are no UTF-8, and a deny rule would let them pass."""
@@ -207,7 +208,7 @@ def _needs_http(condition: Condition) -> bool:
     if isinstance(condition, Not):
         return _needs_http(condition.term)
     if isinstance(condition, Metadata):
-        return condition.filter == TOKEN_FILTER
+        return condition.filter.startswith(_HTTP_FILTERS)
     return isinstance(condition, Header | UrlPath | PathTemplate)
 
 
