@@ -30,6 +30,7 @@ from lateen.local.mesh import Mesh
 from lateen.local.processes import tail
 from lateen.local.rundir import RunDir
 from lateen.local.scrape import Rates, merged_metrics
+from lateen.local.uds_server import BodyTooLarge, body_of
 
 PROMETHEUS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 MAX_BODY_BYTES = 64 * 1024
@@ -112,7 +113,7 @@ class Api:
     async def _logs(self, request: Request) -> Response:
         name, kind = request.query_params.get("name", ""), request.query_params.get("kind", "app")
         count = request.query_params.get("lines", "100")
-        if not count.isdigit() or int(count) > MAX_LINES:
+        if not (count.isascii() and count.isdigit() and len(count) < 6 and int(count) <= MAX_LINES):
             return _problem(f"lines is a number up to {MAX_LINES}")
         if kind in OWN_LOGS:
             path = OWN_LOGS[kind](self._mesh.run)
@@ -138,8 +139,8 @@ class Api:
 
     async def _scale(self, request: Request) -> Response:
         try:
-            asked = msgspec.json.decode(await _body(request), type=_Scale)
-        except msgspec.MsgspecError as problem:
+            asked = msgspec.json.decode(await body_of(request, MAX_BODY_BYTES), type=_Scale)
+        except (msgspec.MsgspecError, BodyTooLarge) as problem:
             return _problem(str(problem))
         if not 0 <= asked.replicas <= 100:
             return _problem("replicas is a number from 0 to 100")
@@ -152,9 +153,9 @@ class Api:
 
     async def _restart(self, request: Request) -> Response:
         try:
-            asked = msgspec.json.decode(await _body(request), type=_Target)
+            asked = msgspec.json.decode(await body_of(request, MAX_BODY_BYTES), type=_Target)
             return _json({"restarted": await self._mesh.restart(asked.workload)})
-        except msgspec.MsgspecError as problem:
+        except (msgspec.MsgspecError, BodyTooLarge) as problem:
             return _problem(str(problem))
         except LookupError as problem:
             return _problem(str(problem), 404)
@@ -165,12 +166,3 @@ class Api:
 
     async def _metrics(self, _: Request) -> Response:
         return StreamingResponse(merged_metrics(self._mesh), media_type=PROMETHEUS_TYPE)
-
-
-async def _body(request: Request) -> bytes:
-    body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MAX_BODY_BYTES:
-            return b""
-    return body

@@ -42,12 +42,15 @@ from lateen.findings import Finding
 from lateen.identity.certificate import RequestRefused
 from lateen.identity.keystore import KeystoreError
 from lateen.identity.roots import WrongStep
-from lateen.local.uds_server import owner_socket, serve
+from lateen.local.uds_server import BodyTooLarge, body_of, owner_socket, serve
 from lateen.values.names import SpiffeId
 from lateen.xds.subscription import bind_problem
 
 if TYPE_CHECKING:
     from lateen.control.runtime import ControlPlane
+
+MAX_BODY_BYTES = 16 * 1024 * 1024
+"""Entries of an access log, of which somebody asks why they were denied, are the longest."""
 
 
 class Invite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -141,9 +144,9 @@ def application(plane: ControlPlane) -> Starlette:
 
     async def explaining(request: Request) -> Response:
         try:
-            question = msgspec.json.decode(await request.body(), type=Question)
+            question = msgspec.json.decode(await body_of(request, MAX_BODY_BYTES), type=Question)
             return _json(explain(plane.coordinator, question))
-        except msgspec.MsgspecError as problem:
+        except (msgspec.MsgspecError, BodyTooLarge) as problem:
             return _json({"error": str(problem)}, 400)
         except Unanswerable as problem:
             return _json({"error": str(problem)}, 404)
@@ -154,8 +157,8 @@ def application(plane: ControlPlane) -> Starlette:
 
     async def denied(request: Request) -> Response:
         try:
-            entries = msgspec.json.decode(await request.body(), type=list[dict[str, Any]])
-        except msgspec.MsgspecError as problem:
+            entries = msgspec.json.decode(await body_of(request, MAX_BODY_BYTES), type=list[dict[str, Any]])
+        except (msgspec.MsgspecError, BodyTooLarge) as problem:
             return _json({"error": str(problem)}, 400)
         proxy = request.path_params["proxy"]
         return _json({"denials": explain_entries(plane.coordinator, proxy, entries)})
@@ -168,7 +171,7 @@ def application(plane: ControlPlane) -> Starlette:
 
     async def invite(request: Request) -> Response:
         try:
-            asked = msgspec.json.decode(await request.body(), type=Invite)
+            asked = msgspec.json.decode(await body_of(request, MAX_BODY_BYTES), type=Invite)
             identity = SpiffeId(plane.authority.trust_domain, asked.namespace, asked.service_account)
             plane.authority.check_identity(identity)
             token = plane.join_tokens.invite(identity, datetime.timedelta(seconds=asked.ttl))

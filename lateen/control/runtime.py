@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import datetime
 import logging
+import resource
 import signal
 import ssl
 import sys
@@ -377,6 +378,7 @@ def service_name(settings: Settings) -> str:
 
 def run_control_plane(run: Path) -> None:
     """Serve until SIGTERM or SIGINT."""
+    _raise_file_limit()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
 
     async def main() -> None:
@@ -393,6 +395,13 @@ def run_control_plane(run: Path) -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         return
+
+
+def _raise_file_limit() -> None:
+    """Each proxy has a connection, and strangers may hold some: they are not to use up what is left for others."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def system_roots() -> str:

@@ -38,6 +38,9 @@ XDS_CLUSTER = "xds-grpc"
 XDS_BEARER = "xds-bearer"
 ADMIN_MODE = 0o600
 MAX_DOWNSTREAM_CONNECTIONS = 50_000
+OWN_FILES = 128
+FILES_FOR_A_CONNECTION = 2
+"""A connection has another one to the server; ``OWN_FILES`` is what Envoy has open beside them."""
 STATS_FLUSH = 1.0
 STATS_EVICTION = 1800.0
 """A series for which nothing is counted for so long is dropped, at the latest after twice that time."""
@@ -62,10 +65,12 @@ def bootstrap(
     token: str,
     node_metadata: Mapping[str, str] | None = None,
     upstream_source: Bind | None = None,
+    open_files: int = 0,
 ) -> bytes:
     """The JSON bootstrap of one proxy.
 
-    The sockets are paths (under 100 bytes). ``upstream_source`` is where connections leave from unless their cluster
+    The sockets are paths (under 100 bytes). ``open_files`` is how many the process may have, 0: as many as it likes.
+    ``upstream_source`` is where connections leave from unless their cluster
     says otherwise: it keeps the clusters of all proxies alike.
     """
     message = bootstrap_pb2.Bootstrap(
@@ -79,11 +84,18 @@ def bootstrap(
     message.static_resources.clusters.extend(clusters)
     if upstream_source is not None:
         message.cluster_manager.upstream_bind_config.CopyFrom(wire.source_binding(upstream_source))
-    add_process_settings(message, admin_socket)
+    add_process_settings(message, admin_socket, connection_limit(open_files))
     return to_json_bytes(message)
 
 
-def add_process_settings(message: Any, admin_socket: str) -> None:
+def connection_limit(open_files: int) -> int:
+    """How many clients may be connected: a process that is out of files could not answer its administrator either."""
+    if not open_files:
+        return MAX_DOWNSTREAM_CONNECTIONS
+    return max(1, min(MAX_DOWNSTREAM_CONNECTIONS, (open_files - OWN_FILES) // FILES_FOR_A_CONNECTION))
+
+
+def add_process_settings(message: Any, admin_socket: str, connections: int = MAX_DOWNSTREAM_CONNECTIONS) -> None:
     """What holds for the process whatever it serves: admin, limits, statistics, name resolution."""
     if admin_socket:
         message.admin.address.pipe.path = admin_socket
@@ -92,7 +104,7 @@ def add_process_settings(message: Any, admin_socket: str) -> None:
     message.stats_flush_interval.CopyFrom(wire.duration(STATS_FLUSH))
     message.stats_eviction_interval.CopyFrom(wire.duration(STATS_EVICTION))
     message.stats_config.CopyFrom(_stats_config())
-    message.overload_manager.CopyFrom(_overload_manager())
+    message.overload_manager.CopyFrom(_overload_manager(connections))
     message.typed_dns_resolver_config.CopyFrom(_dns_resolver())
 
 
@@ -170,10 +182,8 @@ def _stats_config() -> Any:
     )
 
 
-def _overload_manager() -> Any:
-    limit = downstream_connections_pb2.DownstreamConnectionsConfig(
-        max_active_downstream_connections=MAX_DOWNSTREAM_CONNECTIONS
-    )
+def _overload_manager(connections: int) -> Any:
+    limit = downstream_connections_pb2.DownstreamConnectionsConfig(max_active_downstream_connections=connections)
     return overload_pb2.OverloadManager(
         resource_monitors=[
             overload_pb2.ResourceMonitor(

@@ -30,7 +30,14 @@ MAX_METADATA_BYTES = 16 * 1024
 MAX_WANTED_SECONDS = 365 * 86400
 MOST_CALLS = 200
 """As many calls are answered at once; others are turned away, before anything of them is read."""
+MOST_STREAMS = 10
+MOST_CONNECTIONS = 200
+UNREAD_S = 5
+"""Calls of one connection at once, connections of one port, and how long a call may wait to be looked at: whatever
+callers without proof send is in memory for so long."""
 _OPTIONS = (
+    ("grpc.max_concurrent_streams", MOST_STREAMS),
+    ("grpc.server_max_unrequested_time_in_server", UNREAD_S),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_metadata_size", MAX_METADATA_BYTES),
     ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
@@ -38,6 +45,10 @@ _OPTIONS = (
 )
 _OVER_TLS = (
     *_OPTIONS,
+    ("grpc.max_allowed_incoming_connections", MOST_CONNECTIONS),
+    ("grpc.server.max_pending_requests", MOST_CALLS // 2),
+    ("grpc.server.max_pending_requests_hard_limit", MOST_CALLS),
+    ("grpc.http2.settings_timeout", 10_000),
     ("grpc.max_connection_age_ms", 60_000),
     ("grpc.max_connection_age_grace_ms", 10_000),
     ("grpc.server_handshake_timeout_ms", 10_000),

@@ -57,5 +57,6 @@ def proxy_environment(inherited: Mapping[str, str], run_id: str) -> dict[str, st
 
 
 def control_environment(inherited: Mapping[str, str], run_id: str) -> dict[str, str]:
-    """What the control plane sees."""
-    return {**inherited, "PYTHONUNBUFFERED": "1", RUN_ID_VARIABLE: run_id}
+    """What the control plane sees. gRPC's library is not to log whatever strangers send."""
+    own = {"PYTHONUNBUFFERED": "1", "GRPC_VERBOSITY": inherited.get("GRPC_VERBOSITY", "NONE")}
+    return {**inherited, **own, RUN_ID_VARIABLE: run_id}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import msgspec
@@ -32,10 +33,17 @@ def write_bootstrap(run: RunDir, instance_id: str, workload: Workload, link: Lin
         token=token,
         node_metadata=node_metadata(workload.namespace, workload.service_account, workload.name),
         upstream_source=_upstream_source(workload, link),
+        open_files=_open_files(),
     )
     path = folder / "bootstrap.json"
     write_atomically(path, data)
     return path
+
+
+def _open_files() -> int:
+    """How many files an Envoy may have open; 0 where nothing limits them. It raises the softer limit itself."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 0 if hard == resource.RLIM_INFINITY else hard
 
 
 def _upstream_source(workload: Workload, link: Link) -> Bind | None:

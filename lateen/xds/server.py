@@ -41,12 +41,15 @@ class ServerLimits(msgspec.Struct, frozen=True):
     """What a server bears. Sizes in bytes, times in seconds.
 
     ``large_writes`` bounds how many large responses are in memory at once, ``write_timeout`` how long a client may
-    leave one unread.
+    leave one unread. ``streams_per_connection`` and ``unread_time`` (whole seconds) bound what a flood of calls can
+    leave in memory.
     """
 
     max_request: int = 16 * 1024 * 1024
     max_metadata: int = 16 * 1024
     streams_per_proxy: int = 64
+    streams_per_connection: int = 10
+    unread_time: int = 5
     large_writes: int = 32
     write_timeout: float = 60.0
     keepalive_interval: float = 30.0
@@ -331,6 +334,8 @@ def _grpc_options(limits: ServerLimits) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", -1),
         ("grpc.max_metadata_size", limits.max_metadata),
         ("grpc.absolute_max_metadata_size", limits.max_metadata),
+        ("grpc.max_concurrent_streams", limits.streams_per_connection),
+        ("grpc.server_max_unrequested_time_in_server", limits.unread_time),
         ("grpc.keepalive_time_ms", int(limits.keepalive_interval * 1000)),
         ("grpc.keepalive_timeout_ms", int(limits.keepalive_timeout * 1000)),
         ("grpc.keepalive_permit_without_calls", 1),

@@ -1,16 +1,26 @@
 """Workloads elsewhere: the authority of a running mesh over TLS, and what its certificates open."""
 
+import asyncio
+import contextlib
 import datetime
 import json
 import os
 import signal
+import socket
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import jwt
+import psutil
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from lateen.identity.certificate import identity_of
+from lateen.identity.certificate import build_request, identity_of, new_key
+from lateen.identity.csr_client import request_chain_over_tls
+from lateen.values.names import SpiffeId
+from tests.envoy.tls_support import unverifying
+from tests.features import floods
 from tests.features.running import free_port, running_mesh, until
 from tests.features.test_identity import guarded, inbound, status_of
 from tests.features.test_robustness import process
@@ -18,7 +28,13 @@ from tests.features.test_robustness import process
 pytestmark = [pytest.mark.mesh, pytest.mark.xdist_group("elsewhere"), pytest.mark.timeout(240)]
 ISSUER = "https://cluster.example"
 KEY = ec.generate_private_key(ec.SECP256R1())
-PORTS = {"tokens": free_port(), "certificates": free_port()}
+PORTS = {"tokens": free_port(), "certificates": free_port(), "metrics": free_port()}
+CREATE = "/istio.v1.auth.IstioCertificateService/CreateCertificate"
+ADS = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
+SDS = "/envoy.service.secret.v3.SecretDiscoveryService/DeltaSecrets"
+DOORS = {"tokens": CREATE, "certificates": CREATE, "ca.sock": CREATE, "xds.sock": ADS, "proxies/client-0/sds.sock": SDS}
+BOUND_MIB = 400
+MANY = 300
 
 
 def prepare(mesh):
@@ -32,6 +48,7 @@ def prepare(mesh):
     }
     file = mesh.project / "lateen.yaml"
     file.write_text(file.read_text() + f"  identity: {json.dumps(identity)}\n")
+    mesh.options = ("--metrics", f"127.0.0.1:{PORTS['metrics']}")
 
 
 @pytest.fixture(scope="module")
@@ -131,3 +148,99 @@ def test_what_was_shown_is_in_no_log(house, root, tmp_path):
     files = [path for path in house.run_dir.rglob("*") if path.is_file()]
     held = [path.name for path in files for token in (good, bad, join) if token in path.read_text(errors="replace")]
     assert held == []
+
+
+# --- those who have nothing to show ----------------------------------------------------------------------------------
+
+
+def door(house, name):
+    """How a stranger connects: over TLS, plainly to the metrics, or to a socket, as if its mode kept nobody out."""
+
+    def connect():
+        if name not in PORTS:
+            plain = socket.socket(socket.AF_UNIX)
+            plain.connect(str(house.run_dir / name))
+            return plain
+        plain = socket.create_connection(("127.0.0.1", PORTS[name]), timeout=5)
+        context = unverifying(None, ("h2",))
+        return plain if name == "metrics" else context.wrap_socket(plain)
+
+    return connect
+
+
+def memory(*processes):
+    return sum(one.memory_info().rss for one in processes) >> 20
+
+
+def servers(house):
+    return psutil.Process(process(house, "control")), psutil.Process(house.record["supervisor"]["pid"])
+
+
+def others_are_served(house, root):
+    """Traffic, the owner's questions, a workload that joins, and whoever scrapes."""
+    assert house.get("/echo").status == 200
+    assert "findings" in house.control("/v1/findings")
+    request = build_request(new_key(), SpiffeId("cluster.local", "default", "guest"))
+    place = f"127.0.0.1:{PORTS['tokens']}"
+    assert asyncio.run(request_chain_over_tls(place, root.read_bytes(), request, token=account_token()))
+    with urllib.request.urlopen(f"http://127.0.0.1:{PORTS['metrics']}/metrics", timeout=20) as answer:
+        assert b"istio_requests_total" in answer.read()
+
+
+def test_floods_of_frames_cost_others_nothing(house, root):
+    """Each flood at each kind of server, some at once; then headers that stand for much, again and again."""
+    before, running = memory(*servers(house)), servers(house)
+    with ThreadPoolExecutor(len(DOORS)) as pool:
+        for name, path in DOORS.items():
+            for each in floods.FLOODS:
+                pool.submit(floods.flood, door(house, name), each(path))
+        for number in range(30):
+            name, path = list(DOORS.items())[number % 2 * 3]
+            pool.submit(floods.flood, door(house, name), floods.packed_headers(path))
+        others_are_served(house, root)
+    assert memory(*running) - before < BOUND_MIB
+    assert servers(house) == running
+    others_are_served(house, root)
+
+
+def test_noise_is_no_end(house, root):
+    running = servers(house)
+    with ThreadPoolExecutor(8) as pool:
+        for seed in range(40):
+            for name in (*DOORS, "metrics", "api.sock", "control.sock"):
+                pool.submit(floods.noise, door(house, name), seed)
+    assert servers(house) == running
+    others_are_served(house, root)
+
+
+def test_connections_that_are_held_open_leave_room(house, root):
+    control, supervisor = running = servers(house)
+    before = [one.num_fds() for one in running]
+    held = []
+    try:
+        for name in ("tokens", "metrics"):
+            for _ in range(MANY):
+                with contextlib.suppress(OSError):
+                    held.append(socket.create_connection(("127.0.0.1", PORTS[name]), timeout=5))
+        until(lambda: control.num_fds() < before[0] + MANY, "the authority takes no more connections")
+        until(lambda: supervisor.num_fds() < before[1] + MANY / 2, "nor does who serves metrics")
+        assert house.get("/echo").status == 200
+        assert "findings" in house.control("/v1/findings")
+        with urllib.request.urlopen(f"http://127.0.0.1:{PORTS['metrics']}/metrics", timeout=20) as answer:
+            assert answer.status == 200
+    finally:
+        for one in held:
+            one.close()
+    until(lambda: control.num_fds() < before[0] + 20, "they are gone")
+    others_are_served(house, root)
+
+
+@pytest.mark.parametrize("place", ["control.sock /v1/explain", "control.sock /v1/ca/tokens", "api.sock /v1/scale"])
+def test_a_body_without_an_end_is_not_read(house, place):
+    name, target = place.split()
+    with door(house, name)() as connection:
+        connection.sendall(f"POST {target} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n".encode())
+        with contextlib.suppress(OSError):
+            for _ in range(40):
+                connection.sendall(b"100000\r\n" + b"[" * 0x100000 + b"\r\n")
+        assert b"the body is larger than" in connection.recv(2000)

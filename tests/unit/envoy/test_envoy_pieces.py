@@ -155,6 +155,21 @@ def test_a_percent_sign_in_a_name_is_no_format() -> None:
 # --- the bootstrap ---
 
 
+@pytest.mark.parametrize(("files", "connections"), [(0, 50_000), (1_000_000, 50_000), (1024, 448), (100, 1)])
+def test_an_envoy_takes_no_more_connections_than_it_has_files_for(files: int, connections: int) -> None:
+    text = bootstrap(
+        "a",
+        node_cluster="a",
+        xds_socket="/x",
+        sds_socket=None,
+        admin_socket="/a",
+        token="t",
+        open_files=files,
+    )
+    (monitor,) = json.loads(text)["overload_manager"]["resource_monitors"]
+    assert int(monitor["typed_config"]["max_active_downstream_connections"]) == connections
+
+
 def test_the_bootstrap() -> None:
     text = bootstrap(
         "reviews-v1-0",
