@@ -20,6 +20,7 @@ from lateen.envoy.secrets import translate_file_secret, translate_secret
 from lateen.envoy.translate import translate, translate_endpoints
 from lateen.findings import Finding, error, warning
 from lateen.mesh import credentials
+from lateen.mesh.access_gaps import access_gaps
 from lateen.mesh.build import build_snapshot, with_workloads
 from lateen.mesh.credentials import CredentialError
 from lateen.mesh.model import MeshSnapshot, Workload
@@ -125,7 +126,9 @@ class Coordinator:
         settled, waiting = settle(self.effective, wanted, self._settings.domain)
         effective, held = settle_rules(self.effective, settled)
         planner = Planner(build_snapshot(self._settings, effective, workloads, token_keys))
-        findings = [*kept, *waiting, *held, *planner.snapshot.findings, *mtls_conflicts(planner.snapshot)]
+        snapshot = planner.snapshot
+        told = (*snapshot.findings, *mtls_conflicts(snapshot), *access_gaps(snapshot))
+        findings = [*kept, *waiting, *held, *told]
         made: dict[str, EnvoyResources] = {}
         patches: dict[Origin, bool] = {}
         for workload in planner.snapshot.workloads.values():

@@ -98,7 +98,7 @@ def _check_rule(report: Report, field: str, rule: Rule, action: str) -> None:
     for index, target in enumerate(rule.to or ()):
         _check_operation(report, f"{field}.to[{index}]", target.operation)
     for index, entry in enumerate(rule.from_ or ()):
-        if action == "ALLOW" and entry.source is not None and _allows_the_unknown(entry.source):
+        if action == "ALLOW" and entry.source is not None and allows_the_unknown(entry.source):
             message = "whom this excludes is known by a certificate; a caller in plain text has none and is allowed"
             report.note(f"{field}.from[{index}].source", message, "name who may call, or make the port STRICT")
     if action == "DENY" and _denies_every_connection(rule):
@@ -127,7 +127,7 @@ def _check_rule(report: Report, field: str, rule: Rule, action: str) -> None:
                     _check_principal(report, f"{place}.{name}[{number}]", value)
 
 
-def _allows_the_unknown(source: Source) -> bool:
+def allows_the_unknown(source: Source) -> bool:
     """Whether a source excludes identities and asks for none."""
     excludes = source.not_principals or source.not_namespaces or source.not_service_accounts or source.not_trust_domains
     asks = source.principals or source.namespaces or source.service_accounts or source.trust_domains
