@@ -7,10 +7,11 @@ in the run directory: its first line is the path, the rest the bytes.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
+
+from lateen.local.rundir import write_atomically
 
 
 class LastGood:
@@ -41,14 +42,11 @@ class LastGood:
     def _read(self) -> list[tuple[str, bytes]]:
         if not self._folder.is_dir():
             return []
-        found = [place.read_bytes().partition(b"\n") for place in self._folder.iterdir() if place.suffix != ".new"]
+        found = [place.read_bytes().partition(b"\n") for place in self._folder.glob("[!.]*")]
         return [(path.decode(), data) for path, _, data in found]
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file of mode 0600 so that readers see all of it or what was there before."""
+    """Write a file of mode 0600 so that readers see all of it or what was there before; its folder is made."""
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
-    temporary.touch(mode=0o600)
-    temporary.write_bytes(data)
-    temporary.replace(path)
+    write_atomically(path, data)

@@ -40,8 +40,8 @@ from lateen.identity.csr_server import CertificateServer
 from lateen.identity.join_tokens import JoinTokens
 from lateen.identity.keystore import KeystoreError
 from lateen.identity.proofs import local_tokens, tokens_from_elsewhere
-from lateen.local.project import CaService
 from lateen.local.project_names import is_project as is_project_file
+from lateen.local.rundir import RunRecord
 from lateen.mesh.federation import TrustedDomains, trusted_domains
 from lateen.mesh.model import Workload
 from lateen.mesh.proxy_config import ConcurrencyRule, concurrency_rules
@@ -73,31 +73,12 @@ CA_BUNDLES = (
 )
 
 
-class RunOptions(msgspec.Struct, frozen=True):
-    """The parts of ``run.json`` that the control plane reads."""
-
-    name: str
-    project: str = ""
-    root_namespace: str = "istio-system"
-    trust_domain: str = "cluster.local"
-    outbound_policy: str = "ALLOW_ANY"
-    namespace: str = "default"
-    resources: tuple[str, ...] = ()
-    mesh_config: str = ""
-    jwks_allow: tuple[str, ...] = ()
-    jwks_refresh: float = 1200.0
-    redis: str = ""
-    ca: str = ""
-    service: CaService = CaService()
-    certificate_life: float = 86400.0
-
-
 class ControlPlane:
     """One control plane on one run directory."""
 
     def __init__(self, run: Path) -> None:
         self.run = run
-        self.options = msgspec.json.decode((run / "run.json").read_bytes(), type=RunOptions)
+        self.options = msgspec.json.decode((run / "run.json").read_bytes(), type=RunRecord)
         self.settings = Settings(
             trust_domain=self.options.trust_domain,
             root_namespace=self.options.root_namespace,

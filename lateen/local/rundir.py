@@ -267,13 +267,9 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:
-        os.write(handle, data) if len(data) < 4096 else _write_all(handle, data)
+        view = memoryview(data)
+        while view:
+            view = view[os.write(handle, view) :]
     finally:
         os.close(handle)
     temporary.replace(path)
-
-
-def _write_all(handle: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(handle, view) :]
