@@ -98,6 +98,8 @@ PURPOSES: Mapping[str, str] = {
     "QuotaSpecBinding": "to which services a QuotaSpec belongs",
     "HTTPAPISpec": "which attributes requests to an API have by their paths, and where its keys are",
     "HTTPAPISpecBinding": "to which services an HTTPAPISpec belongs",
+    "adapter": "an adapter outside Mixer, which answers over gRPC: its templates, and the type of its parameters",
+    "template": "a template that is known here anyway; others are refused",
 }
 _WORDS: Mapping[object, str] = {
     str: "text",
@@ -112,7 +114,7 @@ def mixer() -> str:
     """The page ``docs/reference/mixer.md``."""
     return PAGE % {
         "kinds": "".join(_kinds()),
-        "handler": _names(HandlerSpec, {"connection", "name"}),
+        "handler": _names(HandlerSpec, {"name"}),
         "instance": _names(InstanceSpec, {"name"}),
         "rule": _names(RuleSpec, set()),
         "adapters": "".join(

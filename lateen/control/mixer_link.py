@@ -7,7 +7,7 @@ proxies once the mixer is at work on it, or when that has taken too long: what p
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -15,13 +15,16 @@ import msgspec
 from lateen.control.last_good import write_whole
 from lateen.findings import Finding, error
 from lateen.mesh.members import ServicesOfWorkloads
+from lateen.mesh.mixer.model import MixerRules
 from lateen.mesh.model import MeshSnapshot
 from lateen.mesh.rate_limits import counts_together
+from lateen.mixer.adapters.outside import Unfit, config_of
 from lateen.mixer.order import MixerOrder, Place, encoded, generation_of, ordered
 from lateen.plan.mixer.place import port_attributes, proxy_attributes, workload_attributes
 from lateen.plan.mixer.pods import pods_of
 from lateen.plan.mixer.rules import asks
 from lateen.plan.planner import proxy_of
+from lateen.resources.mixer.outside import OutsideParams
 from lateen.resources.mixer.own import Description
 from lateen.resources.resource import Resource
 from lateen.values.names import Origin
@@ -54,7 +57,8 @@ class MixerLink:
             return
         self._given = order.generation
         write_whole(self._order, encoded(order))
-        self.findings = () if await self._taken(order.generation) else (self._late(),)
+        late = () if await self._taken(order.generation) else (self._late(),)
+        self.findings = (*late, *unfit_handlers(snapshot.mixer))
 
     async def _taken(self, generation: str) -> bool:
         try:
@@ -74,6 +78,20 @@ class MixerLink:
     def _late(self) -> Finding:
         message = f"the mixer has not taken up a change of its rules within {PATIENCE_S:g} s"
         return error("mixer-late", message, self._origin, "see lateen logs --mixer")
+
+
+def unfit_handlers(rules: MixerRules) -> Iterator[Finding]:
+    """Errors on handlers whose parameters their adapters outside Mixer cannot be told: they decide nothing."""
+    handlers = {action.handler.name: action.handler for rule in rules.rules for action in rule.actions}
+    for handler in handlers.values():
+        try:
+            if isinstance(handler.params, OutsideParams):
+                config_of(handler.params)
+        except Unfit as problem:
+            message = f"{handler.adapter} cannot be called: {problem}"
+            yield error(
+                "unfit-params", message, handler.origin.at("spec.params"), "correct params, or the adapter's config"
+            )
 
 
 def order_of(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import msgspec
@@ -21,6 +21,7 @@ from lateen.mixer.adapters.listchecker import ListChecker
 from lateen.mixer.adapters.lists import STRINGS
 from lateen.mixer.adapters.opa import Opa
 from lateen.mixer.adapters.opentelemetry import OpenTelemetry, OverGrpc, OverHttp
+from lateen.mixer.adapters.outside import Outside, config_of
 from lateen.mixer.adapters.own import OwnAdapter
 from lateen.mixer.adapters.prometheus import Prometheus
 from lateen.mixer.adapters.quota import Override, QuotaCounter, QuotaLimit
@@ -38,6 +39,7 @@ from lateen.plan.mixer.pods import Pod
 from lateen.resources.base import Spec
 from lateen.resources.mixer.adapters import (
     Buckets,
+    BypassParams,
     DenierParams,
     DogstatsdParams,
     ExpirationPolicy,
@@ -56,6 +58,7 @@ from lateen.resources.mixer.adapters import (
     StdioParams,
     ZipkinParams,
 )
+from lateen.resources.mixer.outside import Connection, OutsideParams
 
 DEADLINE_S = 0.5
 SLOTS = 100
@@ -303,6 +306,10 @@ MAKERS: Mapping[str, Callable[[Spec, Web], Adapter]] = {
 }
 
 
+def _deadline(params: Spec) -> float:
+    return _seconds(params.connection.timeout, DEADLINE_S) if isinstance(params, OutsideParams) else DEADLINE_S
+
+
 class Handlers:
     """The handlers at work, by name."""
 
@@ -323,6 +330,10 @@ class Handlers:
             return Rbac(lambda: self._grants, valid=_seconds(config.params.cache_duration, 60.0))
         if isinstance(config.params, OpaParams):
             return _opa(config.params, self._web, config.name)
+        if isinstance(config.params, OutsideParams):
+            return Outside(config.params.connection, partial(config_of, config.params))
+        if isinstance(config.params, BypassParams):
+            return Outside(Connection(config.params.backend_address), lambda: None)
         make = MAKERS.get(config.adapter)
         if make is not None:
             return make(config.params, self._web)
@@ -341,6 +352,6 @@ class Handlers:
                 continue
             open_here = fail_open or (isinstance(config.params, OpaParams) and not config.params.fail_close)
             adapter = self._made(config)
-            handler = Handler(name, adapter, deadline=DEADLINE_S, fail_open=open_here)
+            handler = Handler(name, adapter, deadline=_deadline(config.params), fail_open=open_here)
             self._running[name] = (config, fail_open, handler)
         return [handler for _, _, handler in before.values()]

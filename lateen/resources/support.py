@@ -59,6 +59,8 @@ UNSUPPORTED: dict[str, frozenset[str]] = {
             "QuotaSpecBinding",
             "HTTPAPISpec",
             "HTTPAPISpecBinding",
+            "adapter",
+            "template",
             *ADAPTERS_HERE,
             *OLDER_INSTANCES,
         ),
@@ -79,10 +81,7 @@ UNSUPPORTED: dict[str, frozenset[str]] = {
 
 UNSUPPORTED["MeshConfig"] = frozenset(REFUSED)
 
-_OUTSIDE = ("adapters outside Mixer are not called", "name an adapter of docs/reference/mixer.md in compiledAdapter")
 WITHOUT_MEANING = {
-    "adapter": _OUTSIDE,
-    "template": _OUTSIDE,
     "WorkloadGroup": (
         "no workload registers itself here, so nothing is made of a WorkloadGroup",
         "write a WorkloadEntry for each workload",

@@ -28,6 +28,7 @@ from lateen.resources.checks.mixer_bound import (
     check_quota_binding,
     check_quota_spec,
 )
+from lateen.resources.checks.mixer_outside import check_adapter, check_template
 from lateen.resources.checks.rate_limit import check_rate_limit
 from lateen.resources.checks.request_authentication import check_request_authentication
 from lateen.resources.checks.security import check_authorization_policy, check_peer_authentication
@@ -60,6 +61,8 @@ CHECKS: dict[str, Callable[[Report], None]] = {
     "attributemanifest": check_manifest,
     "QuotaSpec": check_quota_spec,
     "QuotaSpecBinding": check_quota_binding,
+    "adapter": check_adapter,
+    "template": check_template,
     "HTTPAPISpec": check_api_spec,
     "HTTPAPISpecBinding": check_api_binding,
     **dict.fromkeys(OLDER_HANDLERS, check_handler),

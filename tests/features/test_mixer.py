@@ -14,6 +14,7 @@ from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
 
 from tests.envoy.collectors import ForwardCollector, GrpcCollector, HttpCollector
 from tests.features.running import ROOT, until
+from tests.outside_support import CONFIG, OutsideAdapter
 from tests.redis_support import redis_server
 
 pytestmark = [pytest.mark.mesh, pytest.mark.xdist_group("mixer"), pytest.mark.timeout(240)]
@@ -598,6 +599,58 @@ def test_metrics_go_to_statsd(mesh):
             line = until(counted, "a count comes")
             assert line.startswith("size.200:")
             assert int(line.split(":")[1].split("|")[0]) > 100
+
+
+def test_an_adapter_outside_mixer_decides_counts_and_is_told(mesh):
+    """As it was written for Mixer: it answers Mixer's own services over gRPC."""
+    with OutsideAdapter() as server:
+        texts = (
+            resource("adapter", "mine", {"config": CONFIG, "templates": ["listentry", "metric", "quota"]}),
+            resource(
+                "handler",
+                "outside",
+                {
+                    "adapter": "mine",
+                    "connection": {"address": f"127.0.0.1:{server.port}", "timeout": "1s"},
+                    "params": {"list": ["good"], "most": 1},
+                },
+            ),
+            resource("handler", "bare", {"compiledAdapter": "bypass", "params": {"backendAddress": "127.0.0.1:1"}}),
+            resource(
+                "instance", "who", {"template": "listentry", "params": {"value": 'request.headers["x-who"] | "good"'}}
+            ),
+            resource("instance", "size", {"template": "metric", "params": {"value": "response.size"}}),
+            resource("instance", "used", {"template": "quota", "params": {}}),
+            rule(TO_ECHO, ("outside", "who"), ("outside", "size"), ("outside", "used"), name="all"),
+            rule(f'{TO_ECHO} && request.path == "/bare"', ("bare", "who"), name="bare"),
+            resource(
+                "QuotaSpec",
+                "charged",
+                {
+                    "rules": [
+                        {
+                            "match": [{"clause": {"request.path": {"exact": f"/charge-{charge}"}}}],
+                            "quotas": [{"quota": "used", "charge": charge}],
+                        }
+                        for charge in (1, 2)
+                    ]
+                },
+            ),
+            resource(
+                "QuotaSpecBinding", "bound", {"services": [{"name": "echo"}], "quotaSpecs": [{"name": "charged"}]}
+            ),
+        )
+        with mesh.applied(documents(*texts)):
+            assert statuses(mesh) == {200}
+            assert statuses(mesh, {"x-who": "bad"}) == {403}
+            refused = mesh.fetch(f"{ECHO}/echo", headers={"x-who": "bad"})
+            assert refused.body == b"PERMISSION_DENIED:outside.default:not in my list"
+            until(lambda: mesh.fetch(f"{ECHO}/charge-2").status == 429, "more is charged than it grants")
+            assert mesh.fetch(f"{ECHO}/charge-1").status == 200
+            assert mesh.fetch(f"{ECHO}/bare").status == 503, "nobody is there"
+            until(lambda: mesh.fetch(ECHO) and "metric" in {name for name, _ in server.calls}, "it is told")
+            asked = sum(name == "listentry" for name, _ in server.calls)
+            assert asked < len(server.calls), "answers are kept"
 
 
 TRACE = "0123456789abcdef0123456789abcdef"

@@ -16,12 +16,16 @@ from lateen.values.names import Origin
 
 
 class Handler(msgspec.Struct, frozen=True):
-    """``name`` is in full, as messages say it: ``deny.denier.default``, or ``deny.default``."""
+    """``name`` is in full, as messages say it: ``deny.denier.default``, or ``deny.default``.
+
+    ``templates``: whose instances it takes.
+    """
 
     name: str
     adapter: str
     params: Spec
     origin: Origin
+    templates: frozenset[str] = frozenset()
 
 
 class InstanceField(msgspec.Struct, frozen=True):

@@ -11,13 +11,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import msgspec
 
 from lateen.resources.mixer.adapters import ADAPTERS
+from lateen.resources.mixer.bound import DescriptorSpec
 from lateen.resources.mixer.kinds import RuleSpec
 from lateen.resources.mixer.templates import TEMPLATES
 from lateen.resources.resource import Resource
 from lateen.values.names import ResourceKey
 
 HANDLER, INSTANCE = "handler", "instance"
-RBAC = "rbac"
+RBAC, ADAPTER = "rbac", "adapter"
 HANDLER_KINDS = (HANDLER, *ADAPTERS)
 INSTANCE_KINDS = (INSTANCE, *TEMPLATES)
 _KINDS = {HANDLER: HANDLER_KINDS, INSTANCE: INSTANCE_KINDS}
@@ -56,6 +57,13 @@ def asks_roles(by_kind: Mapping[str, Sequence[Resource]]) -> bool:
     return bool(by_kind.get(RBAC)) or any(
         RBAC in (one.spec.compiled_adapter, one.spec.adapter) for one in by_kind.get(HANDLER, ())
     )
+
+
+def described_by(name: str, namespace: str, adapters: Mapping[ResourceKey, Resource]) -> DescriptorSpec | None:
+    """The adapter outside Mixer that a handler of this namespace names, as NAME or NAME.NAMESPACE; None if none."""
+    first, _, home = name.rpartition(".")
+    found = adapters.get(ResourceKey(ADAPTER, namespace, name)) or adapters.get(ResourceKey(ADAPTER, home, first))
+    return found.spec if found is not None else None
 
 
 def full_name(resource: Resource) -> str:

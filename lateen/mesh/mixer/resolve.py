@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 
+from msgspec.structs import replace
+
 from lateen.expressions.check import check
 from lateen.expressions.language import parse_as
 from lateen.expressions.parse import parse
@@ -29,10 +31,20 @@ from lateen.mesh.mixer.model import (
     Rule,
     Sampling,
 )
-from lateen.mesh.mixer.names import HANDLER, HANDLER_KINDS, INSTANCE, INSTANCE_KINDS, RBAC, NameInRule, full_name, meant
+from lateen.mesh.mixer.names import (
+    ADAPTER,
+    HANDLER,
+    HANDLER_KINDS,
+    INSTANCE,
+    INSTANCE_KINDS,
+    RBAC,
+    NameInRule,
+    described_by,
+    full_name,
+    meant,
+)
 from lateen.mesh.mixer.roles import grants_of
 from lateen.resources.mixer import kinds
-from lateen.resources.mixer.adapters import adapter_named
 from lateen.resources.mixer.content import (
     HandlerContent,
     InstanceContent,
@@ -40,11 +52,12 @@ from lateen.resources.mixer.content import (
     instance_content,
     language_of,
 )
+from lateen.resources.mixer.outside import OutsideParams, short_name
 from lateen.resources.mixer.templates import Variety, expressions_of, with_outputs
 from lateen.resources.resource import Resource
 from lateen.values.names import ResourceKey
 
-_KINDS = ("rule", "attributemanifest", "QuotaSpec", "QuotaSpecBinding", "HTTPAPISpec", "HTTPAPISpecBinding")
+_KINDS = ("rule", "adapter", "attributemanifest", "QuotaSpec", "QuotaSpecBinding", "HTTPAPISpec", "HTTPAPISpecBinding")
 
 
 def resolve(by_kind: Mapping[str, Sequence[Resource]], root_namespace: str) -> tuple[MixerRules, tuple[Finding, ...]]:
@@ -95,6 +108,7 @@ class _Resolver:
         self.present = {
             resource.key: resource for kind in (*HANDLER_KINDS, *INSTANCE_KINDS) for resource in by_kind.get(kind, ())
         }
+        self._adapters = {resource.key: resource for resource in by_kind.get(ADAPTER, ())}
         self._used: set[int] = set()
         self._made_handlers: dict[int, Handler | None] = {}
         self._made_instances: dict[int, Instance | None] = {}
@@ -172,8 +186,7 @@ class _Resolver:
         ]
         if handler is None or any(instance is None for instance in instances):
             return None
-        kind = adapter_named(handler.adapter)
-        taken = kind.templates if kind is not None else frozenset()
+        taken = handler.templates
         for number, instance in enumerate(instances):
             if instance is not None and instance.template not in taken:
                 message = f"{handler.adapter} takes no instances of {instance.template}"
@@ -187,13 +200,28 @@ class _Resolver:
         if resource is None:
             return None
         if id(resource) not in self._made_handlers:
-            content = handler_content(resource)
-            self._made_handlers[id(resource)] = (
-                Handler(full_name(resource), content.adapter.name, content.params, resource.origin)
-                if isinstance(content, HandlerContent)
-                else None
-            )
-        return self._made_handlers[id(resource)]
+            self._made_handlers[id(resource)] = self._made_handler(resource)
+        made = self._made_handlers[id(resource)]
+        if made is None:
+            message = f"the handler {name} cannot be used"
+            self.findings.append(error("unusable-handler", message, rule.origin_at(place), "correct the handler"))
+        return made
+
+    def _made_handler(self, resource: Resource) -> Handler | None:
+        content = handler_content(resource)
+        if not isinstance(content, HandlerContent):
+            return None
+        params, templates = content.params, content.adapter.templates
+        if isinstance(params, OutsideParams):
+            described = described_by(content.adapter.name, resource.key.namespace, self._adapters)
+            if described is None:
+                message = f"there is no adapter {content.adapter.name}"
+                origin = resource.origin_at("spec.adapter")
+                self.findings.append(error("unknown-adapter", message, origin, "add a resource of kind adapter"))
+                return None
+            params = replace(params, config=described.config)
+            templates = frozenset(short_name(name) for name in described.templates)
+        return Handler(full_name(resource), content.adapter.name, params, resource.origin, templates)
 
     def _instance(self, rule: Resource, place: str, name: str) -> Instance | None:
         resource = self._named(rule, place, name, INSTANCE)

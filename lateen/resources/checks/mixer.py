@@ -15,6 +15,7 @@ from lateen.expressions.syntax import ExpressionError, UnknownAttributeError
 from lateen.expressions.vocabulary import BUILT_IN, DEFAULT_VOCABULARY, ValueType, Vocabulary
 from lateen.resources.checks import Report, is_header_token
 from lateen.resources.checks.mixer_adapters import PARAMS
+from lateen.resources.checks.mixer_outside import check_connection
 from lateen.resources.mixer.adapters import ADAPTERS
 from lateen.resources.mixer.content import (
     LANGUAGE,
@@ -25,16 +26,16 @@ from lateen.resources.mixer.content import (
     language_of,
 )
 from lateen.resources.mixer.kinds import DENOMINATORS, HandlerSpec, HeaderOperation, RuleSpec, Sampling
+from lateen.resources.mixer.outside import OutsideParams
 from lateen.resources.mixer.templates import OUT, TEMPLATES, Variety, expressions_of, with_outputs
 from lateen.resources.shape import Problem
 
 
 def check_handler(report: Report) -> None:
     spec = report.resource.spec
-    if isinstance(spec, HandlerSpec) and spec.connection is not None:
-        remedy = "write an adapter of your own (docs/how-to/mixer-adapters.md), or use an AuthorizationPolicy CUSTOM"
-        message = "adapters outside Mixer are not called"
-        report.error("spec.connection", message, remedy, "unsupported-field")
+    if isinstance(spec, HandlerSpec) and spec.connection is not None and spec.compiled_adapter:
+        message = f"{spec.compiled_adapter} runs here, and nothing is connected to"
+        report.error("spec.connection", message, "leave it out, or name an adapter of kind adapter in adapter")
         return
     found = handler_content(report.resource)
     if not isinstance(found, HandlerContent):
@@ -43,6 +44,8 @@ def check_handler(report: Report) -> None:
     for name in sorted(found.adapter.required):
         if getattr(found.params, name) is None:
             report.error(found.place, f"{found.adapter.name} needs {name}", f"give {name}", "missing-field")
+    if isinstance(found.params, OutsideParams):
+        check_connection(report, found.params.connection)
     judge = PARAMS.get(found.adapter.name)
     if judge is not None:
         judge(report, found.place, found.params)

@@ -11,8 +11,10 @@ import re2
 from lateen.expressions.functions import Unusable, compile_pattern, to_ip
 from lateen.resources.base import Spec
 from lateen.resources.checks import Report, is_header_token
+from lateen.resources.checks.mixer_outside import NO_SESSIONS
 from lateen.resources.mixer.adapters import (
     Buckets,
+    BypassParams,
     DenierParams,
     DogstatsdParams,
     ExplicitBuckets,
@@ -162,6 +164,17 @@ def _shapes(said: Buckets) -> tuple[Spec | None, ...]:
     return said.linear_buckets, said.exponential_buckets, said.explicit_buckets
 
 
+def _bypass(report: Report, place: str, params: BypassParams) -> None:
+    if not params.backend_address:
+        report.error(place, "no address is given", "give backendAddress", "missing-field")
+    if params.params is not None:
+        message = "what type these are, only the descriptor of an adapter says"
+        remedy = "write a resource of kind adapter with its config, and a handler with connection"
+        report.error(f"{place}.params", message, remedy, "unsupported-field")
+    if params.session_based:
+        report.error(f"{place}.sessionBased", *NO_SESSIONS, "unsupported-field")
+
+
 def _kubernetesenv(report: Report, place: str, params: KubernetesenvParams) -> None:
     for field in msgspec.structs.fields(type(params)):
         if getattr(params, field.name) != field.default:
@@ -263,6 +276,7 @@ PARAMS: dict[str, Callable[[Report, str, Spec], None]] = {
     "statsd": _to_address,  # type: ignore[dict-item]
     "dogstatsd": _to_address,  # type: ignore[dict-item]
     "fluentd": _to_address,  # type: ignore[dict-item]
+    "bypass": _bypass,  # type: ignore[dict-item]
     "kubernetesenv": _kubernetesenv,  # type: ignore[dict-item]
     "rbac": _rbac,  # type: ignore[dict-item]
     "zipkin": _zipkin,  # type: ignore[dict-item]

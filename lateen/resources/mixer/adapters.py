@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -218,6 +218,14 @@ class OpenTelemetryParams(Spec, frozen=True):
     metrics_expiration_policy: ExpirationPolicy | None = None
 
 
+class BypassParams(Spec, frozen=True):
+    """An adapter outside Mixer, by its address alone."""
+
+    backend_address: str = ""
+    params: dict[str, Any] | None = None
+    session_based: bool = False
+
+
 class RbacParams(Spec, frozen=True):
     """Roles are those that the mesh has."""
 
@@ -279,7 +287,7 @@ ADAPTERS: dict[str, AdapterKind] = {
         AdapterKind("kubernetesenv", KubernetesenvParams, frozenset({"kubernetes"})),
         AdapterKind("memquota", MemquotaParams, frozenset({"quota"})),
         AdapterKind("redisquota", RedisquotaParams, frozenset({"quota"})),
-        _gone("bypass", "write an adapter of your own, or use an AuthorizationPolicy of action CUSTOM"),
+        AdapterKind("bypass", BypassParams, ALL_TEMPLATES - {"kubernetes"}),
         _gone("stackdriver", _COLLECTED),
         _gone("cloudwatch", _COLLECTED),
         _gone("circonus", _COLLECTED),

@@ -14,6 +14,7 @@ from lateen.expressions.language import CEXL
 from lateen.resources.base import Spec
 from lateen.resources.mixer.adapters import ADAPTERS, AdapterKind, adapter_named
 from lateen.resources.mixer.kinds import HandlerSpec, InstanceSpec
+from lateen.resources.mixer.outside import OutsideParams, outside, short_name
 from lateen.resources.mixer.templates import TEMPLATES, KubernetesParams, Template
 from lateen.resources.resource import Resource
 from lateen.resources.shape import Problem, walk
@@ -51,6 +52,8 @@ def handler_content(resource: Resource) -> HandlerContent | list[Problem]:
         own = ADAPTERS[resource.key.kind]
         return HandlerContent(own, spec, "spec") if own.params is not None else [_gone(own, "kind")]
     name, place = spec.compiled_adapter or spec.adapter, _field(spec.compiled_adapter, "compiledAdapter", "adapter")
+    if spec.connection is not None and spec.adapter and not spec.compiled_adapter:
+        return HandlerContent(outside(spec.adapter), OutsideParams(spec.connection, spec.params or {}), "spec")
     kind = adapter_named(name)
     if kind is None:
         what = f"there is no adapter {name}" if name else "no adapter is named"
@@ -72,7 +75,7 @@ def instance_content(resource: Resource) -> InstanceContent | list[Problem]:
         spec.compiled_template or spec.template,
         _field(spec.compiled_template, "compiledTemplate", "template"),
     )
-    known = TEMPLATES.get(name)
+    known = TEMPLATES.get(short_name(name))
     if known is None:
         what = f"there is no template {name}" if name else "no template is named"
         return [Problem("unknown-template", what, place, f"the templates are {', '.join(sorted(TEMPLATES))}")]

@@ -5,14 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from lateen.resources.base import Duration, Spec, Uint32
-
-
-class Connection(Spec, frozen=True):
-    """Where an adapter outside Mixer answers."""
-
-    address: str = ""
-    timeout: str = ""
-    authentication: dict[str, Any] | None = None
+from lateen.resources.mixer.outside import Connection
 
 
 class HandlerSpec(Spec, frozen=True):

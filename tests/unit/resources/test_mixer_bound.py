@@ -106,12 +106,6 @@ def test_what_is_wrong_is_told_with_its_field(kind: str, spec: dict[str, Any], f
     assert [one for one, message in found if words in message] == [field], found
 
 
-@pytest.mark.parametrize("kind", ["adapter", "template"])
-def test_adapters_outside_mixer_are_refused(kind: str) -> None:
-    (finding,) = check_support(read(kind, {"description": "x"}))
-    assert "are not called" in finding.message
-
-
 def test_a_manifest_defines_attributes_that_rules_may_name() -> None:
     resource = manifest(own__level="INT64", source__ip="IP_ADDRESS")
     assert not [*validate_resource(resource), *check_support(resource)]

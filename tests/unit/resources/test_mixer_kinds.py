@@ -57,7 +57,6 @@ def buckets(**shape: Any) -> list[tuple[str, str, str]]:
         (handler("stackdriver"), "spec.compiledAdapter", "Lateen has no adapter stackdriver"),
         (findings("stackdriver", {"project_id": "x"}), "kind", "Lateen has no adapter stackdriver"),
         (findings("handler", {}), "spec.adapter", "no adapter is named"),
-        (findings("handler", {"adapter": "noop", "connection": {"address": "a:1"}}), "spec.connection", "not called"),
         (instance("kubernetes", source_uid="source.uid"), "spec.attributeBindings", "no attribute takes what is found"),
         (instance("listentry", value="$out.a"), "spec.params.value", "there is no attribute $out.a, as only"),
         (bound("source.ip", "$out.source_pod_name"), "spec.attributeBindings.source.ip", "STRING, where IP_ADDRESS"),

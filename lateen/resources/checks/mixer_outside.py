@@ -1,0 +1,73 @@
+"""Adapters outside Mixer: their descriptions, and how handlers reach them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+from lateen.resources.checks import Report, is_header_token
+from lateen.resources.mixer.bound import DescriptorSpec
+from lateen.resources.mixer.outside import OUTSIDE_TEMPLATES, Authentication, Connection, short_name
+
+NO_SESSIONS = ("no sessions are kept with adapters", "let the adapter take its configuration with each call")
+LONGEST_S = 10.0
+
+
+def check_adapter(report: Report) -> None:
+    spec: DescriptorSpec = report.resource.spec
+    if spec.session_based:
+        report.error("spec.sessionBased", *NO_SESSIONS, "unsupported-field")
+    if not spec.templates:
+        report.error("spec", "the adapter takes no templates", "give templates", "missing-field")
+    for index, name in enumerate(spec.templates):
+        if short_name(name) not in OUTSIDE_TEMPLATES:
+            remedy = f"the templates are {', '.join(sorted(OUTSIDE_TEMPLATES))}"
+            report.error(f"spec.templates[{index}]", f"there is no template {name} for it", remedy, "unknown-template")
+    if spec.config:
+        _check_base64(report, "spec.config", spec.config)
+
+
+def check_template(report: Report) -> None:
+    """Templates are known here by their names; a resource for one says nothing new, and others are not read."""
+    if report.resource.key.name not in OUTSIDE_TEMPLATES:
+        message = f"templates of your own are not read, and {report.resource.key.name} is none of Mixer's"
+        remedy = f"use one of {', '.join(sorted(OUTSIDE_TEMPLATES))}, or an adapter of your own"
+        report.error("metadata.name", message, remedy, "unsupported-kind")
+    else:
+        report.note("spec", "this template is known here as it was in Mixer", "leave the resource out")
+
+
+def _check_base64(report: Report, field: str, text: str) -> None:
+    try:
+        base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError):
+        report.error(field, "this is no base64", "write a FileDescriptorSet in base64")
+
+
+def check_connection(report: Report, connection: Connection) -> None:
+    place = "spec.connection"
+    if not connection.address:
+        report.error(place, "no address is given", "give address", "missing-field")
+    if connection.timeout is not None and not 0 < connection.timeout <= LONGEST_S:
+        report.error(f"{place}.timeout", f"it is not between 0 and {LONGEST_S:g} s", "write one such as 0.5s")
+    said = connection.authentication
+    if said is not None:
+        _check_authentication(report, f"{place}.authentication", said)
+
+
+def _check_authentication(report: Report, place: str, said: Authentication) -> None:
+    if (said.tls is None) is (said.mutual is None):
+        report.error(place, "one of tls and mutual is needed", "write one of them", "missing-field")
+    if said.tls is not None:
+        if said.tls.oauth is not None:
+            message = "tokens are not fetched"
+            report.error(f"{place}.tls.oauth", message, "keep one in a file, and give tokenPath", "unsupported-field")
+        if said.tls.custom_header and not is_header_token(said.tls.custom_header):
+            report.error(f"{place}.tls.customHeader", f"{said.tls.custom_header!r} is no header", "name another")
+        if said.tls.custom_header and said.tls.auth_header is not None:
+            report.error(f"{place}.tls.customHeader", "authHeader and customHeader exclude each other", "keep one")
+        if not said.tls.token_path and (said.tls.custom_header or said.tls.auth_header is not None):
+            report.error(f"{place}.tls", "there is no token to send", "give tokenPath", "missing-field")
+    if said.mutual is not None and not (said.mutual.private_key and said.mutual.client_certificate):
+        message = "a certificate and its key are needed"
+        report.error(f"{place}.mutual", message, "give clientCertificate and privateKey", "missing-field")
