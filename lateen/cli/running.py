@@ -139,6 +139,7 @@ async def _live(mesh: Mesh, options: UpOptions, on_mesh: Callable[[Mesh], Any] |
     mesh.start()
     stop_file = asyncio.Event()
     beside = [asyncio.ensure_future(_serve_api(mesh, options)), asyncio.ensure_future(_follow(mesh, stop_file))]
+    beside.append(asyncio.ensure_future(_export_metrics(mesh)))
     if on_mesh is not None:
         beside.append(asyncio.ensure_future(on_mesh(mesh)))
     watch = asyncio.ensure_future(mesh.stop_asked.wait())
@@ -181,6 +182,13 @@ async def _serve_api(mesh: Mesh, options: UpOptions) -> None:
     if options.metrics:
         servers.append(serve(api.metrics_application(), tcp_socket(options.metrics)))
     await asyncio.gather(*servers)
+
+
+async def _export_metrics(mesh: Mesh) -> None:
+    await mesh.ready.wait()
+    from lateen.local.metric_exports import MetricExports
+
+    await MetricExports(mesh).run()
 
 
 async def _follow(mesh: Mesh, stop: asyncio.Event) -> None:

@@ -38,10 +38,12 @@ Publish = Callable[[str, EnvoyResources | None], None]
 
 
 class ProxyOptions(msgspec.Struct, frozen=True):
-    """What a proxy needs beside the snapshot: where its servers listen, and where its access log goes."""
+    """What a proxy needs beside the snapshot: where its servers listen, where its access log goes, and its
+    folder, where it opens sockets of its own."""
 
     gateway_address: str = "127.0.0.1"
     access_log: str = ""
+    folder: str = ""
 
 
 class Draft(msgspec.Struct, frozen=True, eq=False):
@@ -156,7 +158,9 @@ class Coordinator:
         """What one proxy gets. ``patches`` is told of each patch whether it found something to change."""
         proxy = proxy_of(workload)
         options = self._options(workload)
-        planned = planner.plan(proxy, gateway_address=options.gateway_address, access_log=options.access_log)
+        planned = planner.plan(
+            proxy, gateway_address=options.gateway_address, access_log=options.access_log, folder=options.folder
+        )
         secrets, problems = self._secrets(planner.snapshot, planned.plan.secrets, proxy)
         translated = translate(
             planned.plan, with_normalization(self._profile, planner.snapshot.settings.path_normalization)

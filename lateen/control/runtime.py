@@ -159,8 +159,9 @@ class ControlPlane:
             self.status.forget(proxy_id)
 
     def _proxy_options(self, workload: Workload) -> ProxyOptions:
-        log = self.run / "proxies" / workload.id / "access.log"
-        return ProxyOptions(gateway_address=workload.bind or "127.0.0.1", access_log=str(log))
+        folder = self.run / "proxies" / workload.id
+        address = workload.bind or "127.0.0.1"
+        return ProxyOptions(gateway_address=address, access_log=str(folder / "access.log"), folder=str(folder))
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Read everything once, then open the sockets, then follow changes until ``stop`` is set."""

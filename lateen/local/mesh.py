@@ -20,6 +20,7 @@ from lateen.local.events import EventLog
 from lateen.local.gateway_ports import POLL_S, GatewayPorts, unopened_findings
 from lateen.local.lifecycle import NetworkLost
 from lateen.local.links import HeldIdentity, Identities, Network
+from lateen.local.metrics import ExportTally
 from lateen.local.network_guard import NetworkGuard
 from lateen.local.processes import LogCap
 from lateen.local.procfs import reference
@@ -60,6 +61,7 @@ class Mesh:
         self.control = control
         self.mixer = mixer
         self.ready = asyncio.Event()
+        self.exports = ExportTally()
         self.stop_asked = stop_asked
         self.failed = False
         self.findings: tuple[Finding, ...] = ()

@@ -56,6 +56,13 @@ def _escape(value: str) -> str:
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
+class ExportTally(msgspec.Struct):
+    """What became of the messages to collectors of metrics."""
+
+    sent: int = 0
+    failed: int = 0
+
+
 class Traffic(msgspec.Struct, frozen=True):
     """How many requests an instance answered so far, and how many of them with 5xx or not at all."""
 

@@ -31,6 +31,9 @@ async def merged_metrics(mesh: Mesh) -> AsyncIterator[bytes]:
     if mesh.mixer.started:
         parts.append(({"app": "mixer"}, await _of_own(mesh.run.mixer_metrics_socket)))
     parts.append(({"component": "lateen", "tag": __version__}, BUILD))
+    for name, count in (("sent", mesh.exports.sent), ("failed", mesh.exports.failed)):
+        metric = f"lateen_metric_exports_{name}_total"
+        parts.append(({"component": "lateen"}, f"# TYPE {metric} counter\n{metric} {count}\n".encode()))
     for piece in merge(parts):
         yield piece
 

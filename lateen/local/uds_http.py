@@ -12,14 +12,25 @@ class HttpError(OSError):
     """The answer was no HTTP, or the connection broke."""
 
 
-async def request(socket_path: Path, target: str, *, method: str = "GET", bound_s: float = 2.0) -> tuple[int, bytes]:
-    """One request and its whole answer: status and body. Raises OSError or TimeoutError if there is none."""
+async def request(
+    socket_path: Path,
+    target: str,
+    *,
+    method: str = "GET",
+    bound_s: float = 2.0,
+    body: bytes = b"",
+    kind: str = "text/plain",
+) -> tuple[int, bytes]:
+    """One request and its whole answer: status and body. Raises OSError or TimeoutError if there is none.
+
+    ``kind`` is the content type of ``body``.
+    """
     async with asyncio.timeout(bound_s):
         reader, writer = await asyncio.open_unix_connection(str(socket_path), limit=1 << 20)
         try:
-            writer.write(
-                f"{method} {target} HTTP/1.1\r\nhost: lateen\r\nconnection: close\r\ncontent-length: 0\r\n\r\n".encode()
-            )
+            told = f"content-type: {kind}\r\n" if body else ""
+            head = f"{method} {target} HTTP/1.1\r\nhost: lateen\r\nconnection: close\r\n{told}"
+            writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
             await writer.drain()
             return await _read_answer(reader)
         except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError, IndexError) as problem:

@@ -17,7 +17,7 @@ from lateen.mesh.model import Contender, Member, MeshSnapshot, Workload
 from lateen.mesh.rate_limits import limits_without_tokens
 from lateen.mesh.services import define_services
 from lateen.mesh.telemetry_policy import overruled
-from lateen.mesh.telemetry_providers import unknown_providers
+from lateen.mesh.telemetry_providers import overrides_for_some, unknown_providers
 from lateen.mesh.token_demand import tokens_not_asked_for
 from lateen.mesh.token_keys import NO_KEYS, TokenKeys
 from lateen.mesh.unused_routes import unused_routes
@@ -82,6 +82,7 @@ def build_snapshot(
                 settings.root_namespace,
             ),
             *overruled(by_kind.get("Telemetry", ())),
+            *overrides_for_some(by_kind.get("Telemetry", ())),
             *unknown_providers(by_kind.get("Telemetry", ()), mesh_config, services),
             *of_mixer,
         ),

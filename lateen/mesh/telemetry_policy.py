@@ -19,7 +19,7 @@ from lateen.mesh.visibility import selects
 from lateen.resources.mesh_config import MeshConfigSpec
 from lateen.resources.resource import Resource
 from lateen.resources.telemetry import METRICS, AccessLogging, MetricsOverride, TelemetrySpec
-from lateen.resources.telemetry_support import LOG_PROVIDER
+from lateen.resources.telemetry_support import LOG_PROVIDER, METRICS_PROVIDER
 
 CLIENT = "CLIENT"
 SERVER = "SERVER"
@@ -56,6 +56,16 @@ def metric_changes(snapshot: MeshSnapshot, namespace: str, labels: Labels, mode:
         for metric in METRICS
     )
     return tuple(change for change in found if change.disabled or change.labels)
+
+
+def metric_providers(snapshot: MeshSnapshot, namespace: str, labels: Labels) -> tuple[str, ...]:
+    """Who is told of a workload's metrics: a level that names some leaves no others."""
+    config = snapshot.mesh_config.default_providers
+    found = tuple(dict.fromkeys(config.metrics)) if config is not None else ()
+    for resource in holding(snapshot, namespace, labels):
+        named = [provider.name for entry in resource.spec.metrics for provider in entry.providers]
+        found = tuple(dict.fromkeys(named)) or found
+    return found or (METRICS_PROVIDER,)
 
 
 def log_policies(snapshot: MeshSnapshot, namespace: str, labels: Labels, mode: str) -> tuple[LogPolicy, ...]:
@@ -104,9 +114,11 @@ def _usual_logs(config: MeshConfigSpec) -> tuple[str, ...]:
 
 
 def _overrides(snapshot: MeshSnapshot, namespace: str, labels: Labels, mode: str) -> Iterator[MetricsOverride]:
+    told = frozenset(metric_providers(snapshot, namespace, labels))
     for resource in holding(snapshot, namespace, labels):
         for metrics in resource.spec.metrics:
-            for override in metrics.overrides:
+            named = {provider.name for provider in metrics.providers}
+            for override in metrics.overrides if not named or named & told else ():
                 if override.match is None or is_for(override.match.mode, mode):
                     yield override
 

@@ -46,7 +46,12 @@ LOGS = _Use(
     (LOG_PROVIDER,),
     f"write {LOG_PROVIDER}, or define it as envoyFileAccessLog, envoyHttpAls, envoyTcpAls or envoyOtelAls",
 )
-METRICS = _Use("metrics", ("prometheus",), (METRICS_PROVIDER,), f"write {METRICS_PROVIDER}")
+METRICS = _Use(
+    "metrics",
+    ("prometheus", "opentelemetry"),
+    (METRICS_PROVIDER,),
+    f"write {METRICS_PROVIDER}, or define it as opentelemetry",
+)
 
 
 class _Named(NamedTuple):
@@ -73,6 +78,18 @@ def unknown_providers(
             yield error("unknown-provider", message, origin, use.remedy)
         elif isinstance(content, RemoteProvider):
             yield from _reached(content, services, name, origin)
+
+
+def overrides_for_some(resources: Iterable[Resource]) -> Iterator[Finding]:
+    """Warnings where a metric is meant to be different for one provider alone: a proxy makes each metric once."""
+    for resource in resources:
+        every = {provider.name for entry in resource.spec.metrics for provider in entry.providers}
+        for index, entry in enumerate(resource.spec.metrics):
+            others = every - {provider.name for provider in entry.providers}
+            if entry.overrides and entry.providers and others:
+                message = f"these overrides hold for {', '.join(sorted(others))} too: a proxy makes each metric once"
+                origin = resource.origin_at(f"spec.metrics[{index}].overrides")
+                yield warning("overrides-for-all", message, origin, "write them into an entry without providers")
 
 
 def _reached(said: RemoteProvider, services: Mapping[str, Service], name: str, origin: Origin) -> Iterator[Finding]:

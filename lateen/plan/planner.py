@@ -30,6 +30,7 @@ from lateen.plan.inbound import inbound
 from lateen.plan.limits.rules import limit_rules, with_limits
 from lateen.plan.localities import place_of
 from lateen.plan.looked_up_hosts import with_looked_up_hosts
+from lateen.plan.metric_exports import export_listeners
 from lateen.plan.mixer.rules import mixer_parts, with_mixer
 from lateen.plan.model import ProxyPlan
 from lateen.plan.outbound import OutboundListeners, outbound_listeners, passthrough_clusters
@@ -71,11 +72,32 @@ class Planner:
         self._changed: dict[ViewKey, tuple[EndpointSet, ...]] = {}
         self._patches: dict[tuple[Patch, ...], tuple[Patch, ...]] = {}
 
-    def plan(self, proxy: Proxy, *, gateway_address: str = "127.0.0.1", access_log: str = "") -> Planned:
-        """The plan of one proxy. ``gateway_address`` is where a gateway's servers listen unless they say."""
+    def plan(
+        self, proxy: Proxy, *, gateway_address: str = "127.0.0.1", access_log: str = "", folder: str = ""
+    ) -> Planned:
+        """The plan of one proxy. ``gateway_address`` is where a gateway's servers listen unless they say.
+
+        ``folder`` is the proxy's own, where it opens sockets by which its metrics leave; empty: it does not.
+        """
         if proxy.type is ProxyType.GATEWAY:
-            return self._gateway(proxy, gateway_address, access_log)
-        return self._sidecar(proxy, access_log)
+            planned = self._gateway(proxy, gateway_address, access_log)
+        else:
+            planned = self._sidecar(proxy, access_log)
+        return self._exporting(planned, proxy, folder)
+
+    def _exporting(self, planned: Planned, proxy: Proxy, folder: str) -> Planned:
+        plan = planned.plan
+        sockets, wanted = export_listeners(self._seen_by(proxy), proxy, folder)
+        if not sockets:
+            return planned
+        asked = provider_destinations(self._seen_by(proxy), wanted, plan.all_clusters, proxy.namespace, proxy.labels)
+        plan = msgspec.structs.replace(
+            plan,
+            listeners=(*plan.listeners, *sockets),
+            clusters=(*plan.clusters, *asked[0]),
+            endpoints=(*plan.endpoints, *asked[1]),
+        )
+        return msgspec.structs.replace(planned, plan=plan)
 
     def move_to(self, snapshot: MeshSnapshot) -> None:
         """Go on with a snapshot that differs in the members of services alone: everything but endpoints stays."""

@@ -90,8 +90,8 @@ def _collector(said: RemoteProvider, hostname: str, proxy: Proxy) -> Collector |
             host,
             service=canonical if by_conventions else name,
             path=_otlp_path(said.http),
-            timeout=_otlp_timeout(said),
-            headers=_otlp_headers(said),
+            timeout=otlp_timeout(said),
+            headers=otlp_headers(said),
             attributes=told if by_conventions else (),
             detectors=tuple(sorted(said.resource_detectors or ())),
         )
@@ -104,13 +104,15 @@ def _otlp_path(http: OpentelemetryHttp | None) -> str:
     return "" if http is None else http.path or OTLP_PATH
 
 
-def _otlp_timeout(said: OpentelemetryProvider) -> float | None:
+def otlp_timeout(said: OpentelemetryProvider) -> float | None:
+    """How long a collector may take, in seconds; None where it is not said."""
     if said.http is not None:
         return OTLP_TIMEOUT_S if said.http.timeout is None else float(said.http.timeout)
     return None if said.grpc is None or said.grpc.timeout is None else float(said.grpc.timeout)
 
 
-def _otlp_headers(said: OpentelemetryProvider) -> Headers:
+def otlp_headers(said: OpentelemetryProvider) -> Headers:
+    """What goes along with each message to a collector."""
     if said.http is not None:
         return _headers(said.http.headers)
     return () if said.grpc is None else _headers(said.grpc.initial_metadata)

@@ -8,24 +8,58 @@ import subprocess
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
 
 from docs.catalogue import ALERTS, DASHBOARDS
 from lateen import __version__
 from tests.debian import program
+from tests.envoy.collectors import GrpcCollector, HttpCollector, Told
 from tests.features.running import ROOT, Mesh, free_port, running_mesh, until
 
 RULES = ROOT / "docs" / "monitoring" / "alerts.yaml"
 SERVICE = "echo.default.svc.cluster.local"
+EXPORT = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
+COLLECTORS = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: otel}}
+spec:
+  hosts: [otel.example]
+  ports: [{{name: grpc, number: 4317, protocol: GRPC}}, {{name: http, number: 4318, protocol: HTTP}}]
+  resolution: STATIC
+  endpoints: [{{address: 127.0.0.1, ports: {{grpc: {grpc}, http: {http}}}}}]
+---
+apiVersion: mesh.istio.io/v1alpha1
+kind: MeshConfig
+defaultProviders: {{metrics: [prometheus, otlp]}}
+extensionProviders:
+- name: otlp
+  opentelemetry: {{service: otel.example, port: 4317, grpc: {{initialMetadata: [{{name: x-share, value: 5%}}]}}}}
+- name: web
+  opentelemetry:
+    service: otel.example
+    port: 4318
+    http: {{path: /own/v1/traces, headers: [{{name: x-key, envName: LATEEN_PROXY_KEY}}]}}
+---
+apiVersion: telemetry.istio.io/v1
+kind: Telemetry
+metadata: {{name: web}}
+spec:
+  selector: {{matchLabels: {{app: client}}}}
+  metrics: [{{providers: [{{name: web}}]}}]
+"""
 
 
 class Watched(NamedTuple):
     mesh: Mesh
     url: str
+    grpc: GrpcCollector
+    http: HttpCollector
 
     def ask(self, query: str) -> list[dict[str, Any]]:
         """What Prometheus answers to a query now."""
@@ -73,12 +107,20 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
 
     def prepare(mesh: Mesh) -> None:
         mesh.options = ("--metrics", target)
+        mesh.environment["LATEEN_PROXY_KEY"] = "mine"
+        (mesh.project / "otlp.yaml").write_text(COLLECTORS.format(grpc=calls.port, http=http.port))
 
-    with running_mesh("loopback", prepare) as mesh, _prometheus(tmp_path_factory.mktemp("p"), target) as url:
-        found = Watched(mesh, url)
+    with (
+        GrpcCollector(EXPORT) as calls,
+        HttpCollector() as http,
+        running_mesh("loopback", prepare) as mesh,
+        _prometheus(tmp_path_factory.mktemp("p"), target) as url,
+    ):
+        found = Watched(mesh, url, calls, http)
 
         def called() -> bool:
             assert mesh.get("/echo").status == 200
+            assert mesh.get("/via/echo").status == 200
             return bool(found.ask(f'rate(istio_requests_total{{destination_service="{SERVICE}"}}[5m]) > 0'))
 
         until(called, "Prometheus sees requests")
@@ -102,7 +144,7 @@ def test_every_query_of_a_dashboard_is_understood(watched: Watched, name: str) -
     for panel in DASHBOARDS[name][1]:
         for query in panel.queries.values():
             found = watched.ask(query)
-            assert found or "tcp" in query or "5.." in query, f"{panel.title}: {query}"
+            assert found or "tcp" in query or "messages" in query or "5.." in query, f"{panel.title}: {query}"
 
 
 def test_prometheus_takes_the_alert_rules_and_none_of_them_is_wrong(watched: Watched) -> None:
@@ -123,3 +165,26 @@ def test_the_command_prints_the_same_page(watched: Watched) -> None:
     assert printed.startswith("# TYPE istio_requests_total counter\n")
     assert f'destination_service="{SERVICE}"' in printed
     assert "envoy_istio" not in watched.mesh.lateen("metrics").stdout
+
+
+def _exported(told: Sequence[Told]) -> dict[str, set[str]]:
+    """By instance: the names of its metrics that were told, and the reporters among their labels."""
+    found: dict[str, set[str]] = {}
+    for one in told:
+        (resource,) = metrics_service_pb2.ExportMetricsServiceRequest.FromString(one.body).resource_metrics
+        names = {attribute.key: attribute.value.string_value for attribute in resource.resource.attributes}
+        for metric in resource.instrumentation_library_metrics[0].metrics:
+            found.setdefault(names["service.instance.id"], set()).add(metric.name)
+    return found
+
+
+def test_collectors_are_told_of_metrics_by_otlp(watched: Watched) -> None:
+    until(lambda: watched.http.told and len(_exported(watched.grpc.told)) == 3, "collectors are told")
+    assert _exported(watched.grpc.told).keys() == {"echo-v1-0", "echo-v2-0", "ingress-0"}
+    assert _exported(watched.http.told).keys() == {"client-0"}
+    assert "istio_requests_total" in _exported(watched.grpc.told)["echo-v1-0"]
+    (over_grpc, over_http) = watched.grpc.told[0], watched.http.told[0]
+    assert (over_grpc.path, over_grpc.headers["x-share"]) == (EXPORT, "5%")
+    assert (over_http.path, over_http.headers["x-key"]) == ("/own/v1/metrics", "mine")
+    sent = watched.mesh.lateen("metrics", "lateen_metric_exports_sent_total{").stdout
+    assert float(sent.rpartition(" ")[2]) >= 4

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lateen.mesh.telemetry_policy import CLIENT, SERVER, log_policies
-from tests.unit.plan.building import snapshot
+from lateen.mesh.telemetry_policy import CLIENT, SERVER, log_policies, metric_changes, metric_providers
+from tests.unit.plan.building import service, snapshot
 
 MESH = """
 apiVersion: mesh.istio.io/v1alpha1
@@ -73,3 +73,45 @@ def test_the_oldest_of_a_level_holds() -> None:
 def _logs(levels: str, mode: str) -> dict[str, str]:
     known = snapshot(MESH + levels)
     return {log.provider: log.expression for log in log_policies(known, "default", (("app", "a"),), mode)}
+
+
+METRICS = HEAD + "metadata: {{name: {name}, namespace: {namespace}}}\nspec: {{metrics: [{entries}]}}\n"
+SMALL = "overrides: [{match: {metric: REQUEST_SIZE}, disabled: true}]"
+OTEL = service("otel", ports="[{name: grpc, port: 80}]")
+OTLP = """
+apiVersion: mesh.istio.io/v1alpha1
+kind: MeshConfig
+extensionProviders: [{name: otlp, opentelemetry: {service: otel.default.svc.cluster.local, port: 80}}]
+"""
+
+
+def _metrics(entries: str, namespace: str = "default") -> str:
+    return METRICS.format(name=namespace, namespace=namespace, entries=entries)
+
+
+@pytest.mark.parametrize(
+    ("levels", "told", "smaller"),
+    [
+        ("", ("prometheus",), False),
+        (_metrics(f"{{{SMALL}}}"), ("prometheus",), True),
+        (_metrics("{providers: [{name: otlp}, {name: prometheus}]}"), ("otlp", "prometheus"), False),
+        (
+            _metrics(f"{{providers: [{{name: prometheus}}], {SMALL}}}", "istio-system")
+            + _metrics("{providers: [{name: otlp}]}"),
+            ("otlp",),
+            False,
+        ),
+        (_metrics("{providers: [{name: otlp}]}", "istio-system") + _metrics(f"{{{SMALL}}}"), ("otlp",), True),
+    ],
+)
+def test_who_is_told_of_metrics(levels: str, told: tuple[str, ...], smaller: bool) -> None:
+    known = snapshot(OTEL + OTLP + levels)
+    assert metric_providers(known, "default", ()) == told
+    assert bool(metric_changes(known, "default", (), CLIENT)) is smaller
+    assert not known.findings
+
+
+def test_overrides_that_are_meant_for_one_provider_hold_for_all_and_that_is_told() -> None:
+    levels = _metrics(f"{{providers: [{{name: prometheus}}], {SMALL}}}, {{providers: [{{name: otlp}}]}}")
+    (finding,) = snapshot(OTEL + OTLP + levels).findings
+    assert (finding.code, finding.origin.field) == ("overrides-for-all", "spec.metrics[0].overrides")
