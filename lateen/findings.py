@@ -11,6 +11,9 @@ import msgspec
 
 from lateen.values.names import Origin
 
+LONGEST_MESSAGE = 1000
+"""What a user wrote is quoted in messages, however long it is."""
+
 
 class Severity(enum.Enum):
     """How bad it is: an error is refused, a warning is accepted."""
@@ -32,6 +35,11 @@ class Finding(msgspec.Struct, frozen=True):
     message: str
     origin: Origin
     remedy: str = ""
+
+    def __post_init__(self) -> None:
+        if len(self.message) > LONGEST_MESSAGE:
+            half = LONGEST_MESSAGE // 2
+            msgspec.structs.force_setattr(self, "message", f"{self.message[:half]} ... {self.message[-half:]}")
 
     @property
     def is_error(self) -> bool:

@@ -146,7 +146,7 @@ def application(plane: ControlPlane) -> Starlette:
         try:
             question = msgspec.json.decode(await body_of(request, MAX_BODY_BYTES), type=Question)
             return _json(explain(plane.coordinator, question))
-        except (msgspec.MsgspecError, BodyTooLarge) as problem:
+        except (msgspec.MsgspecError, BodyTooLarge, RecursionError) as problem:
             return _json({"error": str(problem)}, 400)
         except Unanswerable as problem:
             return _json({"error": str(problem)}, 404)
@@ -158,7 +158,7 @@ def application(plane: ControlPlane) -> Starlette:
     async def denied(request: Request) -> Response:
         try:
             entries = msgspec.json.decode(await body_of(request, MAX_BODY_BYTES), type=list[dict[str, Any]])
-        except (msgspec.MsgspecError, BodyTooLarge) as problem:
+        except (msgspec.MsgspecError, BodyTooLarge, RecursionError) as problem:
             return _json({"error": str(problem)}, 400)
         proxy = request.path_params["proxy"]
         return _json({"denials": explain_entries(plane.coordinator, proxy, entries)})

@@ -18,6 +18,7 @@ from lateen.resources.yaml_reader import JSON_SCALARS, YamlProblem, read_yaml
 from lateen.values.names import Origin
 
 MAX_BYTES = 16 * 1024 * 1024
+MAX_DOCUMENTS = 20_000
 _SEPARATOR = re.compile(rb"^(?:---|\.\.\.)(?=\s|$)", re.MULTILINE)
 _DIRECTIVES = re.compile(rb"(?:[ \t]*(?:[%#].*)?(?:\r?\n|$))*")
 
@@ -42,7 +43,12 @@ def parse_documents(data: bytes, path: str) -> tuple[tuple[Document, ...], tuple
         origin = Origin("File", "", path, path, 1)
         message = f"the file is larger than {MAX_BYTES >> 20} MiB"
         return (), (error("too-large", message, origin, "split it into several files"),)
-    for chunk, first_line in chunks(data):
+    found = chunks(data)
+    if len(found) > MAX_DOCUMENTS:
+        origin = Origin("File", "", path, path, found[MAX_DOCUMENTS][1] + 1)
+        message = f"the file has more than {MAX_DOCUMENTS} documents"
+        return (), (error("too-large", message, origin, "split it into several files"),)
+    for chunk, first_line in found:
         try:
             read = read_yaml(chunk, JSON_SCALARS, before=first_line)
         except YamlProblem as problem:

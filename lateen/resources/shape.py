@@ -115,7 +115,7 @@ def _scalar(value: Any, wanted: inspect.Type, path: str, problems: list[Problem]
             return value
         close = difflib.get_close_matches(str(value).upper(), [str(one) for one in wanted.values], 1)
         names = ", ".join(str(one) for one in wanted.values)
-        remedy = f"did you mean {close[0]}?" if close else ""
+        remedy = f"did you mean {close[0]}?" if close else "write one of them"
         problems.append(Problem("invalid-value", f"{value!r} is none of {names}", path, remedy))
         return value
     if isinstance(wanted, inspect.CustomType) and wanted.cls is Duration:
@@ -130,7 +130,8 @@ def _integer(value: Any, wanted: inspect.IntType, path: str, problems: list[Prob
         return _wrong(value, "a whole number", path, problems)
     low, high = wanted.ge, wanted.le
     if (low is not None and value < low) or (high is not None and value > high):
-        problems.append(Problem("invalid-value", f"{value} is not between {low} and {high}", path))
+        message = f"{value} is not between {low} and {high}"
+        problems.append(Problem("invalid-value", message, path, "write a number between them"))
     return value
 
 
@@ -158,7 +159,9 @@ def _quoted(value: Any) -> str:
 
 def _wrong(value: Any, wanted: str, path: str, problems: list[Problem], remedy: str = "") -> Any:
     shown = "nothing" if value is None else _shown(value)
-    problems.append(Problem("wrong-type", f"{shown} stands where {wanted} is expected", path, remedy))
+    problems.append(
+        Problem("wrong-type", f"{shown} stands where {wanted} is expected", path, remedy or f"write {wanted}")
+    )
     return value
 
 

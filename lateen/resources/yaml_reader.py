@@ -71,7 +71,7 @@ def read_yaml(text: bytes, dialect: Dialect, before: int = 0) -> YamlText:
     """Read one document. ``before`` is the number of lines above it in its file. Raises YamlProblem."""
     try:
         text.decode()
-        _check_depth(text, before)
+        _check_size(text, before)
         loader = dialect.loader(text)
         try:
             node = loader.get_single_node()
@@ -96,25 +96,36 @@ def read_yaml(text: bytes, dialect: Dialect, before: int = 0) -> YamlText:
         raise YamlProblem("invalid-yaml", "the text is not UTF-8", line, "save the file as UTF-8") from None
 
 
-def _check_depth(text: bytes, before: int) -> None:
-    """Refuse nesting so deep that the composer, which recurses in C, would run out of stack.
+def _check_size(text: bytes, before: int) -> None:
+    """Refuse nesting so deep that the composer, which recurses in C, would run out of stack, and more values than are
+    read, before anything is made of them.
 
-    Few texts have signs enough to nest that deep at all; only those are parsed once more, event by event.
+    Few texts have signs or bytes enough for either at all; only those are parsed once more, event by event.
     """
-    if sum(text.count(sign) for sign in (b"[", b"{", b"-", b"?")) <= MAX_UNCHECKED:
+    signs = sum(text.count(sign) for sign in (b"[", b"{", b"-", b"?"))
+    if signs <= MAX_UNCHECKED and len(text) <= 2 * MAX_NODES:
         return
-    depth = 0
+    depth = count = 0
     for event in yaml.parse(text, Loader=_JsonLoader):
+        count += isinstance(event, yaml.NodeEvent)
+        line = before + (event.start_mark.line if event.start_mark else 0) + 1
+        if count > MAX_NODES:
+            raise _too_large(line)
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:
-                raise _too_deep(before + (event.start_mark.line if event.start_mark else 0) + 1)
+                raise _too_deep(line)
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
 
 
+def _too_large(line: int) -> YamlProblem:
+    message = f"the document has more than {MAX_NODES} values, aliases counted out"
+    return YamlProblem("too-large", message, line, "write several documents")
+
+
 def _too_deep(line: int) -> YamlProblem:
-    return YamlProblem("too-deep", f"the document is nested more than {MAX_DEPTH} levels deep", line)
+    return YamlProblem("too-deep", f"the document is nested more than {MAX_DEPTH} levels deep", line, "nest it less")
 
 
 def _not_its_tag(node: yaml.Node, line: int) -> YamlProblem:
@@ -138,7 +149,7 @@ class _Reader:
         if depth > MAX_DEPTH:
             raise _too_deep(line)
         if self._count > MAX_NODES:
-            raise YamlProblem("too-large", f"the document has more than {MAX_NODES} values, aliases counted out", line)
+            raise _too_large(line)
         self.lines.setdefault(path, line)
         if isinstance(node, yaml.SequenceNode):
             return [self.value(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(node.value)]

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from tests.features.bad_edits import BAD_EDITS
 from tests.features.running import BIN, running_mesh, until
 
 VIA = "/via/echo"
@@ -249,3 +250,28 @@ def test_another_mesh_runs_beside(mesh):
     with running_mesh(mesh.capture) as other:
         assert other.get(VIA).status == 200
         assert mesh.get(VIA).status == 200
+
+
+def test_bad_edits_of_security_resources_are_all_told_and_cost_nothing(mesh):
+    """Each in a file of its own, all at once; every one is told with its file, line, field and what to write."""
+    files = {name: f"edit-{number}.yaml" for number, name in enumerate(BAD_EDITS)}
+    for name, (good, _) in BAD_EDITS.items():
+        mesh.write(files[name], good)
+    mesh.settled()
+
+    def told():
+        errors = [found for found in mesh.control("/v1/findings")["findings"] if found["severity"] == "error"]
+        return {name: [one for one in errors if one["file"].endswith(f"/{file}")] for name, file in files.items()}
+
+    assert not any(told().values())
+    with mesh.load(VIA) as load:
+        for name, (_, bad) in BAD_EDITS.items():
+            mesh.write(files[name], bad)
+        until(lambda: all(told().values()), "every edit is told")
+        for name, findings in told().items():
+            assert all(one["line"] >= 4 and one["remedy"] for one in findings), (name, findings)
+        traffic_goes_on(mesh)
+    assert load.failures == []
+    for file in files.values():
+        (mesh.project / file).unlink()
+    mesh.settled()

@@ -1,9 +1,11 @@
 """Every socket of a running mesh is in the documents, and gives nothing to those whom it is not for."""
 
 import contextlib
+import http.client
 import os
 import re
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -95,3 +97,31 @@ def test_no_unix_socket_without_a_file_is_served(mesh):
     abstract = [(entry[7], entry[4]) for entry in ours if not entry[7].startswith("/")]
     datagrams = "0002"
     assert [one for one in abstract if not (LEASE.fullmatch(one[0]) and one[1] == datagrams)] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [("control.sock", "/v1/explain"), ("control.sock", "/v1/denials/echo-v1-0"), ("control.sock", "/v1/ca/tokens"),
+     ("api.sock", "/v1/scale"), ("api.sock", "/v1/restart")],
+)  # fmt: skip
+def test_what_is_too_large_or_nested_too_deep_is_refused(mesh, name, target):
+    entry = b'[{"x": %s}]' if "denials" in target else b'{"client": "a", "url": "b", "claims": {"x": %s}}'
+    deep = entry % (b"[" * 100_000 + b"]" * 100_000)
+    huge = entry % (b'"' + b"x" * (40 << 20) + b'"')
+    assert [posted(mesh.run_dir / name, target, body) for body in (deep, huge)] == [400, 400]
+    assert mesh.status()["control_plane"]["ready"]
+
+
+def posted(socket_path, target, body):
+    connection = http.client.HTTPConnection("lateen")
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.settimeout(20)
+    connection.sock.connect(str(socket_path))
+    try:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may answer before all of it was sent
+            connection.request("POST", target, body)
+        answer = connection.response_class(connection.sock)
+        answer.begin()
+        return answer.status
+    finally:
+        connection.close()

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 
 from lateen.resources.checks import Report
+from lateen.resources.checks.security import ADDRESSES, PORTS
 from lateen.resources.legacy_access import (
     RbacConfigSpec,
     RbacTarget,
@@ -38,14 +39,14 @@ _KEYED_PROPERTY = re.compile(r"(?:request\.headers\[[^\[\]]+\]|request\.auth\.cl
 def check_service_role(report: Report) -> None:
     spec: ServiceRoleSpec = report.resource.spec
     if not spec.rules:
-        report.error("spec.rules", "a role needs rules", code="missing-field")
+        report.error("spec.rules", "a role needs rules", "such as rules: [{services: ['*']}]", "missing-field")
     _check_rules(report, "spec.rules", spec.rules)
 
 
 def check_service_role_binding(report: Report) -> None:
     spec: ServiceRoleBindingSpec = report.resource.spec
     if not spec.subjects:
-        report.error("spec.subjects", "a binding needs subjects", code="missing-field")
+        report.error("spec.subjects", "a binding needs subjects", "such as subjects: [{user: '*'}]", "missing-field")
     for index, subject in enumerate(spec.subjects):
         _check_subject(report, f"spec.subjects[{index}]", subject)
     given = [
@@ -59,7 +60,9 @@ def check_service_role_binding(report: Report) -> None:
         if spec.role_ref.kind != "ServiceRole":
             report.error("spec.roleRef.kind", f"{spec.role_ref.kind!r} is no kind of role", "write ServiceRole")
         if not spec.role_ref.name:
-            report.error("spec.roleRef.name", "the role has no name", code="missing-field")
+            report.error(
+                "spec.roleRef.name", "the role has no name", "name a ServiceRole of this namespace", "missing-field"
+            )
     _check_rules(report, "spec.actions", spec.actions)
 
 
@@ -76,7 +79,9 @@ def check_rbac_config(report: Report) -> None:
         if target is not None and spec.mode != mode:
             report.error(f"spec.{field}", f"{field} goes with mode {mode} alone", "leave it out, or change mode")
         if target is None and spec.mode == mode:
-            report.error(f"spec.{field}", f"mode {mode} needs {field}", code="missing-field")
+            report.error(
+                f"spec.{field}", f"mode {mode} needs {field}", f"add {field}: {{namespaces: [...]}}", "missing-field"
+            )
         if target is not None:
             _check_target(report, f"spec.{field}", target)
 
@@ -111,26 +116,30 @@ def _check_rule(report: Report, field: str, rule: RoleRule) -> None:
     for name, ports in (("ports", rule.ports), ("notPorts", rule.not_ports)):
         for index, port in enumerate(ports):
             if not 0 < port <= MAX_PORT:
-                report.error(f"{field}.{name}[{index}]", f"port {port} is not between 1 and {MAX_PORT}")
+                report.error(
+                    f"{field}.{name}[{index}]",
+                    f"port {port} is not between 1 and {MAX_PORT}",
+                    "name a port of the workload",
+                )
     for index, constraint in enumerate(rule.constraints):
         _check_constraint(report, f"{field}.constraints[{index}]", constraint.key, constraint.values)
 
 
 def _check_constraint(report: Report, field: str, key: str, values: tuple[str, ...]) -> None:
     if not key:
-        report.error(f"{field}.key", "a constraint needs a key", code="missing-field")
+        report.error(f"{field}.key", "a constraint needs a key", "such as destination.labels[version]", "missing-field")
         return
     if key not in _CONSTRAINTS and not LABELS.fullmatch(key) and not _KEYED.fullmatch(key):
         report.error(f"{field}.key", f"{key!r} is no attribute of a constraint", "such as destination.labels[version]")
     if not values:
-        report.error(f"{field}.values", "a constraint needs values", code="missing-field")
+        report.error(f"{field}.values", "a constraint needs values", "give some", "missing-field")
     _check_texts(report, f"{field}.values", values)
     for index, value in enumerate(values):
         place = f"{field}.values[{index}]"
         if key == "destination.ip" and not is_cidr(value):
-            report.error(place, f"{value!r} is no address or address range")
+            report.error(place, f"{value!r} is no address or address range", ADDRESSES)
         if key == "destination.port" and not (value.isascii() and value.isdigit() and 0 < int(value[:9]) <= MAX_PORT):
-            report.error(place, f"{value!r} is no port")
+            report.error(place, f"{value!r} is no port", PORTS)
 
 
 def _check_subject(report: Report, field: str, subject: Subject) -> None:
@@ -163,12 +172,12 @@ def _check_subject(report: Report, field: str, subject: Subject) -> None:
     for name, blocks in (("ips", subject.ips), ("notIps", subject.not_ips)):
         for index, block in enumerate(blocks):
             if not is_cidr(block):
-                report.error(f"{field}.{name}[{index}]", f"{block!r} is no address or address range")
+                report.error(f"{field}.{name}[{index}]", f"{block!r} is no address or address range", ADDRESSES)
     for key, value in subject.properties.items():
         if key not in _PROPERTIES and not _KEYED_PROPERTY.fullmatch(key):
             report.error(f"{field}.properties.{key}", f"{key!r} is no property", "such as source.namespace")
         elif key == "source.ip" and not is_cidr(value):
-            report.error(f"{field}.properties.{key}", f"{value!r} is no address or address range")
+            report.error(f"{field}.properties.{key}", f"{value!r} is no address or address range", ADDRESSES)
         elif not value:
             report.error(f"{field}.properties.{key}", "an empty text matches nothing", "leave it out")
 

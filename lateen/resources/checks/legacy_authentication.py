@@ -33,9 +33,11 @@ def _check_target(report: Report, field: str, target: PolicyTarget) -> None:
     for index, port in enumerate(target.ports):
         place = f"{field}.ports[{index}]"
         if (port.number is None) == (not port.name):
-            report.error(place, "a port has either a number or a name")
+            report.error(place, "a port has either a number or a name", "keep one of them")
         if port.number is not None and not 0 < port.number <= MAX_PORT:
-            report.error(f"{place}.number", f"port {port.number} is not between 1 and {MAX_PORT}")
+            report.error(
+                f"{place}.number", f"port {port.number} is not between 1 and {MAX_PORT}", "name a port of the service"
+            )
 
 
 def _check_peers(report: Report, spec: AuthenticationPolicySpec) -> None:
@@ -54,7 +56,7 @@ def _check_origins(report: Report, spec: AuthenticationPolicySpec) -> None:
             report.error(f"{place}.jwt", "an origin is known by a token", "give jwt", "missing-field")
             continue
         if not origin.jwt.issuer:
-            report.error(f"{place}.jwt.issuer", "a token needs an issuer", code="missing-field")
+            report.error(f"{place}.jwt.issuer", "a token needs an issuer", "give issuer", "missing-field")
         check_jwt_rule(report, f"{place}.jwt", jwt_rule(origin.jwt))
         _check_triggers(report, f"{place}.jwt", origin.jwt)
     if spec.principal_binding == "USE_ORIGIN" and not spec.origins:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from lateen.resources.checks import Report
 from lateen.resources.health_check import ANNOTATION, BadHealthCheck, parse_health_check
 from lateen.resources.kubernetes import PREFERENCES, TRAFFIC_DISTRIBUTION
@@ -12,12 +14,19 @@ RESERVED = (
     "internal.istio.io/parents",
     "internal.istio.io/parent-namespace",
 )
+LONGEST_NAME = 253
+_NAME = re.compile(r"[A-Za-z0-9_*][A-Za-z0-9_.~*:-]*")
+"""Wider than Kubernetes has it, and without what could be taken for another part of a line of a log."""
 FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 _BOOLEANS = FALSE | {"1", "t", "T", "TRUE", "true", "True"}
 
 
 def check_metadata(report: Report) -> None:
-    """Annotations that no resource, or not this one, may have."""
+    """Names that stand for nothing else, and annotations that no resource, or not this one, may have."""
+    for field, name in (("name", report.resource.key.name), ("namespace", report.resource.key.namespace)):
+        if name and (len(name) > LONGEST_NAME or not _NAME.fullmatch(name)):
+            remedy = "write lower case letters, digits, '-' and '.', 253 characters at most"
+            report.error(f"metadata.{field}", f"{name[:100]!r} is no {field}", remedy)
     annotations = report.resource.annotations
     for name in RESERVED:
         if name in annotations:

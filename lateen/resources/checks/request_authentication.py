@@ -13,6 +13,7 @@ from lateen.values.web_address import url_problem
 MAX_RULES = 4096
 ASK_FOR_TOKENS = 'ask for one by presence: REQUIRED, or by an AuthorizationPolicy with requestPrincipals: ["*"]'
 MAX_CLAIMS = 64
+HEADER_NAME = "such as x-user"
 
 
 def check_request_authentication(report: Report) -> None:
@@ -20,7 +21,7 @@ def check_request_authentication(report: Report) -> None:
     check_match_labels(report, "spec.selector", spec.selector)
     check_targets(report, spec.selector, spec.target_ref, spec.target_refs)
     if len(spec.jwt_rules) > MAX_RULES:
-        report.error("spec.jwtRules", f"there are more than {MAX_RULES} rules")
+        report.error("spec.jwtRules", f"there are more than {MAX_RULES} rules", "write several policies")
     for index, rule in enumerate(spec.jwt_rules):
         check_jwt_rule(report, f"spec.jwtRules[{index}]", rule)
     _check_demand(report, spec)
@@ -60,7 +61,7 @@ def check_jwt_rule(report: Report, field: str, rule: JwtRule) -> None:
     if rule.issuer == "":
         report.error(f"{field}.issuer", "the issuer is empty", "leave it out, or name it")
     if not rule.issuer and not rule.jwks_uri:
-        report.error(field, "a rule needs an issuer or a jwksUri", code="missing-field")
+        report.error(field, "a rule needs an issuer or a jwksUri", "give issuer", "missing-field")
     if rule.jwks and rule.jwks_uri:
         report.error(field, "jwks and jwksUri exclude each other", "keep one of them")
     if rule.issuer and not rule.jwks and not rule.jwks_uri and url_problem(rule.issuer):
@@ -80,11 +81,15 @@ def check_jwt_rule(report: Report, field: str, rule: JwtRule) -> None:
             if not text:
                 report.error(f"{field}.{name}[{index}]", "the name is empty", "leave it out")
     if len(rule.space_delimited_claims) > MAX_CLAIMS:
-        report.error(f"{field}.spaceDelimitedClaims", f"there are more than {MAX_CLAIMS} claims")
+        report.error(f"{field}.spaceDelimitedClaims", f"there are more than {MAX_CLAIMS} claims", "leave some out")
     for index, header in enumerate(rule.from_headers):
         _check_header(report, f"{field}.fromHeaders[{index}].name", header.name)
         if not (header.prefix or "").isprintable():
-            report.error(f"{field}.fromHeaders[{index}].prefix", "the prefix has characters that no header can have")
+            report.error(
+                f"{field}.fromHeaders[{index}].prefix",
+                "the prefix has characters that no header can have",
+                "such as Bearer",
+            )
     if rule.output_payload_to_header is not None:
         _check_header(report, f"{field}.outputPayloadToHeader", rule.output_payload_to_header, is_output=True)
     _check_outputs(report, field, rule)
@@ -95,7 +100,7 @@ def _check_header(report: Report, field: str, name: str, *, is_output: bool = Fa
     if not name:
         report.error(field, "the header name is empty", "leave it out")
     elif not is_header_token(name):
-        report.error(field, f"{name!r} is not a header name")
+        report.error(field, f"{name!r} is not a header name", HEADER_NAME)
     elif is_output and name.lower() == "host":
         report.error(field, "the host of a request cannot be made of a token", "name a header of its own")
 
@@ -107,7 +112,7 @@ def _check_outputs(report: Report, field: str, rule: JwtRule) -> None:
         if not output.claim:
             report.error(place, "there is no claim", "give claim", "missing-field")
         if not is_header(output.header):
-            report.error(f"{place}.header", f"{output.header!r} is not a header name")
+            report.error(f"{place}.header", f"{output.header!r} is not a header name", HEADER_NAME)
         elif output.header.lower() in seen:
             report.error(f"{place}.header", f"header {output.header} stands twice", "give each claim its own")
         elif output.header.lower() == "host":

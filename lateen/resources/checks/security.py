@@ -13,6 +13,7 @@ from lateen.resources.security import AuthorizationPolicySpec, Operation, PeerAu
 from lateen.values.network import MAX_PORT, is_cidr
 
 MAX_RULES = 512
+ADDRESSES, PORTS = "such as 10.0.0.0/8 or 10.1.2.3", "write a number from 1 to 65535, in quotes"
 PLAIN_KEYS = frozenset(
     {
         "source.ip",
@@ -59,7 +60,7 @@ def check_peer_authentication(report: Report) -> None:
         report.error("spec.portLevelMtls", "portLevelMtls needs a selector", "add selector.matchLabels")
     for port in spec.port_level_mtls:
         if not _is_port(port) or port == "0":
-            report.error(f"spec.portLevelMtls.{port}", f"{port!r} is no port of a workload")
+            report.error(f"spec.portLevelMtls.{port}", f"{port!r} is no port of a workload", "write its number")
 
 
 def check_authorization_policy(report: Report) -> None:
@@ -68,7 +69,7 @@ def check_authorization_policy(report: Report) -> None:
     check_match_labels(report, "spec.selector", spec.selector)
     check_targets(report, spec.selector, spec.target_ref, spec.target_refs)
     if action == "CUSTOM" and (spec.provider is None or not spec.provider.name):
-        report.error("spec.provider", "CUSTOM needs provider.name", code="missing-field")
+        report.error("spec.provider", "CUSTOM needs provider.name", "name one of extensionProviders", "missing-field")
     if action != "CUSTOM" and spec.provider is not None:
         report.error("spec.provider", f"a provider goes with CUSTOM, not with {action}", "leave it out")
     if not spec.rules and action in ("CUSTOM", "DENY"):
@@ -76,16 +77,22 @@ def check_authorization_policy(report: Report) -> None:
     elif not spec.rules and action == "ALLOW":
         report.note("spec", "ALLOW without rules matches no request, so every request is denied")
     if len(spec.rules) > MAX_RULES:
-        report.error("spec.rules", f"there are more than {MAX_RULES} rules")
+        report.error("spec.rules", f"there are more than {MAX_RULES} rules", "write several policies")
     for index, rule in enumerate(spec.rules):
         _check_rule(report, f"spec.rules[{index}]", rule, action)
-    _check_empty_strings(report)
+    _check_texts(report)
 
 
-def _check_empty_strings(report: Report) -> None:
+def _check_texts(report: Report) -> None:
     for path, _, value in set_fields(report.resource.spec.rules, "spec.rules", "rules"):
         if isinstance(value, tuple) and "" in value:
             report.error(path, "an empty text matches nothing", "leave it out")
+        for index, text in enumerate(value if isinstance(value, tuple) else ()):
+            if isinstance(text, str) and "*" in text[1:-1] and "{*" not in text:
+                message = (
+                    f"the * within {text[:100]!r} stands for itself: only at one end of a text it stands for others"
+                )
+                report.warn(f"{path}[{index}]", message, "write prefix* or *suffix, or, of paths, {*} for a segment")
 
 
 def _check_rule(report: Report, field: str, rule: Rule, action: str) -> None:
@@ -107,20 +114,20 @@ def _check_rule(report: Report, field: str, rule: Rule, action: str) -> None:
     for index, condition in enumerate(rule.when):
         place = f"{field}.when[{index}]"
         if not condition.key:
-            report.error(place, "a condition needs a key", code="missing-field")
+            report.error(place, "a condition needs a key", "such as request.headers[name]", "missing-field")
             continue
         if condition.key not in PLAIN_KEYS and not _KEYED.fullmatch(condition.key):
             report.error(f"{place}.key", f"{condition.key!r} is no attribute", "such as request.headers[name]")
         if not condition.values and not condition.not_values:
-            report.error(place, "a condition needs values or notValues", code="missing-field")
+            report.error(place, "a condition needs values or notValues", "give some", "missing-field")
         if action == "CUSTOM" and condition.key.startswith(_CUSTOM_KEYS):
-            report.error(f"{place}.key", f"{condition.key} does not go with CUSTOM")
+            report.error(f"{place}.key", f"{condition.key} does not go with CUSTOM", "leave it to the provider")
         for name, values in (("values", condition.values), ("notValues", condition.not_values)):
             for number, value in enumerate(values):
                 if condition.key in _IP_KEYS and not is_cidr(value):
-                    report.error(f"{place}.{name}[{number}]", f"{value!r} is no address or address range")
+                    report.error(f"{place}.{name}[{number}]", f"{value!r} is no address or address range", ADDRESSES)
                 if condition.key == "destination.port" and not _is_port(value):
-                    report.error(f"{place}.{name}[{number}]", f"{value!r} is no port")
+                    report.error(f"{place}.{name}[{number}]", f"{value!r} is no port", PORTS)
                 if condition.key == "source.serviceAccount":
                     _check_account(report, f"{place}.{name}[{number}]", value)
                 if condition.key == "source.principal":
@@ -162,13 +169,13 @@ def _check_source(report: Report, field: str, source: Source | None, action: str
     ):
         for index, block in enumerate(blocks):
             if not is_cidr(block):
-                report.error(f"{field}.source.{name}[{index}]", f"{block!r} is no address or address range")
+                report.error(f"{field}.source.{name}[{index}]", f"{block!r} is no address or address range", ADDRESSES)
     accounts = (*source.service_accounts, *source.not_service_accounts)
     others = (*source.principals, *source.not_principals, *source.namespaces, *source.not_namespaces)
     if accounts and others:
         report.error(f"{field}.source", "serviceAccounts do not go with principals or namespaces", "keep one of them")
     if len(source.service_accounts) > 16 or len(source.not_service_accounts) > 16:
-        report.error(f"{field}.source", "there are more than 16 service accounts")
+        report.error(f"{field}.source", "there are more than 16 service accounts", "write several sources")
     for name, names in (
         ("serviceAccounts", source.service_accounts),
         ("notServiceAccounts", source.not_service_accounts),
@@ -181,7 +188,7 @@ def _check_source(report: Report, field: str, source: Source | None, action: str
     if action == "CUSTOM":
         for name in _CUSTOM_REFUSED:
             if getattr(source, name):
-                report.error(f"{field}.source", f"{name} does not go with CUSTOM")
+                report.error(f"{field}.source", f"{name} does not go with CUSTOM", "leave it to the provider")
 
 
 def _check_account(report: Report, field: str, account: str) -> None:
@@ -202,7 +209,7 @@ def _check_operation(report: Report, field: str, operation: Operation | None) ->
     for name, ports in (("ports", operation.ports), ("notPorts", operation.not_ports)):
         for index, port in enumerate(ports):
             if not _is_port(port):
-                report.error(f"{field}.operation.{name}[{index}]", f"{port!r} is no port")
+                report.error(f"{field}.operation.{name}[{index}]", f"{port!r} is no port", PORTS)
     for name, paths in (("paths", operation.paths), ("notPaths", operation.not_paths)):
         for index, path in enumerate(paths):
             _check_path(report, f"{field}.operation.{name}[{index}]", path)
@@ -239,4 +246,4 @@ def check_template(report: Report, field: str, path: str) -> None:
         message = f"the segment {mixed[0]} of the template has more than its operator"
         report.error(field, message, "give an operator a segment of its own, or use a prefix: /ok*")
     if "{**}" in operators[:-1]:
-        report.error(field, "{**} can only be the last operator of a path")
+        report.error(field, "{**} can only be the last operator of a path", "write {*} before it")

@@ -10,6 +10,7 @@ import yaml
 
 from lateen.resources.checks.header_format import is_format
 from lateen.resources.judge import Verdict, judge
+from tests.features.bad_edits import BAD_EDITS
 
 ROUTE: dict[str, Any] = {"route": [{"destination": {"host": "reviews"}}]}
 GROUPS = {
@@ -262,3 +263,34 @@ def test_a_private_key_among_public_ones_is_told() -> None:
 )
 def test_format_strings(text: str, good: bool) -> None:
     assert is_format(text) is good
+
+
+@pytest.mark.parametrize("name", BAD_EDITS)
+def test_what_is_wrong_with_a_security_resource_is_told_with_line_field_and_remedy(name: str) -> None:
+    good, bad = BAD_EDITS[name]
+    assert not [
+        finding for verdict in judge(good.encode(), "a.yaml") for finding in verdict.findings if finding.is_error
+    ]
+    errors = [finding for verdict in judge(bad.encode(), "a.yaml") for finding in verdict.findings if finding.is_error]
+    assert errors
+    for finding in errors:
+        assert finding.origin.path == "a.yaml"
+        assert finding.origin.line >= 4
+        assert finding.remedy, finding.render()
+        is_text = finding.code in ("too-deep", "invalid-yaml", "duplicate-key")
+        assert is_text or finding.origin.field.startswith("spec"), finding.render()
+
+
+@pytest.mark.parametrize("name", ["a b", "a\nb", "x]-rule[0]", "a/b", "-a", "a" * 254])
+def test_names_that_could_be_taken_for_something_else_are_refused(name: str) -> None:
+    assert _fields("AuthorizationPolicy", {"rules": [{}]}, name=name) == ["metadata.name"]
+    assert _fields("VirtualService", _http(), namespace=name) == ["metadata.namespace"]
+
+
+def test_a_star_within_a_text_is_told_and_what_is_wrong_is_not_quoted_without_end() -> None:
+    operation = {"paths": ["/a/*/b", "/a/{*}/b", "*x", "x*", "*"], "methods": ["G*T"]}
+    rule = {"to": [{"operation": {**operation, "ports": ["80"]}}]}
+    warned = _fields("AuthorizationPolicy", {"rules": [rule]}, "warning")
+    assert sorted(warned) == [f"spec.rules[0].to[0].operation.{name}[0]" for name in ("methods", "paths")]
+    (finding,) = _judge("AuthorizationPolicy", {"action": "A" * 1_000_000}).findings
+    assert len(finding.render()) < 2000

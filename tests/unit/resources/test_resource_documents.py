@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lateen.findings import Finding
-from lateen.resources.documents import MAX_BYTES, Document, parse_documents
+from lateen.resources.documents import MAX_BYTES, MAX_DOCUMENTS, Document, parse_documents
 from lateen.resources.yaml_reader import MAX_DEPTH
 
 
@@ -126,3 +128,15 @@ def test_any_bytes_get_an_answer(data: bytes) -> None:
 @given(st.text(alphabet="abc:-{}[]&*!?|>'\"#%@ \n\t~", max_size=120))
 def test_any_text_gets_an_answer(text: str) -> None:
     parse_documents(text.encode(), "file.yaml")
+
+
+@pytest.mark.parametrize("text", ["- {a: 1}\n" * 300_000, "".join(f"k{n}: 1\n" for n in range(300_000))])
+def test_more_values_than_are_read_are_refused_before_anything_is_made_of_them(text: str) -> None:
+    started = time.process_time()
+    assert [code for code, _ in _codes(text)] == ["too-large"]
+    assert time.process_time() - started < 5
+
+
+def test_more_documents_than_are_read_are_refused_with_the_line_of_the_first_of_them() -> None:
+    assert _codes("---\na: 1\n" * (MAX_DOCUMENTS + 1)) == [("too-large", 2 * MAX_DOCUMENTS + 1)]
+    assert _codes("---\n[\n" * 3) == [("invalid-yaml", 2), ("invalid-yaml", 4), ("invalid-yaml", 6)]
