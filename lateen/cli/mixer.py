@@ -68,13 +68,15 @@ def _print(found: list[dict[str, Any]]) -> None:
 
 @mixer.command(help="Check attributes that you write down against the rules of the mesh, and print the outcome.")
 @click.argument("attributes", nargs=-1, metavar="[NAME=VALUE | MAP[KEY]=VALUE]...")
-@click.option("--at", metavar="INSTANCE[:PORT]", default="", help="Fill in what is constant at this workload.")
+@click.option(
+    "--at", metavar="WORKLOAD[:PORT]", default="", help="Fill in what is constant at this workload or instance."
+)
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @mesh_options
 def check(attributes: tuple[str, ...], at: str, output: str, mesh_name: str | None, run_dir: Path | None) -> None:
     outcome = _by_hand(mesh_name, run_dir, attributes, at, lambda rules, bag: rules.check(bag))
     if output == "json":
-        click.echo(json.dumps(_entry(outcome), indent=2))
+        click.echo(json.dumps(_entry(outcome), indent=2, ensure_ascii=False))
     else:
         for line in _lines(outcome):
             click.echo(line)
@@ -83,19 +85,38 @@ def check(attributes: tuple[str, ...], at: str, output: str, mesh_name: str | No
 
 @mixer.command(help="Report attributes that you write down, to the handlers that rules name, and print what they get.")
 @click.argument("attributes", nargs=-1, metavar="[NAME=VALUE | MAP[KEY]=VALUE]...")
-@click.option("--at", metavar="INSTANCE[:PORT]", default="", help="Fill in what is constant at this workload.")
+@click.option(
+    "--at", metavar="WORKLOAD[:PORT]", default="", help="Fill in what is constant at this workload or instance."
+)
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @mesh_options
-def report(attributes: tuple[str, ...], at: str, mesh_name: str | None, run_dir: Path | None) -> None:
+def report(attributes: tuple[str, ...], at: str, output: str, mesh_name: str | None, run_dir: Path | None) -> None:
     from lateen.mixer.adapters.texts import plain
 
     found = _by_hand(mesh_name, run_dir, attributes, at, lambda rules, bag: rules.report(bag))
-    for reported, taken in found:
-        click.echo(f"{reported.handler.name}: {'took' if taken else 'did not take'} {reported.template}")
-        for name, value in sorted(_fields(reported.instance)):
-            click.echo(f"  {name} = {json.dumps(plain(value), ensure_ascii=False)}")
-    if not found:
-        click.echo("no rule reports this")
+    told = [
+        {
+            "handler": reported.handler.name,
+            "template": reported.template,
+            "taken": taken,
+            "fields": {name: plain(value) for name, value in sorted(_fields(reported.instance))},
+        }
+        for reported, taken in found
+    ]
+    if output == "json":
+        click.echo(json.dumps(told, indent=2, ensure_ascii=False))
+    else:
+        _print_reports(told)
     raise SystemExit(0 if all(taken for _, taken in found) else 1)
+
+
+def _print_reports(told: list[dict[str, Any]]) -> None:
+    for one in told:
+        click.echo(f"{one['handler']}: {'took' if one['taken'] else 'did not take'} {one['template']}")
+        for name, value in one["fields"].items():
+            click.echo(f"  {name} = {json.dumps(value, ensure_ascii=False)}")
+    if not told:
+        click.echo("no rule reports this")
 
 
 def _fields(instance: Any) -> Iterator[tuple[str, Any]]:
@@ -127,12 +148,19 @@ def _by_hand(
 
     async def acted() -> Any:
         async with ByHand(order) as rules:
-            return await act(rules, rules.bag(attributes, proxy, port))
+            bag = rules.bag(attributes, proxy, port)
+            left_out = rules.left_out(bag)
+            if left_out:
+                names = ", ".join(left_out)
+                click.echo(
+                    f"rules of {names} are left out: say where it arrives by --at, or destination.namespace", err=True
+                )
+            return await act(rules, bag)
 
     try:
         return asyncio.run(acted())
     except NotAttribute as problem:
-        raise click.BadParameter(str(problem), param_hint="NAME=VALUE") from problem
+        raise click.UsageError(str(problem)) from problem
 
 
 def _entry(outcome: Any) -> dict[str, Any]:
@@ -140,6 +168,8 @@ def _entry(outcome: Any) -> dict[str, Any]:
         "code": outcome.code,
         "status": outcome.status,
         "message": outcome.message,
+        "answered": not outcome.goes_on,
+        "refused_by": list(outcome.refused_by),
         "valid_seconds": outcome.valid,
         "uses": outcome.uses,
         "depends_on": None if outcome.inputs is None else list(outcome.inputs),
@@ -149,7 +179,10 @@ def _entry(outcome: Any) -> dict[str, Any]:
 
 
 def _lines(outcome: Any) -> list[str]:
-    lines = ["the request goes on" if not outcome.code else f"refused with {outcome.status}: {outcome.body}"]
+    lines = ["the request goes on"]
+    if not outcome.goes_on:
+        lines = [f"{'refused' if outcome.code else 'answered'} with {outcome.status}: {outcome.body}"]
+    lines += [f"by rule {name}" for name in outcome.refused_by]
     for side, operations in (("request", outcome.request), ("response", outcome.response)):
         lines += [f"{side} header: {one.operation} {one.name} {one.value}".rstrip() for one in operations]
     if outcome.inputs is None or not outcome.valid:

@@ -22,7 +22,7 @@ from lateen.mixer.adapters.outside import Unfit, config_of
 from lateen.mixer.order import MixerOrder, Place, encoded, generation_of, ordered
 from lateen.plan.mixer.place import port_attributes, proxy_attributes, workload_attributes
 from lateen.plan.mixer.pods import pods_of
-from lateen.plan.mixer.rules import asks
+from lateen.plan.mixer.rules import asks, policy_here
 from lateen.plan.planner import proxy_of
 from lateen.resources.mixer.outside import OutsideParams
 from lateen.resources.mixer.own import Description
@@ -118,7 +118,9 @@ def order_of(
         numbers = {port.target for port in workload.ports}
         ports = {str(number): port_attributes(snapshot, proxy, reached, number) for number in sorted(numbers)}
         known = {name: value for name, value in proxy_attributes(snapshot, proxy).items() if value is not None}
-        places[workload.id] = Place(known, {port: _present(found) for port, found in ports.items()})
+        places[workload.id] = Place(
+            known, {port: _present(found) for port, found in ports.items()}, policy_here(snapshot, proxy).fail_open
+        )
     order = MixerOrder(
         root_namespace=snapshot.settings.root_namespace,
         fail_open=bool(snapshot.mesh_config.policy_check_fail_open),

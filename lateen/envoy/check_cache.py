@@ -6,7 +6,7 @@ What the mixer says of an answer, in its dynamic metadata (the namespace of ``ex
     uses     how many requests it is good for
     inputs   what it depends on: what was really looked at to get it, each as KIND or KIND:NAME (``EXTRACTORS``)
     status   the HTTP status of a refusal; none if the request goes on
-    body     of that refusal
+    body, headers   of that refusal; headers as a list of [name, value]
     refused_by   the rules that refuse, as NAME.NAMESPACE with commas between: for the access log
     request, response   header operations of an answer: lists of [operation, name, value]
 
@@ -163,7 +163,9 @@ function envoy_on_request(handle)
       notes:set("@NOTES@", "kept", true)
       if answer.status then
         notes:set("@NOTES@", "@REFUSED_BY@", answer.by or "")
-        handle:respond({[":status"] = answer.status, ["content-type"] = "text/plain"}, answer.body)
+        local headers = {[":status"] = answer.status}
+        for _, pair in ipairs(answer.headers or {}) do headers[pair[1]] = pair[2] end
+        handle:respond(headers, answer.body)
       else
         operate(handle:headers(), answer.request)
         if answer.response then notes:set("@NOTES@", "response", answer.response) end
@@ -196,6 +198,7 @@ function envoy_on_response(handle)
   end
   keep(key, {
     till = handle:timestamp() + said["valid"], uses = said["uses"] - 1, status = said["status"], body = said["body"],
+    headers = said["headers"],
     request = said["request"], response = said["response"], by = said["@REFUSED_BY@"],
   })
 end

@@ -33,6 +33,7 @@ CONNECTION_STATE_TYPE = "type.googleapis.com/envoy.extensions.filters.network.se
 TEXT_STATE = "envoy.string"
 _NAMESPACE_OF_PEER = "%CEL(connection.uri_san_peer_certificate.split('/')[4])%"
 """The fifth part of spiffe://DOMAIN/ns/NAMESPACE/sa/ACCOUNT; nothing where a certificate says something else."""
+FORWARDED_ATTRIBUTES = "x-istio-attributes"
 MUTATION_FILTER = "envoy.filters.http.header_mutation"
 STATE_FILTER = "envoy.filters.http.set_filter_state"
 
@@ -48,12 +49,16 @@ def state_key(field: str) -> str:
 def announcing_filter(source: SourceFields) -> Any:
     """Client side: set what there is to tell, remove the rest, so that nothing forged passes."""
     mutations = [_set(header(name), value) if value else _remove(header(name)) for name, value in source]
-    return _mutating(mutations)
+    return _mutating([*mutations, _remove(FORWARDED_ATTRIBUTES)])
 
 
 def removal_filter() -> Any:
-    """Drops the headers: at the edge, from plain-text callers, before the application, and towards the outside."""
-    return _mutating([_remove(header(field)) for field in (*FIELDS, NAMESPACE)])
+    """Drops the headers: at the edge, from plain-text callers, before the application, and towards the outside.
+
+    The one by which proxies of Mixer once told attributes is dropped with them: nobody here believes it, nor should
+    others.
+    """
+    return _mutating([*(_remove(header(field)) for field in (*FIELDS, NAMESPACE)), _remove(FORWARDED_ATTRIBUTES)])
 
 
 def recording_filter() -> Any:

@@ -38,6 +38,7 @@ NETWORK_FILTER = "envoy.filters.network.ext_authz"
 AWAY_STATUS = 503
 REPORT_INTERVAL_S = 1.0
 REPORT_BYTES = 65536
+RETRY_ON = "connect-failure,refused-stream,reset,unavailable"
 
 
 def denial_rules(denials: Sequence[MixerDenial]) -> Any:
@@ -156,6 +157,13 @@ def _mixer(check: MixerCheck) -> Any:
     service.envoy_grpc.authority = "mixer"
     for name, value in place(check):
         service.initial_metadata.add(key=f"lateen-{name}", value=value)
+    if check.retries:
+        service.initial_metadata.add(key="lateen-asked", value="%UNIQUE_ID%")
+        least, most = check.waits
+        service.retry_policy.retry_on = RETRY_ON
+        service.retry_policy.num_retries.value = check.retries
+        service.retry_policy.retry_back_off.base_interval.CopyFrom(wire.duration(least))
+        service.retry_policy.retry_back_off.max_interval.CopyFrom(wire.duration(most))
     return service
 
 

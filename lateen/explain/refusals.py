@@ -121,6 +121,7 @@ def asked_rules(rules: MixerRules, known: dict[str, Any], facts: Facts) -> Itera
         name = f"{one.rule.name}.{one.rule.namespace}"
         if (
             one.where == MIXER
+            and one.asked
             and one.what != OPERATIONS
             and name not in told
             and _may_match(one.rule, rules, known, facts)

@@ -29,6 +29,9 @@ Environment = Annotated[
     Meta(description="Variables of the application's environment; added to those of the shell that runs lateen up."),
 ]
 Labels = Annotated[dict[str, str], Meta(description="Labels of the workload, as resources select it by.")]
+Annotations = Annotated[
+    dict[str, str], Meta(description="What annotations of Istio's pods say: policy.istio.io/check and its retries.")
+]
 Replicas = Annotated[int, Meta(ge=0, le=100, description="How many copies run.")]
 ServiceAccount = Annotated[
     Name, Meta(description="The identity: spiffe://<trust domain>/ns/<namespace>/sa/<service account>.")
@@ -77,11 +80,15 @@ Readiness = ReadinessFields | Literal["none"]
 
 
 class VersionFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One version of a service: what differs from the service. Environment and labels are added to the service's."""
+    """One version of a service: what differs from the service.
+
+    Environment, labels and annotations are added to the service's.
+    """
 
     command: Command | None = None
     environment: Environment = {}
     labels: Labels = {}
+    annotations: Annotations = {}
     replicas: Replicas | None = None
     service_account: ServiceAccount | None = None
     readiness: Readiness | None = None
@@ -95,6 +102,7 @@ class ServiceFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     command: Command | None = None
     environment: Environment = {}
     labels: Labels = {}
+    annotations: Annotations = {}
     replicas: Replicas = 1
     service_account: ServiceAccount | None = None
     namespace: Name | None = None

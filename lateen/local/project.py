@@ -77,6 +77,7 @@ class Workload(msgspec.Struct, frozen=True):
     replicas: int = 1
     application: Application | None = None
     bind: str = ""
+    annotations: tuple[tuple[str, str], ...] = ()
 
     @property
     def is_gateway(self) -> bool:

@@ -39,6 +39,7 @@ from lateen.local.project import (
     Workload,
 )
 from lateen.local.shape import FieldPath, LineOf, check_shape, field_lines, field_text
+from lateen.plan.mixer.policy import ANNOTATIONS, BadAnnotation, policy_of
 from lateen.resources.yaml_reader import YAML_1_1, YamlProblem, read_yaml
 from lateen.values.names import Origin
 from lateen.values.protocol import Protocol, parse_protocol, protocol_of_port
@@ -178,6 +179,7 @@ class _Builder:
             self._error(
                 (*path, "labels", "app"), "label-clash", f"this label would take it out of the service {service}", ""
             )
+        annotations = self._annotations(service, base, overlay, path)
         ports = self._ports(("services", service, "ports"), base.ports, report=False)
         command = self._command(path, base, overlay)
         readiness = overlay.readiness if overlay.readiness is not None else base.readiness
@@ -189,6 +191,7 @@ class _Builder:
             namespace=base.namespace or self._fields.namespace,
             service_account=overlay.service_account or base.service_account or service,
             labels=tuple(sorted(labels.items())),
+            annotations=annotations,
             ports=ports,
             replicas=base.replicas if overlay.replicas is None else overlay.replicas,
             application=Application(
@@ -276,6 +279,24 @@ class _Builder:
                 self._warning(where, "unnamed-protocol", message, "call it http, grpc, tcp, or tcp-" + name)
             ports.append(Port(name, number, target, spoken))
         return tuple(ports)
+
+    def _annotations(
+        self, service: str, base: ServiceFields, overlay: VersionFields, path: FieldPath
+    ) -> tuple[tuple[str, str], ...]:
+        """Those of a version; one that means nothing here, or cannot be, is told and left out."""
+        found = {**base.annotations, **overlay.annotations}
+        places = {name: path if name in overlay.annotations else ("services", service) for name in found}
+        for name in sorted(found.keys() - set(ANNOTATIONS)):
+            del found[name]
+            message, remedy = f"no annotation {name} has an effect here", f"there are {', '.join(ANNOTATIONS)}"
+            self._error((*places[name], "annotations", name), "unknown-annotation", message, remedy)
+        try:
+            policy_of(found)
+        except BadAnnotation as problem:
+            place = places.get(problem.name, path)
+            self._error((*place, "annotations", problem.name), "invalid-value", str(problem), problem.remedy)
+            return ()
+        return tuple(sorted(found.items()))
 
     def _gateway(self, name: str, fields: GatewayFields) -> Workload:
         path: FieldPath = ("gateways", name)

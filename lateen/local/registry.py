@@ -81,6 +81,8 @@ def entry_of(instance_id: str, workload: Workload, link: Link, ready: bool) -> d
     }
     if workload.is_gateway:
         entry["bind"] = workload.bind
+    if workload.annotations:
+        entry["annotations"] = dict(workload.annotations)
     return entry
 
 

@@ -136,6 +136,7 @@ class Workload(msgspec.Struct, frozen=True):
     workload_netns: str = ""
     mesh_netns: str = ""
     bind: str = ""
+    annotations: Labels = ()
 
 
 class Contender(msgspec.Struct, frozen=True):

@@ -38,13 +38,25 @@ DEFAULT_VALID = 60.0
 DEFAULT_USES = 10_000
 
 
+class DirectAnswer(msgspec.Struct, frozen=True):
+    """What a client is answered by the proxy itself: an HTTP status from 200 to 599, headers and body."""
+
+    status: int
+    body: str = ""
+    headers: dict[str, str] = {}
+
+
 class CheckResult(msgspec.Struct, frozen=True):
-    """An adapter's verdict: a code of google.rpc.Code (0: go on), and for how long (seconds) and often it holds."""
+    """An adapter's verdict: a code of google.rpc.Code (0: go on), and for how long (seconds) and often it holds.
+
+    ``answer``: what the client is answered, in place of Mixer's own words, or of going on.
+    """
 
     code: int = OK
     message: str = ""
     valid: float = DEFAULT_VALID
     uses: int = DEFAULT_USES
+    answer: DirectAnswer | None = None
 
 
 class QuotaArgs(msgspec.Struct, frozen=True):

@@ -6,15 +6,17 @@ always do, so an adapter that asks somebody asks, and one that writes writes.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from lateen.expressions.evaluate import MapBag
 from lateen.expressions.functions import Unusable, to_dns_name, to_duration, to_email, to_ip, to_timestamp, to_uri
 from lateen.expressions.vocabulary import ValueType, Vocabulary
-from lateen.mixer.engine import Engine, Reported
+from lateen.mixer.bags import SPIFFE, without_scheme
+from lateen.mixer.engine import Asked, Engine, Reported
 from lateen.mixer.handlers import Handlers
-from lateen.mixer.order import MixerOrder, rules_of
+from lateen.mixer.order import MixerOrder, Place, rules_of
 from lateen.mixer.outcome import Outcome
 from lateen.mixer.reach import Reach
 
@@ -31,9 +33,12 @@ def _truth(text: str) -> bool:
 
 def _number(text: str) -> int:
     try:
-        return int(text)
+        found = int(text)
     except ValueError:
         raise Unusable(f"{text!r} is no whole number") from None
+    if not -(1 << 63) <= found < 1 << 63:
+        raise Unusable(f"{text} does not fit into 64 bits")
+    return found
 
 
 def _double(text: str) -> float:
@@ -57,26 +62,57 @@ READERS: Mapping[ValueType, Callable[[str], Any]] = {
 }
 
 
+HEADERS = frozenset({"request.headers", "response.headers"})
+PRINCIPALS = frozenset({"source.principal", "source.user", "destination.principal", "destination.user"})
+
+
 def read_attributes(written: Iterable[str], vocabulary: Vocabulary) -> dict[str, Any]:
     """Attributes of ``name=value``, or ``map[key]=value`` for one entry of a map. Raises NotAttribute."""
     found: dict[str, Any] = {}
     for text in written:
-        name, equals, value = text.partition("=")
-        name, bracket, key = name.partition("[")
+        name, key, value = _parts(text)
         kind = vocabulary.type_of(name)
-        if not equals or kind is None:
-            raise NotAttribute(f"{text!r} is not NAME=VALUE with the name of an attribute")
-        if (kind is ValueType.STRING_MAP) is not bool(bracket) or (bracket and not key.endswith("]")):
+        if kind is None:
+            near = difflib.get_close_matches(name, vocabulary.attributes, n=1)
+            hint = f"did you mean {near[0]}?" if near else "docs/reference/mixer.md lists them"
+            raise NotAttribute(f"{text!r} is not NAME=VALUE with the name of an attribute; {hint}")
+        if (kind is ValueType.STRING_MAP) is not (key is not None) or key == "":
             form = f"{name}[KEY]=VALUE" if kind is ValueType.STRING_MAP else f"{name}=VALUE"
             raise NotAttribute(f"{text!r} is not of the form {form}")
-        if bracket:
-            found.setdefault(name, {})[key.removesuffix("]")] = value
-            continue
+        entries = found.setdefault(name, {}) if key is not None else found
+        place = name if key is None else key.lower() if name in HEADERS else key
+        if place in entries:
+            raise NotAttribute(f"{name if key is None else f'{name}[{key}]'} is given twice")
         try:
-            found[name] = READERS[kind](value)
+            entries[place] = READERS[kind](value) if key is None else value
         except Unusable as problem:
             raise NotAttribute(f"{name}: {problem}") from None
+        if name in PRINCIPALS and value.startswith(SPIFFE):
+            raise NotAttribute(f"{name}: principals are without {SPIFFE}; write {name}={without_scheme(value)}")
     return found
+
+
+def _parts(text: str) -> tuple[str, str | None, str]:
+    """Name, key (None: there is none) and value of what is written. Raises NotAttribute."""
+    if not text.isprintable() and any("\ud800" <= character < "\ue000" for character in text):
+        raise NotAttribute(f"{text!r} is not UTF-8")
+    head, equals, value = text.partition("=")
+    name, bracket, _ = head.partition("[")
+    if not bracket:
+        if not equals:
+            raise NotAttribute(f"{text!r} is not NAME=VALUE")
+        return name, None, value
+    key, closed, value = text.removeprefix(f"{name}[").partition("]=")
+    if not closed:
+        raise NotAttribute(f"{text!r} is not of the form {name}[KEY]=VALUE")
+    return name, key, value
+
+
+class HandBag(MapBag):
+    """A bag whose headers are found whatever their case is, as those of requests are."""
+
+    def entry(self, name: str, key: str) -> str | None:
+        return super().entry(name, key.lower() if name in HEADERS else key)
 
 
 class ByHand:
@@ -85,6 +121,7 @@ class ByHand:
     def __init__(self, order: MixerOrder) -> None:
         self._order = order
         self._rules = rules_of(order)
+        self._fail_open: bool | None = None
         self._reach = Reach()
         self._reach.allow(order.fetch_allowed)
         self._handlers = Handlers(self._reach.web)
@@ -102,16 +139,32 @@ class ByHand:
     def bag(self, written: Iterable[str], proxy: str = "", port: str = "") -> MapBag:
         """Attributes as they are written; ``proxy`` and ``port`` fill in what is constant. Raises NotAttribute."""
         given = read_attributes(written, self._rules.vocabulary)
-        place = self._order.places.get(proxy)
+        if not proxy:
+            return HandBag(given)
+        place = self._place(proxy)
+        self._fail_open = place.fail_open
+        if port and port not in place.ports:
+            ports = ", ".join(sorted(place.ports)) or "none"
+            raise NotAttribute(f"nothing arrives at port {port} of {proxy}; its ports are: {ports}")
+        return HandBag({**place.attributes, **place.ports.get(port, {}), **given})
+
+    def _place(self, proxy: str) -> Place:
+        """An instance, or the first one of a workload."""
+        first = [name for name in sorted(self._order.places) if name.rpartition("-")[0] == proxy]
+        place = self._order.places.get(proxy) or (self._order.places[first[0]] if first else None)
         if place is None:
-            if proxy:
-                raise NotAttribute(f"there is no {proxy}; there are: {', '.join(sorted(self._order.places))}")
-            return MapBag(given)
-        return MapBag({**place.attributes, **place.ports.get(port, {}), **given})
+            raise NotAttribute(f"there is no {proxy}; there are: {', '.join(sorted(self._order.places))}")
+        return place
+
+    def left_out(self, bag: MapBag) -> list[str]:
+        """The namespaces whose rules do not hold, as it is not said where the request arrives."""
+        if bag.get("destination.namespace") is not None:
+            return []
+        return sorted({rule.namespace for rule in self._rules.rules if not rule.everywhere})
 
     async def check(self, bag: MapBag) -> Outcome:
         """What the rules say."""
-        return await self._engine.check(bag)
+        return await self._engine.check(bag, Asked(self._fail_open))
 
     async def report(self, bag: MapBag) -> list[tuple[Reported, bool]]:
         """What rules make of it, each with whether its handler took note."""

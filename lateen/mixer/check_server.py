@@ -18,9 +18,9 @@ from envoy.service.auth.v3 import external_auth_pb2
 from google.protobuf import struct_pb2
 
 from lateen.envoy.check_cache import REFUSED_BY
-from lateen.mixer.adapter import OK
+from lateen.mixer.adapter import OK, PERMISSION_DENIED
 from lateen.mixer.check_bag import CheckBag
-from lateen.mixer.engine import Engine
+from lateen.mixer.engine import Asked, Engine
 from lateen.mixer.order import Place
 from lateen.mixer.outcome import HeaderOperation, Outcome
 from lateen.mixer.seldom import Seldom
@@ -28,6 +28,8 @@ from lateen.mixer.seldom import Seldom
 LOG = logging.getLogger("lateen.mixer")
 SERVICE = "envoy.service.auth.v3.Authorization"
 LONGEST_KEPT_MS = 24 * 3600 * 1000
+ANSWERED = PERMISSION_DENIED
+"""What Envoy is told of a request that an adapter answers: any code but OK keeps it from going on."""
 _NOWHERE = Place()
 _APPEND = base_pb2.HeaderValueOption.APPEND_IF_EXISTS_OR_ADD
 _REPLACE = base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
@@ -67,7 +69,7 @@ class CheckServer:
     async def _check(self, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         self.tally.checks += 1
         try:
-            outcome = await self.knowledge.engine.check(self._bag(request, context))
+            outcome = await self._outcome(request, context)
         except Exception as problem:
             self.tally.failed += 1
             if self._seldom.may(type(problem).__name__):
@@ -76,30 +78,33 @@ class CheckServer:
         self.tally.refused += outcome.code != OK
         return answer(outcome)
 
-    def _bag(self, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> CheckBag:
-        told = dict(request.attributes.context_extensions)
-        if "proxy" not in told:
-            for key, value in context.invocation_metadata() or ():
-                if key.startswith("lateen-") and isinstance(value, str):
-                    told[key.removeprefix("lateen-")] = value
+    async def _outcome(self, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Outcome:
+        told = {
+            key.removeprefix("lateen-"): value
+            for key, value in context.invocation_metadata() or ()
+            if key.startswith("lateen-") and isinstance(value, str)
+        }
+        told.update(request.attributes.context_extensions)
         place = self.knowledge.places.get(told.get("proxy", ""), _NOWHERE)
         constant = {**place.attributes, **place.ports.get(told.get("port", ""), {})}
-        return CheckBag(request, constant, self.knowledge.workloads)
+        bag = CheckBag(request, constant, self.knowledge.workloads)
+        return await self.knowledge.engine.check(bag, Asked(place.fail_open, told.get("asked", "")))
 
 
 def answer(outcome: Outcome) -> Any:
     """The outcome as Envoy takes it."""
     message = external_auth_pb2.CheckResponse()
-    message.status.code = outcome.code
-    if outcome.code == OK:
+    message.status.code = outcome.code or (OK if outcome.goes_on else ANSWERED)
+    if outcome.goes_on:
         message.ok_response.SetInParent()
         for operation in outcome.request:
             _operate(message.ok_response, operation)
     else:
         message.denied_response.status.code = outcome.status
         message.denied_response.body = outcome.body
-        option = message.denied_response.headers.add(append_action=_REPLACE)
-        option.header.key, option.header.value = "content-type", "text/plain"
+        for name, value in outcome.headers.items():
+            option = message.denied_response.headers.add(append_action=_REPLACE)
+            option.header.key, option.header.value = name, value
     message.dynamic_metadata.CopyFrom(_kept(outcome))
     return message
 
@@ -121,8 +126,9 @@ def _kept(outcome: Outcome) -> struct_pb2.Struct:
         "uses": outcome.uses or LONGEST_KEPT_MS,
         "inputs": list(outcome.inputs or ()),
     }
-    if outcome.code != OK:
+    if not outcome.goes_on:
         fields["status"], fields["body"] = str(outcome.status), outcome.body
+        fields["headers"] = [[name, value] for name, value in outcome.headers.items()]
         fields[REFUSED_BY] = ",".join(outcome.refused_by)
     for name, operations in (("request", outcome.request), ("response", outcome.response)):
         if operations:

@@ -31,6 +31,17 @@ from lateen.resources.mixer.adapters import NEEDS_ABSENT
 from lateen.resources.mixer.templates import Variety
 
 
+class Asked(NamedTuple):
+    """What is known of the asking itself. ``fail_open``: whether what no handler decides goes on; None: as it does
+    elsewhere. ``id``: the same where the same is asked again; empty where that is not known."""
+
+    fail_open: bool | None = None
+    id: str = ""
+
+
+BY_HAND = Asked()
+
+
 class Reported(NamedTuple):
     """An instance for a handler that takes note."""
 
@@ -163,21 +174,23 @@ class Engine:
         self._before_checks = Generators(generators, _looked_at(self._rules, charged))
         self._before_reports = Generators(generators, _looked_at(self._reporting))
 
-    async def check(self, bag: Bag) -> Outcome:
+    async def check(self, bag: Bag, asked: Asked = BY_HAND) -> Outcome:
         """The verdict on one request or connection."""
         recording = RecordingBag(bag)
-        known, failed = await self._before_checks.enrich(self._apis.on(recording), self._apis.on(bag))
+        known, failed = await self._before_checks.enrich(
+            self._apis.on(recording), self._apis.on(bag), fail_open=asked.fail_open
+        )
         if failed is not None:
             return Outcome(code=failed.code, message=failed.message, valid=failed.valid)
         namespace = known.get("destination.namespace") or ""
         matching = [rule for rule in self._rules if rule.namespace in ("", namespace) and rule.matches(known)]
         calls = [(rule, handler, instance) for rule in matching for handler, instance in rule.checks]
-        results = await asyncio.gather(*(_verdict(handler, instance, known) for _, handler, instance in calls))
+        results = await asyncio.gather(*(_verdict(handler, instance, known, asked) for _, handler, instance in calls))
         combined = combine((handler.name, result) for (_, handler, _), result in zip(calls, results, strict=True))
         refused_by = [rule.name for (rule, _, _), result in zip(calls, results, strict=True) if result.code != OK]
-        if combined.code == OK:
-            combined, refused_by = await self._charged(combined, matching, known)
-        goes_on = combined.code == OK
+        if combined.code == OK and combined.answer is None:
+            combined, refused_by = await self._charged(combined, matching, known, asked)
+        goes_on = combined.code == OK and combined.answer is None
         return Outcome(
             code=combined.code,
             message=combined.message,
@@ -187,10 +200,11 @@ class Engine:
             response=_operations(matching, "response", known) if goes_on else (),
             inputs=inputs_of(recording.seen),
             refused_by=tuple(dict.fromkeys(refused_by)),
+            answer=combined.answer,
         )
 
     async def _charged(
-        self, verdict: CheckResult, matching: Iterable[_Rule], bag: Bag
+        self, verdict: CheckResult, matching: Iterable[_Rule], bag: Bag, asked: Asked
     ) -> tuple[CheckResult, list[str]]:
         """The verdict after quotas were charged, one after the other, and the name of the rule that refuses, if one
         does. What is charged is asked for each time."""
@@ -201,7 +215,7 @@ class Engine:
             if counting is None:
                 continue
             verdict = replace(verdict, uses=1)
-            refusal = await _allotted(*counting.quotas[charge.quota], charge, bag)
+            refusal = await _allotted(*counting.quotas[charge.quota], charge, bag, asked)
             if refusal is not None:
                 return refusal, [counting.name]
         return verdict, []
@@ -224,14 +238,18 @@ def _looked_at(rules: Iterable[_Rule], more: Iterable[str] = ()) -> frozenset[st
     return frozenset(name for rule in rules for name in rule.looks_at).union(more)
 
 
-async def _allotted(handler: Handler, instance: InstanceMaker, charge: _Charge, bag: Bag) -> CheckResult | None:
+async def _allotted(
+    handler: Handler, instance: InstanceMaker, charge: _Charge, bag: Bag, asked: Asked
+) -> CheckResult | None:
     """None where all of it was granted."""
     try:
         made = instance.made_of(bag)
     except (AbsentError, Unusable) as problem:
         why = NEEDS_ABSENT if isinstance(problem, AbsentError) else str(problem)
         return CheckResult(INVALID_ARGUMENT, f"{handler.name}:{instance.name}: {why}", uses=1)
-    result = await handler.allot(made, QuotaArgs(charge.amount))
+    result = await handler.allot(
+        made, QuotaArgs(charge.amount, False, asked.id and f"{asked.id}/{charge.quota}"), fail_open=asked.fail_open
+    )
     if result.code != OK:
         return CheckResult(result.code, f"{handler.name}:{result.message}", uses=1)
     if result.granted < charge.amount:
@@ -239,14 +257,14 @@ async def _allotted(handler: Handler, instance: InstanceMaker, charge: _Charge, 
     return None
 
 
-async def _verdict(handler: Handler, instance: InstanceMaker, bag: Bag) -> CheckResult:
+async def _verdict(handler: Handler, instance: InstanceMaker, bag: Bag, asked: Asked) -> CheckResult:
     try:
         made = instance.made_of(bag)
     except AbsentError:
         return CheckResult(INVALID_ARGUMENT, NEEDS_ABSENT)
     except Unusable as problem:
         return CheckResult(INVALID_ARGUMENT, f"{instance.name}: {problem}")
-    return await handler.check(made)
+    return await handler.check(made, fail_open=asked.fail_open)
 
 
 def _operations(rules: Iterable[_Rule], side: str, bag: Bag) -> tuple[HeaderOperation, ...]:

@@ -52,7 +52,7 @@ class Generator:
         ]
         self.bound = frozenset(attribute for attribute, _ in self._bindings)
 
-    async def find(self, bag: Bag) -> Found | None:
+    async def find(self, bag: Bag, *, fail_open: bool | None = None) -> Found | None:
         """What is found about a request; None where the rule does not match."""
         recording = RecordingBag(bag)
         if not self._matches(recording):
@@ -64,7 +64,7 @@ class Generator:
         except (AbsentError, Unusable):
             pass  # nothing is found of what cannot be named
         else:
-            result = await self.handler.find(made)
+            result = await self.handler.find(made, fail_open=fail_open)
             failed = result if isinstance(result, CheckResult) else None
             outputs = _agreeing(result, recording) if not isinstance(result, CheckResult) else {}
         told = _WithOutputs(recording, outputs)
@@ -138,7 +138,7 @@ class Generators:
     def __init__(self, generators: Iterable[Generator], wanted: frozenset[str]) -> None:
         self._generators = [(one, one.bound & wanted) for one in generators if one.bound & wanted]
 
-    async def enrich(self, bag: Bag, plain: Bag) -> tuple[Bag, CheckResult | None]:
+    async def enrich(self, bag: Bag, plain: Bag, *, fail_open: bool | None = None) -> tuple[Bag, CheckResult | None]:
         """The bag with what is found, and what is said against a request about which something could not be found.
 
         ``plain`` is the same bag, in which nobody takes note of what is looked at.
@@ -148,7 +148,7 @@ class Generators:
         for generator, bound in self._generators:
             if generator.namespace not in ("", namespace) or all(plain.get(name) is not None for name in bound):
                 continue
-            one = await generator.find(plain)
+            one = await generator.find(plain, fail_open=fail_open)
             if one is not None:
                 found.append(one)
         if not found:

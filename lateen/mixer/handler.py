@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Sequence
 from typing import TypeVar
 
 import msgspec
+import re2
 
 from lateen.mixer.adapter import (
     DEADLINE_EXCEEDED,
@@ -33,6 +34,8 @@ from lateen.mixer.seldom import Seldom
 from lateen.mixer.templates import Instance
 
 LOG = logging.getLogger("lateen.mixer")
+_HEADER = re2.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_VALUE = re2.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 _T = TypeVar("_T")
 
 
@@ -54,45 +57,51 @@ class _Failed(Exception):
 
 
 class Handler:
-    """``deadline`` is seconds. ``fail_open``: what could not be decided goes on."""
+    """``deadline`` is seconds. ``fail_open``: what could not be decided goes on, unless a call says otherwise;
+    ``lenient``: whatever a call says."""
 
-    def __init__(self, name: str, adapter: Adapter, *, deadline: float, fail_open: bool) -> None:
+    def __init__(self, name: str, adapter: Adapter, *, deadline: float, fail_open: bool, lenient: bool = False) -> None:
         self.name = name
         self.adapter = adapter
         self.tally = Tally()
         self._deadline = deadline
         self._fail_open = fail_open
+        self._lenient = lenient
         self._breaker = Breaker()
         self._seldom = Seldom()
 
-    async def check(self, instance: Instance) -> CheckResult:
+    async def check(self, instance: Instance, *, fail_open: bool | None = None) -> CheckResult:
         """The adapter's verdict; where there is none, what the rules say for that. Such a verdict is not kept."""
         try:
             if not isinstance(self.adapter, CheckAdapter):
                 raise _Failed(INTERNAL, "it does not decide")
-            return await self._call(self.adapter.check(instance))
+            return _fit(await self._call(self.adapter.check(instance)))
         except _Failed as problem:
-            return CheckResult(valid=0.0) if self._fail_open else CheckResult(problem.code, str(problem), 0.0)
+            return CheckResult(valid=0.0) if self._goes_on(fail_open) else CheckResult(problem.code, str(problem), 0.0)
 
-    async def allot(self, instance: Instance, args: QuotaArgs) -> QuotaResult:
+    async def allot(self, instance: Instance, args: QuotaArgs, *, fail_open: bool | None = None) -> QuotaResult:
         """What the adapter grants; where it does not say, all or nothing, as the rules say for that."""
         try:
             if not isinstance(self.adapter, QuotaAdapter):
                 raise _Failed(INTERNAL, "it does not count")
             return await self._call(self.adapter.allot(instance, args))
         except _Failed as problem:
-            if self._fail_open:
+            if self._goes_on(fail_open):
                 return QuotaResult(args.amount, 0.0)
             return QuotaResult(0, 0.0, problem.code, str(problem))
 
-    async def find(self, instance: Instance) -> dict[str, object] | CheckResult:
+    async def find(self, instance: Instance, *, fail_open: bool | None = None) -> dict[str, object] | CheckResult:
         """What the adapter finds out; where it fails, nothing, or the refusal of what needs it."""
         try:
             if not isinstance(self.adapter, AttributeAdapter):
                 raise _Failed(INTERNAL, "it does not find attributes")
             return await self._call(self.adapter.find(instance))
         except _Failed as problem:
-            return {} if self._fail_open else CheckResult(problem.code, f"{self.name}:{problem}", 0.0)
+            return {} if self._goes_on(fail_open) else CheckResult(problem.code, f"{self.name}:{problem}", 0.0)
+
+    def _goes_on(self, said: bool | None) -> bool:
+        """Whether what could not be decided goes on."""
+        return self._lenient or (self._fail_open if said is None else said)
 
     async def report(self, template: str, instances: Sequence[Instance]) -> bool:
         """Whether the adapter took note of them."""
@@ -140,6 +149,19 @@ class Handler:
         if self._seldom.may(type(problem).__name__):
             LOG.warning("handler %s: %s", self.name, failed)
         return failed
+
+
+def _fit(result: CheckResult) -> CheckResult:
+    """The result of an adapter. Raises _Failed where it has an answer that HTTP does not know."""
+    answer = result.answer
+    if answer is None:
+        return result
+    if not 200 <= answer.status <= 599:
+        raise _Failed(INTERNAL, f"its answer has the status {answer.status}, which is not from 200 to 599")
+    for name, value in answer.headers.items():
+        if not _HEADER.fullmatch(name) or not _VALUE.fullmatch(value):
+            raise _Failed(INTERNAL, f"its answer has a header that cannot be sent: {name!r}")
+    return result
 
 
 def _words(problem: Exception) -> str:

@@ -350,8 +350,8 @@ class Handlers:
             if known is not None and known[0] == config and known[1] is fail_open:
                 self._running[name] = before.pop(name)
                 continue
-            open_here = fail_open or (isinstance(config.params, OpaParams) and not config.params.fail_close)
+            lenient = isinstance(config.params, OpaParams) and not config.params.fail_close
             adapter = self._made(config)
-            handler = Handler(name, adapter, deadline=_deadline(config.params), fail_open=open_here)
+            handler = Handler(name, adapter, deadline=_deadline(config.params), fail_open=fail_open, lenient=lenient)
             self._running[name] = (config, fail_open, handler)
         return [handler for _, _, handler in before.values()]

@@ -18,6 +18,7 @@ HEADER_ATTRIBUTES: Mapping[str, str] = {
     "request.scheme": ":scheme",
     "request.useragent": "user-agent",
     "request.referer": "referer",
+    "request.size": "content-length",
     "context.protocol": "content-type",
 }
 CLAIM_ATTRIBUTES: Mapping[str, tuple[str, ...]] = {

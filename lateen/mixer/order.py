@@ -41,10 +41,14 @@ class OrderedResource(msgspec.Struct, frozen=True):
 
 
 class Place(msgspec.Struct, frozen=True):
-    """What is constant about a proxy, and (``ports``) about each of its inbound ports: attributes by name."""
+    """What is constant about a proxy, and (``ports``) about each of its inbound ports: attributes by name.
+
+    ``fail_open``: whether what no handler decides goes on; None: as it does elsewhere.
+    """
 
     attributes: dict[str, Any] = {}
     ports: dict[str, dict[str, Any]] = {}
+    fail_open: bool | None = None
 
 
 class MixerOrder(msgspec.Struct, frozen=True):

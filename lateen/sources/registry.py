@@ -44,6 +44,7 @@ class RegistryEntry(msgspec.Struct, frozen=True):
     ports: tuple[_Port, ...] = ()
     ready: bool = False
     bind: str = ""
+    annotations: Mapping[str, str] = {}
 
 
 _DECODER = msgspec.json.Decoder(RegistryEntry)
@@ -70,6 +71,7 @@ def read_entry(data: bytes) -> Workload:
         workload_netns=entry.network.workload_netns,
         mesh_netns=entry.network.mesh_netns,
         bind=entry.bind,
+        annotations=tuple(sorted(entry.annotations.items())),
     )
 
 

@@ -77,9 +77,28 @@ def server(body=b""):
         running.close()
 
 
+TO_OTHERS = 'destination.labels["app"] != "client"'
+ANNOTATED = """
+  lenient:
+    ports: {http: 8000}
+    command: python3 app.py
+    annotations: {policy.istio.io/check: allow-on-error, policy.istio.io/checkRetries: "2"}
+  unchecked:
+    ports: {http: 8000}
+    command: python3 app.py
+    annotations: {policy.istio.io/check: disable}
+gateways:
+"""
+
+
+def with_annotations(mesh):
+    text = (mesh.project / "lateen.yaml").read_text()
+    mesh.write("lateen.yaml", text.replace("\ngateways:\n", ANNOTATED))
+
+
 @pytest.fixture(scope="module")
 def loopback():
-    with running_mesh("loopback") as mesh:
+    with running_mesh("loopback", with_annotations) as mesh:
         yield mesh
 
 
@@ -190,3 +209,31 @@ def test_a_mixer_that_hangs_lets_through_where_that_is_configured(loopback):
         finally:
             os.kill(pid, signal.SIGCONT)
         until(lambda: "x-t" in json.loads(loopback.fetch(f"{ECHO}/echo").body)["headers"], "it is asked again")
+
+
+def test_annotations_say_whether_checks_are_made_and_what_without_an_answer(loopback):
+    header = rule(
+        TO_OTHERS, requestHeaderOperations=[{"name": "x-t", "values": ["request.id"], "operation": "REPLACE"}]
+    )
+    services = ("echo", "lenient", "unchecked")
+
+    def asked():
+        return {name: loopback.fetch(f"http://{name}:8000/echo").status for name in services}
+
+    with server(WELL["opa"]) as opa, loopback.applied(documents(opa_rule(opa.port, failClose=True, match=TO_OTHERS))):
+        until(lambda: asked() == dict.fromkeys(services, 200), "the rules are in force")
+        opa.way = "gone"
+        until(lambda: asked()["echo"] == 503, "it is felt")
+        assert asked() == {"echo": 503, "lenient": 200, "unchecked": 200}
+    with loopback.applied(header):
+        until(lambda: "x-t" in loopback.fetch(f"{ECHO}/echo").json()["headers"], "the rule is in force")
+        assert "x-t" in loopback.fetch("http://lenient:8000/echo").json()["headers"]
+        assert "x-t" not in loopback.fetch("http://unchecked:8000/echo").json()["headers"]
+        pid = loopback.status()["mixer"]["pid"]
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            assert asked() == {"echo": 503, "lenient": 200, "unchecked": 200}
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        said = loopback.lateen("mixer", "explain", "unchecked").stdout
+        assert "unchecked:8000: nowhere, because checks are switched off there" in said

@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.mesh, pytest.mark.xdist_group("own-adapters"), pytest.
 EXAMPLE = ROOT / "examples" / "adapter"
 NAUGHTY = """
 import asyncio, os, time
-from lateen.mixer.adapter import CheckAdapter, CheckResult, PERMISSION_DENIED
+from lateen.mixer.adapter import UNAUTHENTICATED, CheckAdapter, CheckResult, DirectAnswer, PERMISSION_DENIED
 
 class Naughty(CheckAdapter):
     templates = frozenset({"listentry"})
@@ -32,6 +32,12 @@ class Naughty(CheckAdapter):
             return "yes"
         if instance.value == "print":
             print("words that are no answer", flush=True)
+        if instance.value == "login":
+            return CheckResult(UNAUTHENTICATED, "who?", answer=DirectAnswer(302, "in", {"Location": "/login"}))
+        if instance.value == "done":
+            return CheckResult(answer=DirectAnswer(202, "{}", {"content-type": "application/json"}))
+        if instance.value == "odd":
+            return CheckResult(answer=DirectAnswer(99))
         code = PERMISSION_DENIED if instance.value == "deny" else 0
         return CheckResult(code, "no", 0.0)
 
@@ -109,6 +115,12 @@ def test_one_that_crashes_or_hangs_harms_nobody_else(own):
     with own.applied(documents(naughty, what, denier, NOTHING, ordered, other)):
         until(lambda: status("deny") == 403, "the rule is in force")
         assert status("print") == 200
+        for _ in range(3):
+            answer = own.fetch("http://echo:8000/naughty", headers={"x-do": "login"})
+            assert (answer.status, answer.headers["location"], answer.body) == (302, "/login", b"in")
+            answer = own.fetch("http://echo:8000/naughty", headers={"x-do": "done"})
+            assert (answer.status, answer.headers["content-type"], answer.body) == (202, "application/json", b"{}")
+        assert status("odd") == 500
         for order, refusal in (("raise", {500}), ("garbage", {503}), ("die", {503}), ("hang", {503, 504})):
             assert status(order) in refusal
             assert own.fetch("http://echo:8000/other").status == 200

@@ -52,6 +52,7 @@ FAILED_PRECONDITION = 9
 LONGEST_LIST = 64
 MOST_LISTED = 4 * LONGEST_LIST
 PROXY, MIXER, NOWHERE = "proxy", "mixer", "nowhere"
+UNCHECKED = "checks are switched off there"
 OPERATIONS = "operations on headers"
 """The part of a rule that refuses nothing."""
 
@@ -70,8 +71,19 @@ class Decision(msgspec.Struct, frozen=True):
     asked: bool = True
 
 
-def decisions(rules: MixerRules, known: dict[str, Any], *, of_bytes: bool = False) -> Iterator[Decision]:
-    """Every part of every rule that has a say in what arrives here: in requests, or (``of_bytes``) in connections."""
+def decisions(
+    rules: MixerRules, known: dict[str, Any], *, of_bytes: bool = False, checked: bool = True
+) -> Iterator[Decision]:
+    """Every part of every rule that has a say in what arrives here: in requests, or (``of_bytes``) in connections.
+
+    ``checked``: whether checks are made here; otherwise rules report alone.
+    """
+    for one in _decisions(rules, known, of_bytes=of_bytes):
+        is_off = not checked and one.asked and one.where != NOWHERE
+        yield Decision(one.rule, one.what, NOWHERE, UNCHECKED) if is_off else one
+
+
+def _decisions(rules: MixerRules, known: dict[str, Any], *, of_bytes: bool) -> Iterator[Decision]:
     apis = apis_here(rules, known)
     found = found_here(rules, known)
     known = {**absent_here(apis), **known}
@@ -105,6 +117,19 @@ def decisions(rules: MixerRules, known: dict[str, Any], *, of_bytes: bool = Fals
             reason = "values of headers are worked out"
             where = (NOWHERE, _nowhere(rule, known)) if match is False else (MIXER, reason)
             yield Decision(rule, OPERATIONS, *where)
+        yield from _reported(rule, match, known)
+
+
+def _reported(rule: Rule, match: Expression | bool, known: dict[str, Any]) -> Iterator[Decision]:
+    """What a rule reports; no request waits for that."""
+    for action in rule.actions:
+        for instance in action.instances:
+            if instance.variety is Variety.REPORT:
+                what = f"{action.handler.adapter} {action.handler.name} on {instance.name}"
+                if match is False:
+                    yield Decision(rule, what, NOWHERE, _nowhere(rule, known))
+                else:
+                    yield Decision(rule, what, MIXER, "it is told of what is over, and nobody waits", asked=False)
 
 
 def found_here(rules: MixerRules, known: dict[str, Any]) -> dict[str, str]:

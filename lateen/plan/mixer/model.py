@@ -21,7 +21,8 @@ class MixerCheck(msgspec.Struct, frozen=True, cache_hash=True):
     """The mixer can be asked about each request, unless its answer to one like it still holds.
 
     ``proxy`` and ``port`` tell the mixer which constant attributes hold here. ``timeout`` is seconds.
-    ``fail_open``: what happens while it cannot be asked. ``generation``: answers of another one are forgotten; empty:
+    ``fail_open``: what happens while it cannot be asked. ``retries``: how often a call that fails is made again, and
+    between which times (seconds) it waits before. ``generation``: answers of another one are forgotten; empty:
     no rule concerns what arrives here, and nobody is asked.
     """
 
@@ -29,6 +30,8 @@ class MixerCheck(msgspec.Struct, frozen=True, cache_hash=True):
     port: int
     timeout: float = 1.0
     fail_open: bool = False
+    retries: int = 0
+    waits: tuple[float, float] = (0.08, 1.0)
     generation: str = ""
 
 

@@ -20,6 +20,7 @@ from lateen.plan.clusters import Cluster, Discovery, Endpoint, EndpointSet, Load
 from lateen.plan.mixer.decisions import MIXER, decisions, found_here, match_here
 from lateen.plan.mixer.model import MIXER_CLUSTER, MixerCheck, MixerReport
 from lateen.plan.mixer.place import OF_BYTES, port_attributes, proxy_attributes
+from lateen.plan.mixer.policy import Policy, policy_of
 from lateen.plan.model import Chain, HttpChain, Listener, TcpChain
 from lateen.plan.proxy import Proxy
 from lateen.resources.mixer.templates import Variety
@@ -47,6 +48,17 @@ def with_mixer(
     return tuple(_changed(listener, on_chain) for listener in listeners)
 
 
+def policy_here(snapshot: MeshSnapshot, proxy: Proxy) -> Policy:
+    """What the mesh and the annotations of a workload say of checks."""
+    workload = snapshot.workloads.get(proxy.id)
+    config = snapshot.mesh_config
+    return policy_of(
+        dict(workload.annotations if workload is not None else ()),
+        disabled=bool(config.disable_policy_checks),
+        fail_open=bool(config.policy_check_fail_open),
+    )
+
+
 def asks(rules: MixerRules) -> bool:
     """Whether any proxy may have to ask, or to tell."""
     return bool(rules.rules)
@@ -55,15 +67,18 @@ def asks(rules: MixerRules) -> bool:
 def _guarded(chain: Chain, snapshot: MeshSnapshot, proxy: Proxy, port: int, known: dict[str, Any]) -> Chain:
     rules = snapshot.mixer
     is_bytes = isinstance(chain.action, TcpChain)
-    checked = not snapshot.mesh_config.disable_policy_checks
-    found = list(decisions(rules, known, of_bytes=is_bytes)) if checked else []
+    policy = policy_here(snapshot, proxy)
+    found = list(decisions(rules, known, of_bytes=is_bytes, checked=policy.checked))
     denials = tuple(denial for one in found for denial in one.denials)
     asking = any(one.where == MIXER and one.asked for one in found)
     report = _report(rules, proxy, port, known)
     check = MixerCheck(
         proxy.id,
         port,
-        fail_open=bool(snapshot.mesh_config.policy_check_fail_open),
+        timeout=1.0 + policy.patience,
+        fail_open=policy.fail_open,
+        retries=policy.retries,
+        waits=(policy.base_wait, policy.max_wait),
         generation=rules.generation if asking else "",
     )
     if isinstance(chain.action, TcpChain):

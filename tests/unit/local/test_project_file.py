@@ -254,3 +254,24 @@ def test_where_the_authority_listens_is_checked(identity: str, expected: list[ob
 def test_places_where_the_authority_can_listen(place: str) -> None:
     project = read(f"services:\n  web: {{command: x}}\nmesh:\n  identity: {{listen: '{place}', names: [ca.example]}}")
     assert project.options.service.listen == place
+
+
+def test_annotations_of_a_service_and_its_versions() -> None:
+    text = """
+        services:
+          web:
+            command: run
+            annotations: {policy.istio.io/check: enable, policy.istio.io/checkRetries: "2"}
+            versions:
+              v1:
+              v2: {annotations: {policy.istio.io/check: disable}}
+        """
+    one, two = read(text).workloads
+    assert dict(one.annotations) == {"policy.istio.io/check": "enable", "policy.istio.io/checkRetries": "2"}
+    assert dict(two.annotations) == {"policy.istio.io/check": "disable", "policy.istio.io/checkRetries": "2"}
+    wrong = text.replace("checkRetries", "chekRetries").replace("check: disable", "check: maybe")
+    assert [(code, line) for code, line, _ in problems(wrong)] == [
+        ("unknown-annotation", 5),
+        ("unknown-annotation", 5),
+        ("invalid-value", 8),
+    ]
