@@ -229,7 +229,10 @@ def test_who_refused_outside_the_proxy_is_named_and_that_nobody_could_be_asked(m
     threading.Thread(target=server.serve_forever, daemon=True).start()
     rules = "  action: CUSTOM\n  provider: {name: asker}\n  rules:\n  - to: [{operation: {paths: [/asked]}}]"
     with mesh.applied(ASKED % server.server_port + policy(rules)):
-        until(lambda: mesh.fetch(f"{ECHO}/asked").status == 403, "connections know the authorizer")
+        until(
+            lambda: {mesh.fetch(f"{ECHO}/asked").status for _ in range(6)} == {403},
+            "connections to both versions know the authorizer",
+        )
         told = refused(mesh, "echo", "authorizer asker denies it (AuthorizationPolicy default/echo spec.rules[0]")
         assert "extra.yaml:25" in told[0]
         server.shutdown()

@@ -15,7 +15,7 @@ import pytest
 from tests.envoy.harness import Authority
 from tests.features.running import until
 
-pytestmark = [pytest.mark.mesh, pytest.mark.xdist_group("traffic"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.mesh, pytest.mark.xdist_group("security"), pytest.mark.timeout(180)]
 ECHO = "http://echo:8000"
 
 
