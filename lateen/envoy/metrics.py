@@ -22,6 +22,7 @@ from xds.type.v3 import typed_struct_pb2
 
 from lateen.envoy import grpc_messages, wire
 from lateen.plan.model import MetricRule
+from lateen.values.packed_labels import PACKED, packed
 
 STATS_LOGGER = "envoy.access_loggers.stats"
 METRIC_PREFIX = "istio"
@@ -183,8 +184,11 @@ def _series(metric: Metric, tags: Any) -> Any:
 
 
 def _tags(labels: Labels) -> Any:
+    """Tags of these labels. Each costs every request, so those that are always the same share one."""
+    same = [pair for pair in labels if "%" not in pair[1]]
+    told = [pair for pair in labels if "%" in pair[1]]
     value = struct_pb2.Value()
-    value.list_value.values.extend(_tag(name, form) for name, form in labels)
+    value.list_value.values.extend(_tag(name, form) for name, form in ((PACKED, packed(same)), *told))
     return value
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from lateen.local.uds_http import request
+from lateen.values.packed_labels import whole
 
 FIRST_WAIT_S = 0.005
 LONGEST_WAIT_S = 0.1
@@ -82,7 +83,7 @@ async def listening(socket_path: Path) -> frozenset[tuple[str, int]]:
 
 
 async def metrics(socket_path: Path, pattern: str = "") -> bytes:
-    """The Prometheus text of this Envoy; with ``pattern`` only the metrics whose name has a match for it."""
+    """The Prometheus text of this Envoy, its labels whole; with ``pattern`` only the metrics whose name matches it."""
     target = f"/stats/prometheus?usedonly&filter={pattern}" if pattern else "/stats/prometheus?usedonly"
     _, body = await request(socket_path, target, bound_s=5.0)
-    return body
+    return whole(body)

@@ -32,6 +32,7 @@ from lateen.plan.model import Chain, ChainMatch, HttpChain, Listener, ProxyPlan,
 from lateen.plan.proxy import Bind
 from lateen.plan.tls import ServerTls
 from lateen.values.names import BUILT_IN
+from lateen.values.packed_labels import whole
 from tests.machine import eventually as eventually
 from tests.machine import free_port as free_port
 
@@ -193,7 +194,7 @@ class Envoy:
     def metrics(self, name: str) -> list[tuple[dict[str, str], float]]:
         """The samples of one metric: labels and value."""
         found = []
-        for line in self.admin("/stats/prometheus").splitlines():
+        for line in whole(self.admin("/stats/prometheus").encode()).decode().splitlines():
             head, _, value = line.rpartition(" ")
             if head.partition("{")[0] == f"envoy_{name}":
                 found.append((_labels(head), float(value)))

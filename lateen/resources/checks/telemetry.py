@@ -6,6 +6,7 @@ from lateen.resources.checks import Report, check_duration
 from lateen.resources.checks.selection import check_match_labels, check_targets
 from lateen.resources.telemetry import CustomTag, MetricsOverride, ProviderRef, TelemetrySpec, Tracing
 from lateen.values.expression import find_syntax_error
+from lateen.values.packed_labels import PACKED
 
 
 def check_telemetry(report: Report) -> None:
@@ -74,6 +75,8 @@ def _check_override(report: Report, field: str, override: MetricsOverride) -> No
         place = f"{field}.tagOverrides.{name}"
         if not name:
             report.warn(place, "a tag has an empty name")
+        if name == PACKED:
+            report.error(place, "labels that are always the same have this name in the proxy", "give another name")
         if tag.operation == "REMOVE" and tag.value:
             report.error(f"{place}.value", "REMOVE takes no value", "leave value out")
         problem = find_syntax_error(tag.value) if tag.value else ""
