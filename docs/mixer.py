@@ -13,6 +13,7 @@ from lateen.expressions.vocabulary import BUILT_IN, ValueType
 from lateen.mesh.build import build_snapshot
 from lateen.mesh.model import Workload
 from lateen.mixer import check_bag, report_bag
+from lateen.mixer.bags import OF_TOKENS
 from lateen.mixer.inputs import BY_API
 from lateen.plan.mixer.place import port_attributes, proxy_attributes, workload_attributes
 from lateen.plan.planner import proxy_of
@@ -223,5 +224,14 @@ def _attributes() -> Iterable[str]:
     }
     for name, kind in sorted(BUILT_IN.items()):
         sides = (check_bag.ATTRIBUTES, report_bag.ATTRIBUTES)
-        told = ["by HTTPAPISpec" if name in BY_API else "yes" if name in always | side else "" for side in sides]
+        told = [
+            "by HTTPAPISpec"
+            if name in BY_API
+            else "of tokens"
+            if name in OF_TOKENS
+            else "yes"
+            if name in always | side
+            else ""
+            for side in sides
+        ]
         yield f"| `{name}` | {kind.value} | {told[0]} | {told[1]} |\n"

@@ -123,7 +123,9 @@ class ReportAdapter(Adapter):
 
 
 class AttributeAdapter(Adapter):
-    """Finds out more about a request."""
+    """Finds out more about a request. ``is_lookup``: the same for the same instance, as long as the rules hold."""
+
+    is_lookup: ClassVar[bool] = False
 
     @abc.abstractmethod
     async def find(self, instance: Instance) -> dict[str, object]:

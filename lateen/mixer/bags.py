@@ -19,6 +19,8 @@ from lateen.values.names import SpiffeId
 
 SPIFFE = "spiffe://"
 _CLAIMS: Mapping[str, str] = {"request.auth.audiences": "aud", "request.auth.presenter": "azp"}
+OF_TOKENS = frozenset({*_CLAIMS, "request.auth.claims", "request.auth.principal"})
+"""What a good token says, and nobody where there is none."""
 
 
 def identity_of(principal: str) -> SpiffeId | None:

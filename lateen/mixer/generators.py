@@ -14,6 +14,7 @@ import msgspec
 
 from lateen.expressions.evaluate import AbsentError, Bag, Evaluator, MapBag, RecordingBag, compile_expression
 from lateen.expressions.functions import Unusable
+from lateen.expressions.syntax import attributes_of
 from lateen.expressions.vocabulary import Vocabulary
 from lateen.mesh.mixer import model
 from lateen.mixer.adapter import CheckResult
@@ -21,6 +22,8 @@ from lateen.mixer.handler import Handler
 from lateen.mixer.instances import InstanceMaker
 from lateen.resources.mixer.templates import OUT
 
+MOST_KEPT = 4096
+"""How many answers of a lookup are kept, for as long as the rules hold."""
 SOURCE = "source_"
 _SAME = {"source.namespace": "source_namespace", "source.serviceAccount": "source_service_account_name"}
 """What the certificate says of a caller, and what is found has to agree with."""
@@ -51,29 +54,40 @@ class Generator:
             (binding.attribute, compile_expression(binding.tree, vocabulary)) for binding in instance.bindings
         ]
         self.bound = frozenset(attribute for attribute, _ in self._bindings)
+        of_outputs = all(name.startswith(OUT) for one in instance.bindings for name, _ in attributes_of(one.tree))
+        self._kept: dict[Any, Mapping[str, Any]] | None = {} if handler.adapter_is_lookup and of_outputs else None
 
     async def find(self, bag: Bag, *, fail_open: bool | None = None) -> Found | None:
         """What is found about a request; None where the rule does not match."""
         recording = RecordingBag(bag)
         if not self._matches(recording):
             return None
-        outputs: Mapping[str, object] = {}
-        failed = None
         try:
             made = self._instance.made_of(recording)
         except (AbsentError, Unusable):
-            pass  # nothing is found of what cannot be named
-        else:
-            result = await self.handler.find(made, fail_open=fail_open)
+            made = None  # nothing is found of what cannot be named
+        key = (made, *(recording.get(attribute) for attribute in _SAME))
+        attributes = self._kept.get(key) if self._kept is not None else None
+        failed = None
+        if attributes is None:
+            result = await self.handler.find(made, fail_open=fail_open) if made is not None else {}
             failed = result if isinstance(result, CheckResult) else None
             outputs = _agreeing(result, recording) if not isinstance(result, CheckResult) else {}
-        told = _WithOutputs(recording, outputs)
-        attributes = {}
-        for attribute, evaluate in self._bindings:
-            value = _value(evaluate, told)
-            if value is not None:
-                attributes[attribute] = value
+            attributes = self._bound_to(outputs, recording)
+            if failed is None:
+                self._keep(key, attributes)
         return Found(attributes, frozenset(recording.seen), failed)
+
+    def _bound_to(self, outputs: Mapping[str, object], bag: Bag) -> Mapping[str, Any]:
+        told = _WithOutputs(bag, outputs)
+        found = {attribute: _value(evaluate, told) for attribute, evaluate in self._bindings}
+        return {attribute: value for attribute, value in found.items() if value is not None}
+
+    def _keep(self, key: Any, attributes: Mapping[str, Any]) -> None:
+        if self._kept is not None:
+            if len(self._kept) >= MOST_KEPT:
+                self._kept.clear()
+            self._kept[key] = attributes
 
 
 def _value(evaluate: Evaluator, bag: Bag) -> Any:
@@ -107,29 +121,41 @@ class _WithOutputs(MapBag):
 
 
 class FoundBag:
-    """A bag with what was found, where it has nothing itself. What a found value depends on counts as looked at."""
+    """A bag with what was found, where it has nothing itself.
 
-    def __init__(self, bag: Bag, found: Sequence[Found]) -> None:
-        self._bag, self._found = bag, found
+    ``noted``: somebody takes note of what is looked at, and what a found value depends on counts as that.
+    """
+
+    def __init__(self, bag: Bag, found: Sequence[Found], *, noted: bool) -> None:
+        self._bag, self._found, self._noted = bag, found, noted
+        self._taken: dict[str, Any] = {}
 
     def get(self, name: str) -> Any:
+        if name in self._taken:
+            return self._taken[name]
         value = self._bag.get(name)
-        return self._of_found(name) if value is None else value
+        if value is None:
+            return self._of_found(name)
+        self._taken[name] = value
+        return value
 
     def entry(self, name: str, key: str) -> str | None:
         value = self._bag.entry(name, key)
         if value is not None or self._bag.get(name) is not None:
             return value
-        entries = self._of_found(name)
+        entries = self._taken[name] if name in self._taken else self._of_found(name)
         return None if entries is None else entries.get(key)
 
     def _of_found(self, name: str) -> Any:
+        value = None
         for one in self._found:
             if name in one.attributes:
-                for seen, key in one.seen:
+                value = one.attributes[name]
+                for seen, key in one.seen if self._noted else ():
                     self._bag.get(seen) if key is None else self._bag.entry(seen, key)
-                return one.attributes[name]
-        return None
+                break
+        self._taken[name] = value
+        return value
 
 
 class Generators:
@@ -153,4 +179,6 @@ class Generators:
                 found.append(one)
         if not found:
             return bag, None
-        return FoundBag(bag, found), next((one.failed for one in found if one.failed is not None), None)
+        return FoundBag(bag, found, noted=bag is not plain), next(
+            (one.failed for one in found if one.failed is not None), None
+        )

@@ -70,6 +70,11 @@ class Handler:
         self._breaker = Breaker()
         self._seldom = Seldom()
 
+    @property
+    def adapter_is_lookup(self) -> bool:
+        """Whether the adapter finds the same for the same instance, as long as the rules hold."""
+        return isinstance(self.adapter, AttributeAdapter) and self.adapter.is_lookup
+
     async def check(self, instance: Instance, *, fail_open: bool | None = None) -> CheckResult:
         """The adapter's verdict; where there is none, what the rules say for that. Such a verdict is not kept."""
         try:

@@ -36,6 +36,7 @@ class KubernetesEnv(AttributeAdapter):
     """``pods`` gives those that there are now."""
 
     templates = frozenset({"kubernetes"})
+    is_lookup = True
 
     def __init__(self, pods: Callable[[], Pods]) -> None:
         self._pods = pods
