@@ -8,9 +8,18 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterator
 
-from lateen.findings import Finding, warning
-from lateen.identity.authority import AuthorityStatus
+from lateen.findings import Finding, error, warning
+from lateen.identity.authority import Authority, AuthorityStatus
 from lateen.values.names import Origin
+
+
+def authority_findings(authority: Authority) -> tuple[Finding, ...]:
+    """What is wrong with it, or will be soon."""
+    expiring = expiry_findings(authority.status())
+    if not authority.problem:
+        return expiring
+    message = f"the authority goes on as it was, as its files are no good now: {authority.problem}"
+    return (error("authority-files", message, Origin("Authority", "", authority.trust_domain)), *expiring)
 
 
 def expiry_findings(status: AuthorityStatus) -> tuple[Finding, ...]:

@@ -21,7 +21,7 @@ import msgspec
 
 from lateen.control.api import serve_control
 from lateen.control.approval import Approval
-from lateen.control.authority_report import expiry_findings
+from lateen.control.authority_report import authority_findings
 from lateen.control.coordinator import Coordinator, ProxyOptions
 from lateen.control.debounce import Debounce
 from lateen.control.key_book import KeyBook
@@ -65,6 +65,7 @@ LOG = logging.getLogger("lateen.control")
 SERVICES_FILE = "services.yaml"
 REWRITTEN_WITHIN_S = 0.1
 """Editors may take a file away before they write it anew: that is one change, and nothing stops to hold meanwhile."""
+AUTHORITY_LOOK_S = 1.0
 CA_BUNDLES = (
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -136,7 +137,7 @@ class ControlPlane:
         """Everything that is wrong now: in files, in what they mean together, and in what an Envoy refuses."""
         refused = dict.fromkeys(_refusal(rejection) for _, rejection in self.status.rejections())
         keys = self._keys.findings(key_uses(self.coordinator.effective))
-        expiring = expiry_findings(self.authority.status()) if self._authority is not None else ()
+        expiring = authority_findings(self._authority) if self._authority is not None else ()
         own = (*self._store.findings(), *self._services.findings(), *self.coordinator.findings)
         return (*own, *keys, *refused, *expiring, *self._service_findings, *self._mixer.findings)
 
@@ -174,7 +175,7 @@ class ControlPlane:
         certificates = CertificateServer(self.authority, utc_now)
         await self._serve_certificates(certificates)
         await self.ads.start(self.run / "xds.sock")
-        rolling = asyncio.ensure_future(self._roll_out())
+        rolling = asyncio.gather(self._roll_out(), self._follow_authority())
         async with serve_control(self, self.run / "control.sock"):
             followers = [
                 asyncio.ensure_future(self._follow(files, self._apply_files, stop)),
@@ -234,6 +235,14 @@ class ControlPlane:
         if self._authority is None:
             raise RuntimeError("the authority is not open yet")
         return self._authority
+
+    async def _follow_authority(self) -> None:
+        """Take up what an operator exchanges of the authority's files."""
+        while True:
+            await asyncio.sleep(AUTHORITY_LOOK_S)
+            if self.authority.follow():
+                LOG.info("the authority's files were exchanged")
+                self.tell_generation()
 
     def tell_generation(self) -> None:
         """Let node agents know which certificates sign and are trusted now."""

@@ -22,6 +22,8 @@ from lateen.identity.certificate import (
     new_key,
     read_request,
 )
+from lateen.identity.keystore import KeystoreError
+from lateen.identity.plugged import marks, reload
 from lateen.identity.roots import Holding, Phase, load_holding, next_step, step_back
 from lateen.values.names import SpiffeId
 
@@ -59,6 +61,7 @@ class Authority:
     """An authority in a folder, for one trust domain: with a root of its own, or one that is plugged in.
 
     ``now`` gives the time, in UTC. Raises KeystoreError where the folder holds something that cannot be trusted.
+    ``problem`` says why files that were exchanged meanwhile are not used, and is empty while they are.
     """
 
     def __init__(
@@ -73,7 +76,9 @@ class Authority:
         self._life = life
         self._trust_domain = trust_domain
         self._signed = self._refused = 0
+        self._marks = marks(folder)
         self._holding = self._load()
+        self.problem = ""
 
     @property
     def root_pem(self) -> bytes:
@@ -133,6 +138,23 @@ class Authority:
         phase = step_back(self._folder)
         self._holding = self._load()
         return phase
+
+    def follow(self) -> bool:
+        """Take up what an operator has exchanged of the files that are plugged in: whether anything changed by it.
+
+        What is no good, or not whole yet, is ``problem``, and the authority goes on as it was.
+        """
+        if self.phase is not Phase.PLUGGED_IN or (seen := marks(self._folder)) == self._marks:
+            return False
+        self._marks, before = seen, self._holding
+        try:
+            issuer, roots = reload(self._folder, self._trust_domain, self._now(), before.issuer, before.roots)
+        except KeystoreError as problem:
+            self.problem = str(problem)
+            return False
+        self.problem = ""
+        self._holding = Holding(issuer, roots, Phase.PLUGGED_IN)
+        return self._holding.generation != before.generation
 
     def status(self) -> AuthorityStatus:
         """How it stands now."""

@@ -11,11 +11,13 @@ import datetime
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
 from lateen.identity.certificate import PrivateKey
 from lateen.identity.keystore import (
@@ -28,21 +30,39 @@ from lateen.identity.keystore import (
     problems_of,
     read_private,
 )
+from lateen.values.network import is_host
 
 ROOTS_FILE = "root-cert.pem"
 CHAIN_FILE = "cert-chain.pem"
 LONGEST_CHAIN = 10
+_FILES = (key_name("ca"), certificate_name("ca"), CHAIN_FILE, ROOTS_FILE)
+_CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
+_RSA_BITS = range(2048, 8193)
+_BOTH_ENDS = {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH}
+_UNDERSTOOD = {
+    ExtensionOID.BASIC_CONSTRAINTS,
+    ExtensionOID.KEY_USAGE,
+    ExtensionOID.EXTENDED_KEY_USAGE,
+    ExtensionOID.NAME_CONSTRAINTS,
+    ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
+    ExtensionOID.CERTIFICATE_POLICIES,
+    ExtensionOID.POLICY_MAPPINGS,
+    ExtensionOID.POLICY_CONSTRAINTS,
+    ExtensionOID.INHIBIT_ANY_POLICY,
+}
+"""Extensions that Envoy's library heeds. A certificate with another one that is critical is refused by every proxy."""
 
 
 class Issuer(msgspec.Struct, frozen=True, eq=False):
     """Who signs: a certificate and its key. ``above`` is sent to workloads below their own: the way up to a root.
 
-    ``expires`` is when the first of all these certificates runs out.
+    ``root`` is where that way ends, ``expires`` when the first of all these certificates runs out.
     """
 
     certificate: x509.Certificate
     key: PrivateKey
     above: tuple[x509.Certificate, ...]
+    root: x509.Certificate
     expires: datetime.datetime
 
 
@@ -51,16 +71,14 @@ def is_plugged_in(folder: Path) -> bool:
     return (folder / ROOTS_FILE).exists()
 
 
-def load_plugged_in(
-    folder: Path, trust_domain: str, now: datetime.datetime
-) -> tuple[Issuer, tuple[x509.Certificate, ...]]:
+Roots = tuple[x509.Certificate, ...]
+
+
+def load_plugged_in(folder: Path, trust_domain: str, now: datetime.datetime) -> tuple[Issuer, Roots]:
     """The intermediate and the roots. Raises KeystoreError."""
     with problems_of(folder):
         check_folder(folder)
-        texts = {
-            name: read_private(folder / name)
-            for name in (key_name("ca"), certificate_name("ca"), CHAIN_FILE, ROOTS_FILE)
-        }
+        texts = {name: read_private(folder / name) for name in _FILES}
     for name, text in texts.items():
         if text is None:
             raise KeystoreError(folder / name, f"is missing; beside {ROOTS_FILE} the other three files have to be")
@@ -75,9 +93,45 @@ def load_plugged_in(
         raise KeystoreError(folder / ROOTS_FILE, f"has no root that {CHAIN_FILE} leads to")
     links = [(own_file, own), *((folder / CHAIN_FILE, link) for link in above), (folder / ROOTS_FILE, root)]
     for below, (path, link) in enumerate(links):
-        _check_link(path, link, below, trust_domain, now)
+        try:
+            _check_link(path, link, below, trust_domain, now)
+            _check_strength(path, link)
+            if link not in roots:
+                _check_use(path, link)
+        except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as problem:
+            raise KeystoreError(path, f"{_name(link)} has extensions that cannot be read: {problem}") from problem
     sends = () if own in roots else (own, *(link for link in above if link not in roots))
-    return Issuer(own, key, sends, min(link.not_valid_after_utc for _, link in links)), tuple(roots)
+    return Issuer(own, key, sends, root, min(link.not_valid_after_utc for _, link in links)), tuple(roots)
+
+
+def marks(folder: Path) -> tuple[tuple[int, int, int], ...]:
+    """What changes whenever one of the four files is written or exchanged."""
+    found = []
+    for name in _FILES:
+        try:
+            status = (folder / name).stat()
+        except OSError:
+            found.append((0, 0, 0))
+        else:
+            found.append((status.st_mtime_ns, status.st_size, status.st_ino))
+    return tuple(found)
+
+
+def reload(
+    folder: Path, trust_domain: str, now: datetime.datetime, before: Issuer, trusted: Roots
+) -> tuple[Issuer, Roots]:
+    """What the files say now, in the place of what they said before.
+
+    Raises KeystoreError for what is no good, and where workloads that follow at once would be strangers to the others.
+    """
+    issuer, roots = load_plugged_in(folder, trust_domain, now)
+    if issuer.root not in trusted:
+        reason = f"leads to {_name(issuer.root)}, which nobody trusts yet"
+        raise KeystoreError(folder / certificate_name("ca"), f"{reason}; put that into {ROOTS_FILE} alone first")
+    if before.root not in roots:
+        reason = f"lacks {_name(before.root)}, which present certificates lead to"
+        raise KeystoreError(folder / ROOTS_FILE, f"{reason}; exchange {certificate_name('ca')} and its key first")
+    return issuer, roots
 
 
 def _certificates(path: Path, text: bytes) -> list[x509.Certificate]:
@@ -136,7 +190,43 @@ def _check_link(path: Path, link: x509.Certificate, below: int, trust_domain: st
         _check_names(path, link, constraints, trust_domain)
 
 
+def _check_use(path: Path, link: x509.Certificate) -> None:
+    """What would keep every proxy from taking certificates below this one. Of roots, proxies heed the key alone."""
+    purposes = _extension(link, x509.ExtendedKeyUsage)
+    if purposes is not None and not set(purposes) >= _BOTH_ENDS:
+        reason = "its extended key usage has to name both serverAuth and clientAuth, or be left out"
+        raise KeystoreError(path, f"{_name(link)} may not sign certificates of the mesh: {reason}")
+    unknown = [one.oid.dotted_string for one in link.extensions if one.critical and one.oid not in _UNDERSTOOD]
+    if unknown:
+        raise KeystoreError(
+            path, f"{_name(link)} has critical extensions that proxies do not know: {', '.join(unknown)}"
+        )
+    policies = _extension(link, x509.PolicyConstraints)
+    if policies is not None and policies.require_explicit_policy is not None:
+        raise KeystoreError(
+            path, f"{_name(link)} asks for policies (its policy constraints) that workloads do not have"
+        )
+    if isinstance(link.signature_hash_algorithm, hashes.SHA1 | hashes.MD5):
+        raise KeystoreError(
+            path, f"{_name(link)} is signed with {link.signature_hash_algorithm.name}, which proxies refuse"
+        )
+
+
+def _check_strength(path: Path, link: x509.Certificate) -> None:
+    public = link.public_key()
+    if isinstance(public, ec.EllipticCurvePublicKey) and not isinstance(public.curve, _CURVES):
+        raise KeystoreError(path, f"{_name(link)} has a key on {public.curve.name}; use P-256, P-384 or P-521")
+    if isinstance(public, rsa.RSAPublicKey) and public.key_size not in _RSA_BITS:
+        raise KeystoreError(path, f"{_name(link)} has an RSA key of {public.key_size} bits; use 2048 to 8192")
+
+
 def _check_names(path: Path, link: x509.Certificate, constraints: x509.NameConstraints, trust_domain: str) -> None:
+    for name in (*(constraints.permitted_subtrees or ()), *(constraints.excluded_subtrees or ())):
+        if _is_uri(name) and not is_host(name.value.removeprefix(".").lower()):
+            reason = (
+                f"its name constraints have {name.value}, and proxies look for a host there, such as {trust_domain}"
+            )
+            raise KeystoreError(path, f"{_name(link)} may not sign for {trust_domain}: {reason}")
     permitted = [name.value for name in constraints.permitted_subtrees or () if _is_uri(name)]
     excluded = [name.value for name in constraints.excluded_subtrees or () if _is_uri(name)]
     if (permitted and not any(_covers(name, trust_domain) for name in permitted)) or any(
@@ -151,7 +241,7 @@ def _is_uri(name: x509.GeneralName) -> bool:
 
 def _covers(constraint: str, domain: str) -> bool:
     """A constraint on the host of URIs: itself, or with a dot before it all hosts below it."""
-    host = urlsplit(constraint).hostname or constraint
+    host, domain = constraint.lower(), domain.lower()
     return domain.endswith(host) if host.startswith(".") else domain == host
 
 

@@ -9,7 +9,7 @@ the keys that it names and before anything is removed, so that whoever is killed
     issuing   both are trusted; the new one signs
     stable    the old one is gone
 
-An authority that an operator plugs in has one state, and is exchanged with its files.
+An authority that an operator plugs in has one state, and is exchanged with its files (``lateen.identity.plugged``).
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def load_holding(folder: Path, trust_domain: str, now: datetime.datetime) -> Hol
     state = _read(folder)
     loaded = {name: load_or_create(folder, trust_domain, now, name) for name in state.trusted}
     certificate, key = loaded[state.issuing]
-    issuer = Issuer(certificate, key, (), certificate.not_valid_after_utc)
+    issuer = Issuer(certificate, key, (), certificate, certificate.not_valid_after_utc)
     return Holding(issuer, tuple(certificate for certificate, _ in loaded.values()), state.phase)
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,14 +17,17 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from lateen.identity.certificate import build_request, identity_of, new_key
+from lateen.cli.ca import SETTLE_S
+from lateen.identity.certificate import build_request, identity_of, key_pem, new_key
 from lateen.identity.csr_client import request_chain_over_tls
 from lateen.values.names import SpiffeId
-from tests.envoy.tls_support import unverifying
+from tests.envoy.harness import unverified
 from tests.features import floods
 from tests.features.running import free_port, running_mesh, until
-from tests.features.test_identity import guarded, inbound, status_of
-from tests.features.test_robustness import process
+from tests.features.test_identity import ca_status, guarded, inbound, status_of
+from tests.features.test_robustness import VIA, process, traffic_goes_on
+from tests.unit.identity.names import utc_now
+from tests.unit.identity.test_plugged import Link, exchange, put
 
 pytestmark = [pytest.mark.mesh, pytest.mark.xdist_group("elsewhere"), pytest.mark.timeout(240)]
 ISSUER = "https://cluster.example"
@@ -33,15 +37,18 @@ CREATE = "/istio.v1.auth.IstioCertificateService/CreateCertificate"
 ADS = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 SDS = "/envoy.service.secret.v3.SecretDiscoveryService/DeltaSecrets"
 DOORS = {"tokens": CREATE, "certificates": CREATE, "ca.sock": CREATE, "xds.sock": ADS, "proxies/client-0/sds.sock": SDS}
+FIRST, SECOND = (Link(name, now=utc_now()) for name in ("first", "second"))
 BOUND_MIB = 400
 MANY = 300
 
 
 def prepare(mesh):
-    """Let the authority listen, and take the service-account tokens of a cluster."""
+    """Plug an authority in, let it listen, and take the service-account tokens of a cluster."""
+    put(mesh.project / "ca", Link("own", FIRST, now=utc_now()), FIRST)
     public = {**json.loads(jwt.algorithms.ECAlgorithm.to_jwk(KEY.public_key())), "kid": "k", "use": "sig"}
     (mesh.project / "keys.json").write_text(json.dumps({"keys": [public]}))
     identity = {
+        "ca": "ca",
         "listen": f"127.0.0.1:{PORTS['tokens']}",
         "listen_mutual": f"127.0.0.1:{PORTS['certificates']}",
         "account_tokens": {"issuer": ISSUER, "jwks": "keys.json"},
@@ -150,6 +157,36 @@ def test_what_was_shown_is_in_no_log(house, root, tmp_path):
     assert held == []
 
 
+def all_hold(house, condition):
+    """Wait until every workload holds and uses what the authority gives now, and that fits the condition."""
+
+    def reached():
+        found = ca_status(house)
+        now = found["authority"]["generation"]
+        return all(one["in_use"] and one["generation"] == now and condition(one) for one in found["workloads"])
+
+    until(reached, "everyone has followed")
+    time.sleep(SETTLE_S)
+
+
+def test_a_plugged_in_authority_is_exchanged_by_its_files_under_load(house):
+    folder, other = house.project / "ca", Link("other", SECOND, now=utc_now())
+    with house.load(VIA) as load:
+        exchange(folder, root_cert=FIRST.pem + SECOND.pem)
+        all_hold(house, lambda one: len(one["roots"]) == 2 and one["issuer"] == "CN=own")
+        exchange(folder, root_cert=SECOND.pem)
+        until(lambda: "authority-files" in str(house.control("/v1/findings")), "what would part the mesh is told")
+        exchange(folder, root_cert=FIRST.pem + SECOND.pem)
+        exchange(folder, ca_cert=other.pem, ca_key=bytes(key_pem(other.key)), cert_chain=other.pem)
+        all_hold(house, lambda one: one["issuer"] == "CN=other")
+        exchange(folder, root_cert=SECOND.pem)
+        all_hold(house, lambda one: len(one["roots"]) == 1)
+        traffic_goes_on(house)
+    assert load.failures == []
+    assert "authority-files" not in str(house.control("/v1/findings"))
+    assert "exchange its files" in house.lateen("ca", "rotate", check=False).stderr
+
+
 # --- those who have nothing to show ----------------------------------------------------------------------------------
 
 
@@ -162,7 +199,7 @@ def door(house, name):
             plain.connect(str(house.run_dir / name))
             return plain
         plain = socket.create_connection(("127.0.0.1", PORTS[name]), timeout=5)
-        context = unverifying(None, ("h2",))
+        context = unverified(None, ("h2",))
         return plain if name == "metrics" else context.wrap_socket(plain)
 
     return connect

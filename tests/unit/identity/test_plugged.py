@@ -23,7 +23,21 @@ class Link:
     """A certificate of an authority and its key."""
 
     def __init__(
-        self, name, above=None, key=None, *, ca=True, length=None, life=YEAR, signs=True, permits=None, forbids=None
+        self,
+        name,
+        above=None,
+        key=None,
+        *,
+        ca=True,
+        length=None,
+        life=YEAR,
+        signs=True,
+        permits=None,
+        forbids=None,
+        purposes=(),
+        more=(),
+        named=True,
+        now=NOW,
     ):
         self.key = key or ec.generate_private_key(ec.SECP256R1())
         issuer = above or self
@@ -35,12 +49,18 @@ class Link:
             .issuer_name(issuer.name)
             .public_key(self.key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(NOW - datetime.timedelta(days=1))
-            .not_valid_after(NOW + life)
+            .not_valid_before(now - datetime.timedelta(days=1))
+            .not_valid_after(now + life)
             .add_extension(x509.BasicConstraints(ca, length if ca else None), critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(self.key.public_key()), critical=False)
             .add_extension(x509.KeyUsage(True, False, False, False, False, signs, signs, False, False), critical=True)
         )
+        if named:
+            own = x509.SubjectKeyIdentifier.from_public_key(self.key.public_key())
+            builder = builder.add_extension(own, critical=False)
+        if purposes:
+            builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
+        for one in more:
+            builder = builder.add_extension(one, critical=True)
         if permits or forbids:
             builder = builder.add_extension(x509.NameConstraints(permits, forbids), critical=True)
         self.certificate = builder.sign(issuer.key, hashes.SHA256())
@@ -94,6 +114,9 @@ def test_certificates_do_not_outlive_any_link(tmp_path):
 
 
 ROOT = Link("root")
+PURPOSE = x509.ExtendedKeyUsageOID
+SPIFFE = x509.UniformResourceIdentifier("spiffe://cluster.local")
+UNKNOWN = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00")
 WRONG = {
     "does not belong": lambda: (Link("own", ROOT), ROOT, {"key": Link("x").key}),
     "no root that": lambda: (Link("own", ROOT), {"roots": [Link("another")]}),
@@ -103,6 +126,13 @@ WRONG = {
     "may not sign certificates": lambda: (Link("own", ROOT, signs=False), ROOT, {}),
     "expired on": lambda: (Link("own", ROOT, life=datetime.timedelta(hours=-1)), ROOT, {}),
     "may not sign for cluster.local": lambda: (Link("own", ROOT, permits=OTHER_DOMAIN), ROOT, {}),
+    "proxies look for a host there, such as cluster.local": lambda: (Link("own", ROOT, permits=[SPIFFE]), ROOT, {}),
+    "both serverAuth and clientAuth": lambda: (Link("own", ROOT, purposes=[PURPOSE.SERVER_AUTH]), ROOT, {}),
+    "extended key usage has to name": lambda: (Link("own", ROOT, purposes=[PURPOSE.ANY_EXTENDED_KEY_USAGE]), ROOT, {}),
+    "proxies do not know: 1.2.3.4": lambda: (Link("own", ROOT, more=[UNKNOWN]), ROOT, {}),
+    "asks for policies": lambda: (Link("own", ROOT, more=[x509.PolicyConstraints(0, None)]), ROOT, {}),
+    "a key on secp256k1": lambda: (Link("own", ROOT, ec.generate_private_key(ec.SECP256K1())), ROOT, {}),
+    "an RSA key of 1024 bits": lambda: (Link("own", ROOT, rsa.generate_private_key(65537, 1024)), ROOT, {}),
     "its name constraints": lambda: (Link("own", ROOT, forbids=OWN_DOMAIN), ROOT, {}),
 }
 
@@ -127,3 +157,79 @@ def test_a_file_that_is_missing_is_named(tmp_path, name):
     (folder / name).unlink()
     with pytest.raises(KeystoreError, match=name):
         opened(folder)
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        lambda: Link("own", ROOT, named=False),
+        lambda: Link("own", ROOT, purposes=[PURPOSE.SERVER_AUTH, PURPOSE.CLIENT_AUTH]),
+        lambda: Link("own", ROOT, permits=[x509.UniformResourceIdentifier(".LOCAL"), x509.DNSName("example.com")]),
+        lambda: Link("own", ROOT, ec.generate_private_key(ec.SECP521R1())),
+    ],
+    ids=["without key identifier", "both purposes", "constraints that leave room", "P-521"],
+)
+def test_what_proxies_take_is_taken(tmp_path, own):
+    key, authority = new_key(), opened(put(tmp_path / "ca", own(), ROOT))
+    chain = authority.sign(build_request(key, REVIEWS), REVIEWS)
+    assert judge_chain(chain, key, REVIEWS, NOW.timestamp())
+
+
+def exchange(folder, **files):
+    """Put files into the place of others, as a file manager or a sync tool does."""
+    for name, data in files.items():
+        new = folder / "new"
+        new.touch(mode=0o600)
+        new.write_bytes(data)
+        new.rename(folder / f"{name.replace('_', '-')}.pem")
+
+
+def test_another_root_comes_in_by_three_exchanges(tmp_path):
+    first, second = Link("first"), Link("second")
+    folder = put(tmp_path / "ca", Link("own", first), first)
+    authority = opened(folder)
+    assert not authority.follow()
+    generations = [authority.generation]
+    exchange(folder, root_cert=first.pem + second.pem)
+    assert authority.follow()
+    generations.append(authority.generation)
+    other = Link("other", second)
+    exchange(folder, ca_cert=other.pem, cert_chain=other.pem)
+    assert not authority.follow()
+    assert "does not belong to the key" in authority.problem
+    assert authority.generation == generations[-1]
+    exchange(folder, ca_key=bytes(key_pem(other.key)))
+    assert authority.follow()
+    assert authority.problem == ""
+    generations.append(authority.generation)
+    exchange(folder, root_cert=second.pem)
+    assert authority.follow()
+    assert len({*generations, authority.generation}) == 4
+    assert authority.root_pem == second.pem
+    leaf = x509.load_pem_x509_certificate(authority.sign(build_request(new_key(), REVIEWS), REVIEWS)[0])
+    leaf.verify_directly_issued_by(other.certificate)
+
+
+@pytest.mark.parametrize("said", ["which nobody trusts yet", "which present certificates lead to", "is missing"])
+def test_an_exchange_that_would_part_the_mesh_changes_nothing(tmp_path, said):
+    first, second = Link("first"), Link("second")
+    folder = put(tmp_path / "ca", Link("own", first), first)
+    authority = opened(folder)
+    before = authority.generation
+    if said == "is missing":
+        (folder / "root-cert.pem").unlink()
+    elif said == "which nobody trusts yet":
+        other = Link("other", second)
+        files = {"ca_cert": other.pem, "ca_key": bytes(key_pem(other.key)), "cert_chain": other.pem}
+        exchange(folder, **files, root_cert=first.pem + second.pem)
+    else:
+        exchange(folder, root_cert=first.pem + second.pem)
+        assert authority.follow()
+        before = authority.generation
+        other = Link("other", second)
+        files = {"ca_cert": other.pem, "ca_key": bytes(key_pem(other.key)), "cert_chain": other.pem}
+        exchange(folder, **files, root_cert=second.pem)
+    assert not authority.follow()
+    assert said in authority.problem
+    assert authority.generation == before
+    assert authority.sign(build_request(new_key(), REVIEWS), REVIEWS)
