@@ -7,7 +7,6 @@ side where the other one decides; the trees of ``cel_logic`` say just that.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -16,7 +15,7 @@ import re2
 
 from lateen.expressions.cel_logic import joined
 from lateen.expressions.functions import FUNCTIONS, Unusable, to_duration, to_ip, to_timestamp
-from lateen.expressions.parse import DEEPEST, LONGEST
+from lateen.expressions.reading import Reader, Token, look_over, scan
 from lateen.expressions.syntax import (
     ADD,
     AND,
@@ -91,26 +90,19 @@ _PAIRS: Mapping[ValueType, tuple[Literal | Known, Literal | Known]] = {
 }
 """For each type two values that are not the same."""
 
-Token = tuple[str, str, int]
-
 
 @lru_cache(maxsize=4096)
 def _tokens(text: str) -> tuple[Token, ...]:
-    found: list[Token] = []
-    at = 0
-    while at < len(text):
-        match = _TOKEN.match(text, at)
-        if match is None:
-            written = text[at]
-            if written in "\"'":
-                raise ExpressionError("a text is not closed on its line", text, at, f"end it by {written}")
-            if written.isdigit():
-                raise ExpressionError("this is no number that is read here", text, at, "write an int or a double")
-            raise ExpressionError(f"{written} means nothing here", text, at, _HINTS.get(written, "leave it out"))
-        if match.lastgroup != "space":
-            found.append((match.lastgroup or "", match.group(), at))
-        at = match.end()
-    return (*found, ("end", "", len(text.rstrip())))
+    return scan(text, _TOKEN, _unreadable)
+
+
+def _unreadable(text: str, at: int) -> ExpressionError:
+    written = text[at]
+    if written in "\"'":
+        return ExpressionError("a text is not closed on its line", text, at, f"end it by {written}")
+    if written.isdigit():
+        return ExpressionError("this is no number that is read here", text, at, "write an int or a double")
+    return ExpressionError(f"{written} means nothing here", text, at, _HINTS.get(written, "leave it out"))
 
 
 def parse_cel(text: str, vocabulary: Vocabulary, *, match: bool = False) -> Expression:
@@ -118,10 +110,7 @@ def parse_cel(text: str, vocabulary: Vocabulary, *, match: bool = False) -> Expr
 
     Raises ExpressionError at the first thing that is wrong.
     """
-    if len(text) > LONGEST:
-        raise ExpressionError(f"it is longer than {LONGEST} characters", text, 0, "write several rules")
-    if not text.strip():
-        raise ExpressionError("it is empty", text, 0, "write an expression, or leave the field out")
+    look_over(text)
     written = _Parser(text, vocabulary).whole()
     usable = not is_too_high(written) and size_of(written) <= LARGEST
     found = joined(written, lenient=match, largest=LARGEST) if usable else None
@@ -130,20 +119,13 @@ def parse_cel(text: str, vocabulary: Vocabulary, *, match: bool = False) -> Expr
     return found
 
 
-class _Parser:
+class _Parser(Reader):
     def __init__(self, text: str, vocabulary: Vocabulary) -> None:
-        self._text = text
+        super().__init__(text, _tokens(text))
         self._vocabulary = vocabulary
-        self._tokens = _tokens(text)
-        self._next = 0
-        self._depth = 0
 
     def whole(self) -> Expression:
-        found = self._choice()
-        kind, written, at = self._peek()
-        if kind != "end":
-            raise self._wrong(f"{written} is not expected here", at, "join the parts by an operator such as &&")
-        return found
+        return self._ended(self._choice())
 
     def _choice(self) -> Expression:
         self._deeper()
@@ -337,73 +319,25 @@ class _Parser:
     def _number(self, written: str, at: int) -> Literal:
         digits = written.removeprefix("-")
         if digits.isdigit() or digits[:2] in ("0x", "0X"):
-            value = int(digits[:40], 10 if digits.isdigit() else 16) * (1 if written == digits else -1)
-            if not -(1 << 63) <= value < 1 << 63:
-                raise self._wrong("the number does not fit into 64 bits", at, "write a smaller one")
-            return Literal(value, ValueType.INT64, at)
-        if math.isinf(float(written)):
-            raise self._wrong("the number is larger than can be", at, "write a smaller one")
-        return Literal(float(written), ValueType.DOUBLE, at)
+            value = int(digits[:40], 10 if digits.isdigit() else 16)
+            return self._integer(value if written == digits else -value, at)
+        return self._double(written, at)
 
     def _unquoted(self, written: str, at: int) -> str:
         if written[0] in "rR":
             return written[2:-1]
-
-        def one(found: re.Match[str]) -> str:
-            octal, byte, short, long, other = found.groups()
-            if other is not None:
-                if other not in _ESCAPES:
-                    raise self._wrong(f"\\{other} is no escape", at + 1 + found.start(), "write \\\\ for a backslash")
-                return _ESCAPES[other]
-            code = int(octal, 8) if octal else int(byte or short or long, 16)
-            if code > 0x10FFFF or 0xD800 <= code < 0xE000 or (octal and code > 0xFF):
-                raise self._wrong("the escape means no character", at + 1 + found.start(), "correct it")
-            return chr(code)
-
-        return _ESCAPE.sub(one, written[1:-1])
-
-    # Tokens
-
-    def _peek(self) -> Token:
-        return self._tokens[self._next]
+        return self._unescaped(written[1:-1], at, _ESCAPE, _ESCAPES)
 
     def _is_call(self, ahead: int) -> bool:
         """Whether the token that many ahead opens arguments."""
         place = self._next + ahead
         return place < len(self._tokens) and self._tokens[place][1] == "("
 
-    def _take(self) -> Token:
-        token = self._tokens[self._next]
-        if token[0] != "end":
-            self._next += 1
-        return token
-
-    def _is(self, operator: str) -> bool:
-        """Whether this operator is next; if so, it is taken."""
-        kind, written, _ = self._peek()
-        if kind != "operator" or written != operator:
-            return False
-        self._next += 1
-        return True
-
     def _name(self, message: str) -> tuple[str, int]:
         kind, name, at = self._take()
         if kind != "name":
             raise self._wrong(message, at, "write an attribute or a method")
         return name, at
-
-    def _expect(self, wanted: str, remedy: str) -> None:
-        at = self._peek()[2]
-        if not self._is(wanted):
-            raise self._wrong(f"{wanted} is expected", at, remedy)
-
-    def _deeper(self) -> None:
-        self._depth += 1
-        if self._depth > DEEPEST:
-            raise self._wrong(f"it is nested deeper than {DEEPEST} levels", self._peek()[2], "write several rules")
-
-    def _wrong(self, message: str, at: int, remedy: str) -> ExpressionError:
-        return ExpressionError(message, self._text, at, remedy)
 
 
 def _one_of(wanted: Expression, entries: list[Expression], at: int) -> Expression:

@@ -7,11 +7,11 @@ a function, ``a.f(b)`` a method.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from functools import lru_cache
 
+from lateen.expressions.reading import Reader, look_over, scan
 from lateen.expressions.syntax import (
     HIGHEST,
     INDEX,
@@ -26,8 +26,6 @@ from lateen.expressions.syntax import (
 )
 from lateen.expressions.vocabulary import ValueType
 
-LONGEST = 8192
-DEEPEST = 50
 _TOKEN = re.compile(
     r"""
     (?P<space>[ \t\r\n]+)
@@ -43,7 +41,6 @@ _ESCAPES: Mapping[str, str] = {
     "a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "\\": "\\", '"': '"',
 }  # fmt: skip
 _ESCAPE = re.compile(r"\\(?:([0-7]{3})|x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.))", re.ASCII)
-_END = ("end", "", 0)
 _HINTS: Mapping[str, str] = {
     "=": "write ==",
     "&": "write &&",
@@ -55,17 +52,12 @@ _HINTS: Mapping[str, str] = {
     "?": "write conditional(test, then, else)",
 }
 
-Token = tuple[str, str, int]
-
 
 @lru_cache(maxsize=4096)
 def parse(text: str) -> Expression:
     """The tree of an expression. Raises ExpressionError at the first thing that is wrong."""
-    if len(text) > LONGEST:
-        raise ExpressionError(f"it is longer than {LONGEST} characters", text, 0, "write several rules")
-    if not text.strip():
-        raise ExpressionError("it is empty", text, 0, "write an expression, or leave the field out")
-    found = _Parser(text).whole()
+    look_over(text)
+    found = _Parser(text, scan(text, _TOKEN, _unreadable)).whole()
     if is_too_high(found):
         raise ExpressionError(f"it joins more than {HIGHEST} parts", text, 0, "write several rules")
     return found
@@ -79,24 +71,12 @@ def is_attribute(name: str) -> bool:
         return False
 
 
-class _Parser:
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._tokens = _tokens(text)
-        self._next = 0
-        self._depth = 0
-
+class _Parser(Reader):
     def whole(self) -> Expression:
-        found = self._binary(1)
-        kind, written, at = self._peek()
-        if kind != "end":
-            raise self._wrong(f"{written} is not expected here", at, "join the parts by an operator such as &&")
-        return found
+        return self._ended(self._binary(1))
 
     def _binary(self, level: int) -> Expression:
-        self._depth += 1
-        if self._depth > DEEPEST:
-            raise self._wrong(f"it is nested deeper than {DEEPEST} levels", self._peek()[2], "write several rules")
+        self._deeper()
         left = self._unary()
         while True:
             kind, written, at = self._peek()
@@ -111,9 +91,7 @@ class _Parser:
         kind, written, at = self._peek()
         if kind == "operator" and written == NOT:
             self._take()
-            self._depth += 1
-            if self._depth > DEEPEST:
-                raise self._wrong(f"it is nested deeper than {DEEPEST} levels", at, "write several rules")
+            self._deeper()
             found: Expression = Call(NOT, (self._unary(),), at)
             self._depth -= 1
             return found
@@ -157,7 +135,7 @@ class _Parser:
         if kind == "number":
             return self._number(written, at)
         if kind == "text":
-            return Literal(self._unquoted(written, at), ValueType.STRING, at)
+            return Literal(self._unescaped(written[1:-1], at, _ESCAPE, _ESCAPES), ValueType.STRING, at)
         if kind == "raw":
             return Literal(written[1:-1].replace("\r", ""), ValueType.STRING, at)
         if kind == "name":
@@ -200,58 +178,7 @@ class _Parser:
             if octal and not set("89").isdisjoint(digits):
                 raise self._wrong(f"{digits} is no number of base 8", at, "leave out the first 0")
             return self._integer(sign * int(digits[:25], 8 if octal else 10), at)
-        if math.isinf(float(written)):
-            raise self._wrong("the number is larger than can be", at, "write a smaller one")
-        return Literal(float(written), ValueType.DOUBLE, at)
-
-    def _integer(self, value: int, at: int) -> Literal:
-        if not -(1 << 63) <= value < 1 << 63:
-            raise self._wrong("the number does not fit into 64 bits", at, "write a smaller one")
-        return Literal(value, ValueType.INT64, at)
-
-    def _unquoted(self, written: str, at: int) -> str:
-        def one(found: re.Match[str]) -> str:
-            octal, byte, short, long, other = found.groups()
-            if other is not None:
-                if other not in _ESCAPES:
-                    raise self._wrong(f"\\{other} is no escape", at + 1 + found.start(), "write \\\\ for a backslash")
-                return _ESCAPES[other]
-            code = int(octal, 8) if octal else int(byte or short or long, 16)
-            if code > 0x10FFFF or 0xD800 <= code < 0xE000 or (octal and code > 0xFF):
-                raise self._wrong("the escape means no character", at + 1 + found.start(), "correct it")
-            return chr(code)
-
-        return _ESCAPE.sub(one, written[1:-1])
-
-    def _peek(self) -> Token:
-        return self._tokens[self._next]
-
-    def _take(self) -> Token:
-        token = self._tokens[self._next]
-        if token[0] != "end":
-            self._next += 1
-        return token
-
-    def _expect(self, wanted: str, remedy: str) -> None:
-        kind, written, at = self._take()
-        if kind != "operator" or written != wanted:
-            raise self._wrong(f"{wanted} is expected", at, remedy)
-
-    def _wrong(self, message: str, at: int, remedy: str) -> ExpressionError:
-        return ExpressionError(message, self._text, at, remedy)
-
-
-def _tokens(text: str) -> list[Token]:
-    found: list[Token] = []
-    at = 0
-    while at < len(text):
-        match = _TOKEN.match(text, at)
-        if match is None:
-            raise _unreadable(text, at)
-        if match.lastgroup != "space":
-            found.append((match.lastgroup or "", match.group(), at))
-        at = match.end()
-    return [*found, (_END[0], _END[1], len(text.rstrip()))]
+        return self._double(written, at)
 
 
 def _unreadable(text: str, at: int) -> ExpressionError:

@@ -18,7 +18,7 @@ def test_an_authority_that_ends_is_warned_of_and_takes_the_mesh_down(tmp_path):
     Authority(folder, "cluster.local", lambda: NOW)
     end = NOW + 3650 * DAY
     found = dict(kinds(folder, NOW, 3651 * DAY))
-    assert list(dict(kinds(folder, NOW, 3651 * DAY))) == ["signed", "warning", "shortened", "refused", "down"]
+    assert list(found) == ["signed", "warning", "shortened", "refused", "down"]
     assert found["signed"] == NOW
     assert end - 32 * DAY < found["warning"] < end - 26 * DAY
     assert end - DAY <= found["shortened"] < end
