@@ -19,6 +19,7 @@ from lateen.mixer.adapters.texts import plain
 from lateen.mixer.templates import Authorization, Instance, Value
 
 Send = Callable[[str, str, bytes, Mapping[str, str]], Awaitable[bytes]]
+LOAD_WITHIN_S = 10.0
 _JSON = {"content-type": "application/json"}
 _REGO = {"content-type": "text/plain"}
 
@@ -48,19 +49,17 @@ class Opa(CheckAdapter):
         self._send = send
         self._folder = f"{folder}/"
         self._wanted = {f"{self._folder}{number}": text for number, text in enumerate(policies)}
-        self._loaded = not policies
-        self._loading = asyncio.Lock()
         self._valid, self._uses = valid, uses
+        self._loading = asyncio.ensure_future(self._load()) if policies else None
 
     async def check(self, instance: Instance) -> CheckResult:
         if not isinstance(instance, Authorization):
             raise TypeError(f"{type(instance).__name__} is not an authorization")
         body = msgspec.json.encode({"input": _input(instance)})
-        await self._load()
+        await self._loaded()
         answer = await self._asked(body)
         if "result" not in answer and self._wanted and not self._wanted.keys() <= await self._there():
-            self._loaded = False
-            await self._load()
+            await self._loaded(anew=True)
             answer = await self._asked(body)
         if answer.get("result") is True:
             return CheckResult(valid=self._valid, uses=self._uses)
@@ -72,15 +71,25 @@ class Opa(CheckAdapter):
             raise ValueError(f"OPA says neither true nor false: {str(answer)[:100]}")
         return answer
 
+    async def _loaded(self, *, anew: bool = False) -> None:
+        """Wait until the policies are there. Loading goes on even if whoever asks gives up, and is tried again."""
+        if self._loading is None:
+            return
+        if self._loading.done() and (anew or self._loading.cancelled() or self._loading.exception() is not None):
+            self._loading = asyncio.ensure_future(self._load())
+        await asyncio.shield(self._loading)
+
     async def _load(self) -> None:
-        async with self._loading:
-            if self._loaded:
-                return
+        async with asyncio.timeout(LOAD_WITHIN_S):
             for name in await self._there() - self._wanted.keys():
                 await self._send("DELETE", self._at(name), b"", {})
             for name, text in self._wanted.items():
                 await self._send("PUT", self._at(name), text.encode(), _REGO)
-            self._loaded = True
+
+    async def close(self) -> None:
+        if self._loading is not None:
+            self._loading.cancel()
+            await asyncio.gather(self._loading, return_exceptions=True)
 
     async def _there(self) -> set[str]:
         """The policies in the handler's folder."""

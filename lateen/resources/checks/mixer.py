@@ -133,7 +133,7 @@ def check_expression(
     try:
         check(text, parse_as(language_of(report.resource), text, vocabulary), vocabulary, types)
     except UnknownAttributeError as problem:
-        if OUT in problem.message:
+        if OUT.rstrip(".") in problem.message:
             message = f"at {problem}, as only attributeBindings know what is found"
             report.error(field, message if vocabulary is DEFAULT_VOCABULARY else f"at {problem}", problem.remedy)
     except ExpressionError as problem:

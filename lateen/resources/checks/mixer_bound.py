@@ -135,8 +135,8 @@ def check_api_spec(report: Report) -> None:
 
 def _check_template(report: Report, field: str, template: str) -> None:
     try:
-        pattern_of(template)
-    except ValueError as problem:
+        compile_pattern(pattern_of(template))
+    except (ValueError, Unusable) as problem:
         report.error(field, str(problem), "write such as /pets/{id}")
 
 

@@ -11,6 +11,7 @@ from lateen.resources.mixer.outside import OUTSIDE_TEMPLATES, Authentication, Co
 
 NO_SESSIONS = ("no sessions are kept with adapters", "let the adapter take its configuration with each call")
 LONGEST_S = 10.0
+PROXIES_WAIT_S = 1.0
 
 
 def check_adapter(report: Report) -> None:
@@ -50,6 +51,11 @@ def check_connection(report: Report, connection: Connection) -> None:
         report.error(place, "no address is given", "give address", "missing-field")
     if connection.timeout is not None and not 0 < connection.timeout <= LONGEST_S:
         report.error(f"{place}.timeout", f"it is not between 0 and {LONGEST_S:g} s", "write one such as 0.5s")
+    elif connection.timeout is not None and connection.timeout > PROXIES_WAIT_S:
+        message = f"proxies wait for a verdict no longer than {PROXIES_WAIT_S:g} s, so for checks this is too long"
+        report.warn(
+            f"{place}.timeout", message, f"write {PROXIES_WAIT_S:g}s or less, but for an adapter that takes note"
+        )
     said = connection.authentication
     if said is not None:
         _check_authentication(report, f"{place}.authentication", said)

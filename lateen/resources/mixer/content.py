@@ -82,7 +82,8 @@ def instance_content(resource: Resource) -> InstanceContent | list[Problem]:
     params = _params(spec.params, known.params)
     if not isinstance(params, Spec):
         return params
-    return InstanceContent(known, params, "spec.params", spec.attribute_bindings)
+    below = params.attribute_bindings if isinstance(params, KubernetesParams) else {}
+    return InstanceContent(known, params, "spec.params", {**below, **spec.attribute_bindings})
 
 
 def _gone(kind: AdapterKind, place: str) -> Problem:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import shutil
 import subprocess
@@ -100,6 +101,47 @@ def test_policies_that_were_forgotten_are_loaded_again() -> None:
         opa.result = None
         assert (await adapter.check(READ)).code == PERMISSION_DENIED
         assert len(opa.asked) == 4
+
+    asyncio.run(run())
+
+
+def test_who_gives_up_waiting_does_not_stop_the_loading() -> None:
+    class Slow(Recorded):
+        async def send(self, method: str, *rest: Any) -> bytes:
+            await asyncio.sleep(0.05 if method == "PUT" else 0)
+            return await super().send(method, *rest)
+
+    async def run() -> None:
+        opa = Slow()
+        adapter = Opa("http://opa", "data.mesh.allow", opa.send, policies=("a", "b", "c"), folder="lateen/h")
+        for _ in range(3):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.06):
+                    await adapter.check(READ)
+        assert (await adapter.check(READ)).code == OK
+        assert len(opa.policies) == 3
+        await adapter.close()
+
+    asyncio.run(run())
+
+
+def test_loading_that_fails_is_tried_again() -> None:
+    class Away(Recorded):
+        times = 2
+
+        async def send(self, method: str, *rest: Any) -> bytes:
+            if method == "PUT" and self.times:
+                self.times -= 1
+                raise OSError("gone")
+            return await super().send(method, *rest)
+
+    async def run() -> None:
+        adapter = Opa("http://opa", "data.mesh.allow", Away().send, policies=("a",), folder="lateen/h")
+        for _ in range(2):
+            with pytest.raises(OSError, match="gone"):
+                await adapter.check(READ)
+        assert (await adapter.check(READ)).code == OK
+        await adapter.close()
 
     asyncio.run(run())
 

@@ -86,6 +86,7 @@ def api(**pattern: str) -> dict[str, Any]:
         ("HTTPAPISpec", {"patterns": [{"regex": "a"}]}, "spec.patterns[0]", "no method"),
         ("HTTPAPISpec", {}, "spec", "describes nothing"),
         ("HTTPAPISpec", api(uriTemplate="pets"), "spec.patterns[0].uriTemplate", "does not begin with /"),
+        ("HTTPAPISpec", api(uriTemplate="/pets/{id:9999}"), "spec.patterns[0].uriTemplate", "does not compile"),
         ("HTTPAPISpec", api(regex="(("), "spec.patterns[0].regex", "does not compile"),
         (
             "HTTPAPISpec",
