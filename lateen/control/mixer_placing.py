@@ -11,9 +11,8 @@ import msgspec
 
 from lateen.mesh.members import ServicesOfWorkloads
 from lateen.mesh.model import MeshSnapshot
-from lateen.plan.mixer.decisions import decisions
 from lateen.plan.mixer.place import OF_BYTES, port_attributes, proxy_attributes
-from lateen.plan.mixer.rules import policy_here
+from lateen.plan.mixer.rules import decisions_here
 from lateen.plan.planner import proxy_of
 
 
@@ -45,8 +44,7 @@ def placed(snapshot: MeshSnapshot) -> list[Placed]:
                 **port_attributes(snapshot, proxy, reached, port),
                 **({} if is_http else OF_BYTES),
             }
-            checked = policy_here(snapshot, proxy).checked
-            for one in decisions(snapshot.mixer, known, of_bytes=not is_http, checked=checked):
+            for one in decisions_here(snapshot, proxy, known, of_bytes=not is_http):
                 origin = one.rule.origin
                 name = f"{one.rule.namespace}/{one.rule.name}"
                 found.append(Placed(name, origin.path, origin.line, one.what, workload.name, port, one.where, one.why))

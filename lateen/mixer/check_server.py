@@ -28,6 +28,8 @@ from lateen.mixer.seldom import Seldom
 LOG = logging.getLogger("lateen.mixer")
 SERVICE = "envoy.service.auth.v3.Authorization"
 LONGEST_KEPT_MS = 24 * 3600 * 1000
+MOST_AT_ONCE = 1000
+"""Checks beyond these are not begun: whoever waits longer than its deadline is answered too late anyway."""
 ANSWERED = PERMISSION_DENIED
 """What Envoy is told of a request that an adapter answers: any code but OK keeps it from going on."""
 _NOWHERE = Place()
@@ -41,6 +43,7 @@ class CheckTally(msgspec.Struct):
     checks: int = 0
     refused: int = 0
     failed: int = 0
+    shed: int = 0
 
 
 class Knowledge(msgspec.Struct, frozen=True):
@@ -57,6 +60,7 @@ class CheckServer:
     def __init__(self, knowledge: Knowledge) -> None:
         self.knowledge = knowledge
         self.tally = CheckTally()
+        self._under_way = 0
         self._seldom = Seldom()
 
     def handler(self) -> grpc.GenericRpcHandler:
@@ -68,6 +72,10 @@ class CheckServer:
 
     async def _check(self, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         self.tally.checks += 1
+        if self._under_way >= MOST_AT_ONCE:
+            self.tally.shed += 1
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "too many checks are under way")
+        self._under_way += 1
         try:
             outcome = await self._outcome(request, context)
         except Exception as problem:
@@ -75,6 +83,8 @@ class CheckServer:
             if self._seldom.may(type(problem).__name__):
                 LOG.error("a check failed", exc_info=problem)
             await context.abort(grpc.StatusCode.INTERNAL, "the check failed")
+        finally:
+            self._under_way -= 1
         self.tally.refused += outcome.code != OK
         return answer(outcome)
 

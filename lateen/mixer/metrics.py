@@ -42,6 +42,7 @@ def _lines(checks: CheckTally, reports: ReportTally, quotas: QuotaTally, handler
         ("mixer_checks_total", checks.checks),
         ("mixer_checks_refused_total", checks.refused),
         ("mixer_checks_failed_total", checks.failed),
+        ("mixer_checks_shed_total", checks.shed),
         ("mixer_reports_total", reports.taken),
         ("mixer_reports_lost_total", reports.lost),
         ("mixer_reports_failed_total", reports.failed),

@@ -296,3 +296,16 @@ class MeshConfigSpec(Spec, frozen=True):
     service_entry_visibility: dict[str, Any] | None = None
     disable_policy_checks: bool | None = None
     policy_check_fail_open: bool | None = None
+    disable_mixer_http_reports: bool | None = None
+    enable_client_side_policy_check: bool | None = None
+    mixer_check_server: str | None = None
+    mixer_report_server: str | None = None
+    sidecar_to_telemetry_session_affinity: bool | None = None
+    disable_report_batch: bool | None = None
+    report_batch_max_entries: int | None = None
+    report_batch_max_time: Duration | None = None
+    auth_policy: str | None = None
+    rds_refresh_delay: Duration | None = None
+    sds_uds_path: str | None = None
+    enable_sds_token_mount: bool | None = None
+    sds_use_k8s_sa_jwt: bool | None = msgspec.field(default=None, name="sdsUseK8sSaJwt")

@@ -20,6 +20,7 @@ REFUSED: dict[str, str] = {
     "verifyCertificateAtClient": "clients always verify unless insecureSkipVerify is set",
     "ca": "the mesh has an authority of its own",
     "discoverySelectors": "the labels of namespaces are not known here",
+    "authPolicy": "a PeerAuthentication or a MeshPolicy says which mutual TLS holds",
     "serviceEntryVisibility": "exportTo of each ServiceEntry says who sees it",
 }
 WITHOUT_EFFECT: dict[str, str] = {
@@ -36,6 +37,17 @@ WITHOUT_EFFECT: dict[str, str] = {
     "enableEnvoyAccessLogService": "name an envoyHttpAls in defaultProviders.accessLogging",
     "disableEnvoyListenerLog": "listeners have no log of their own",
     "enablePrometheusMerge": "metrics are always merged",
+    "enableClientSidePolicyCheck": "requests are checked once, where they arrive; source.* says who calls",
+    "mixerCheckServer": "a mesh with rules of Mixer has a mixer of its own",
+    "mixerReportServer": "a mesh with rules of Mixer has a mixer of its own",
+    "sidecarToTelemetrySessionAffinity": "a mesh has one mixer",
+    "disableReportBatch": "reports are sent each second, or as 64 KiB of them are there",
+    "reportBatchMaxEntries": "reports are sent each second, or as 64 KiB of them are there",
+    "reportBatchMaxTime": "reports are sent each second, or as 64 KiB of them are there",
+    "rdsRefreshDelay": "changes are told as they happen",
+    "sdsUdsPath": "keys always come over SDS",
+    "enableSdsTokenMount": "keys always come over SDS",
+    "sdsUseK8sSaJwt": "keys always come over SDS",
 }
 PROXY_CONFIG: dict[str, str] = {
     "environmentVariables": "there is no agent that reads them; environment of lateen.yaml is the application's",

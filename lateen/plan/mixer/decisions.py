@@ -53,6 +53,8 @@ LONGEST_LIST = 64
 MOST_LISTED = 4 * LONGEST_LIST
 PROXY, MIXER, NOWHERE = "proxy", "mixer", "nowhere"
 UNCHECKED = "checks are switched off there"
+REPORTED = "it is told of what is over, and nobody waits"
+UNREPORTED = "reports of requests are switched off"
 OPERATIONS = "operations on headers"
 """The part of a rule that refuses nothing."""
 
@@ -72,15 +74,19 @@ class Decision(msgspec.Struct, frozen=True):
 
 
 def decisions(
-    rules: MixerRules, known: dict[str, Any], *, of_bytes: bool = False, checked: bool = True
+    rules: MixerRules, known: dict[str, Any], *, of_bytes: bool = False, checked: bool = True, reported: bool = True
 ) -> Iterator[Decision]:
     """Every part of every rule that has a say in what arrives here: in requests, or (``of_bytes``) in connections.
 
-    ``checked``: whether checks are made here; otherwise rules report alone.
+    ``checked``: whether checks are made here; ``reported``: whether reports are.
     """
     for one in _decisions(rules, known, of_bytes=of_bytes):
-        is_off = not checked and one.asked and one.where != NOWHERE
-        yield Decision(one.rule, one.what, NOWHERE, UNCHECKED) if is_off else one
+        if not checked and one.asked and one.where != NOWHERE:
+            yield Decision(one.rule, one.what, NOWHERE, UNCHECKED)
+        elif not reported and one.why == REPORTED:
+            yield Decision(one.rule, one.what, NOWHERE, UNREPORTED)
+        else:
+            yield one
 
 
 def _decisions(rules: MixerRules, known: dict[str, Any], *, of_bytes: bool) -> Iterator[Decision]:
@@ -129,7 +135,7 @@ def _reported(rule: Rule, match: Expression | bool, known: dict[str, Any]) -> It
                 if match is False:
                     yield Decision(rule, what, NOWHERE, _nowhere(rule, known))
                 else:
-                    yield Decision(rule, what, MIXER, "it is told of what is over, and nobody waits", asked=False)
+                    yield Decision(rule, what, MIXER, REPORTED, asked=False)
 
 
 def found_here(rules: MixerRules, known: dict[str, Any]) -> dict[str, str]:

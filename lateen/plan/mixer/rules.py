@@ -7,7 +7,7 @@ that speak HTTP can ask, whether one concerns them or not: so a new rule holds f
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from msgspec.structs import replace
@@ -17,7 +17,7 @@ from lateen.expressions.vocabulary import ValueType
 from lateen.mesh.mixer.model import MixerRules
 from lateen.mesh.model import MeshSnapshot, Service
 from lateen.plan.clusters import Cluster, Discovery, Endpoint, EndpointSet, LoadBalancing, LocalityEndpoints
-from lateen.plan.mixer.decisions import MIXER, decisions, found_here, match_here
+from lateen.plan.mixer.decisions import MIXER, Decision, decisions, found_here, match_here
 from lateen.plan.mixer.model import MIXER_CLUSTER, MixerCheck, MixerReport
 from lateen.plan.mixer.place import OF_BYTES, port_attributes, proxy_attributes
 from lateen.plan.mixer.policy import Policy, policy_of
@@ -59,6 +59,18 @@ def policy_here(snapshot: MeshSnapshot, proxy: Proxy) -> Policy:
     )
 
 
+def decisions_here(
+    snapshot: MeshSnapshot, proxy: Proxy, known: dict[str, Any], *, of_bytes: bool
+) -> Iterator[Decision]:
+    """What becomes of each part of each rule for what arrives at a proxy."""
+    checked, reported = policy_here(snapshot, proxy).checked, _reports(snapshot, of_bytes=of_bytes)
+    return decisions(snapshot.mixer, known, of_bytes=of_bytes, checked=checked, reported=reported)
+
+
+def _reports(snapshot: MeshSnapshot, *, of_bytes: bool) -> bool:
+    return of_bytes or not snapshot.mesh_config.disable_mixer_http_reports
+
+
 def asks(rules: MixerRules) -> bool:
     """Whether any proxy may have to ask, or to tell."""
     return bool(rules.rules)
@@ -68,10 +80,10 @@ def _guarded(chain: Chain, snapshot: MeshSnapshot, proxy: Proxy, port: int, know
     rules = snapshot.mixer
     is_bytes = isinstance(chain.action, TcpChain)
     policy = policy_here(snapshot, proxy)
-    found = list(decisions(rules, known, of_bytes=is_bytes, checked=policy.checked))
+    found = list(decisions_here(snapshot, proxy, known, of_bytes=is_bytes))
     denials = tuple(denial for one in found for denial in one.denials)
     asking = any(one.where == MIXER and one.asked for one in found)
-    report = _report(rules, proxy, port, known)
+    report = _report(rules, proxy, port, known) if _reports(snapshot, of_bytes=is_bytes) else None
     check = MixerCheck(
         proxy.id,
         port,

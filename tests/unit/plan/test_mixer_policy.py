@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from lateen.control.mixer_placing import placed
+from lateen.mesh.model import WorkloadPort
 from lateen.plan.mixer.policy import BASE_WAIT, CHECK, MAX_WAIT, RETRIES, BadAnnotation, policy_of
+from lateen.values.protocol import Protocol
+from tests.unit.plan.building import snapshot, workload
 
 
 @pytest.mark.parametrize(
@@ -52,3 +56,34 @@ def test_a_value_that_cannot_be_is_told(name: str, value: str) -> None:
         policy_of({name: value})
     assert told.value.name == name
     assert told.value.remedy
+
+
+REPORTING = """
+apiVersion: config.istio.io/v1alpha2
+kind: handler
+metadata: {name: log}
+spec: {compiledAdapter: stdio}
+---
+apiVersion: config.istio.io/v1alpha2
+kind: instance
+metadata: {name: entry}
+spec: {compiledTemplate: logentry}
+---
+apiVersion: config.istio.io/v1alpha2
+kind: rule
+metadata: {name: logs}
+spec: {actions: [{handler: log, instances: [entry]}]}
+---
+apiVersion: mesh.istio.io/v1alpha1
+kind: MeshConfig
+disableMixerHttpReports: %s
+"""
+
+
+@pytest.mark.parametrize("disabled", [False, True])
+def test_reports_of_requests_may_be_switched_off(disabled: bool) -> None:
+    ports = (WorkloadPort("http", 80, 80, Protocol.HTTP), WorkloadPort("tcp", 81, 81, Protocol.TCP))
+    found = snapshot(REPORTING % str(disabled).lower(), workload("a", ports=ports))
+    told = {one.port: (one.where, one.why) for one in placed(found)}
+    assert told[81][0] == "mixer"
+    assert told[80] == (("nowhere", "reports of requests are switched off") if disabled else told[81])
