@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import socket
+import ssl
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -86,7 +87,7 @@ def configuration(port: dict[str, int], path: str) -> str:
                 f"tcp: [{{match: [{{port: {port['tcp']}}}], route: [{to('plain', 0)}, {to('other', 100)}]}}, "
                 f"{{match: [{{port: {port['mongo']}}}], route: [{to('plain', 50)}, {to('other', 50)}]}}]",
             ),
-            gateway("passing", server(port["passing"], "TLS", '["*.backend"]', passing)),
+            gateway("passing", server(port["passing"], "TLS", '["*.backend", "default/*.scoped"]', passing)),
             gateway(
                 "bound",
                 server(port["bound"], more=", bind: 127.0.0.2"),
@@ -136,6 +137,12 @@ def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
         text += entry("passed", passed.port, "TCP", meshed, "MESH_INTERNAL")
         text += entry("unmeshed", unmeshed.port, "TCP", "{}", "MESH_INTERNAL")
         text += entry("outside", passed.port, "TCP", meshed)
+        for host, more in (("hidden.elsewhere", ""), ("far.scoped", ""), ("private.backend", "\n  exportTo: [.]")):
+            text += (
+                entry("x", passed.port, "TCP", meshed, "MESH_INTERNAL")
+                .replace("name: x}", f"name: {host}, namespace: far}}")
+                .replace("[x.backend]", f"[{host}]{more}")
+            )
         with sidecar(text, workload=gateway_workload(), authority=authority, allow_findings=True) as proxy:
             yield Edge(proxy, ports, authority, workload, path)
 
@@ -188,10 +195,19 @@ def test_a_port_without_a_route_is_not_opened(edge: Edge) -> None:
 
 
 def passed(edge: Edge, service: str, alpn: tuple[str, ...] = ("istio",)) -> str:
+    return led(edge, f"outbound_.8080_._.{service}.backend", client_context(edge, alpn))
+
+
+def client_context(edge: Edge, alpn: tuple[str, ...] = ("istio",)) -> ssl.SSLContext:
     context = context_for(edge.authority.roots, edge.workload, alpn=alpn)
     context.check_hostname = False
+    return context
+
+
+def led(edge: Edge, name: str, context: ssl.SSLContext) -> str:
+    """Where mesh TLS with this server name leads."""
     try:
-        with connected(edge.ports["passing"], f"outbound_.8080_._.{service}.backend", context) as connection:
+        with connected(edge.ports["passing"], name, context) as connection:
             return greeting(connection)
     except OSError:
         return "refused"
@@ -208,6 +224,29 @@ def test_what_does_not_pass(edge: Edge) -> None:
     assert passed(edge, "outside") == "refused"  # not in the mesh
     assert passed(edge, "unmeshed") == "refused"  # nobody there who opens mesh TLS
     assert passed(edge, "unknown") == "refused"
+
+
+@pytest.mark.covers("Gateway servers[].hosts")
+def test_no_other_name_leads_anywhere(edge: Edge) -> None:
+    """A sweep over what the proxy knows: services in every port and subset, its own clusters, and their spellings."""
+    hosts = [*edge.proxy.snapshot.services, "passed.backend.", "backend", "localhost", "127.0.0.1", "*.backend"]
+    names = {
+        f"{way}_.{port}_.{subset}_.{host}"
+        for way in ("outbound", "inbound")
+        for port in (8080, 80, 15006)
+        for subset in ("", "v1")
+        for host in hosts
+    }
+    names |= {
+        "outbound|8080||passed.backend",
+        "passed.backend",
+        "outbound_.8080_._.",
+        "outbound_.08080_._.passed.backend",
+    }
+    names |= {found.name for found in edge.proxy.plan.all_clusters} | {"BlackHoleCluster", "xds"}
+    context = client_context(edge)
+    opened = {name for name in names if len(name) < 250 and led(edge, name, context) != "refused"}
+    assert opened == {"outbound_.8080_._.passed.backend"}
 
 
 # --- where sockets stand ---------------------------------------------------------------------------------------------
