@@ -56,11 +56,12 @@ LISTENER_FIELDS: Mapping[str, str] = {
     "downstream_transport_failure_reason": "%DOWNSTREAM_TRANSPORT_FAILURE_REASON%",
 }
 """Of a connection that did not get into any chain."""
+_ORIGINAL = "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%"
 PATH_WITHOUT_QUERY = "%PATH(NQ:ORIG_OR_PATH)%"
 HTTP_FIELDS: Mapping[str, str] = {
     **_CONNECTION_FIELDS,
     "method": "%REQ(:METHOD)%",
-    "path": "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%",
+    "path": _ORIGINAL,
     "protocol": "%PROTOCOL%",
     "authority": "%REQ(:AUTHORITY)%",
     "route_name": "%ROUTE_NAME%",
@@ -98,24 +99,34 @@ def file_logger(path: str, fields: Mapping[str, str], wanted: Any = None) -> Any
     )
 
 
-def provider_logger(log: FileLog, wanted: Any, *, with_query: bool = True) -> Any:
+def as_received(text: str) -> str:
+    """A format of a server's log: callers, and proxies before this one, do not say what path was asked for here."""
+    return text.replace(_ORIGINAL, "%REQ(:PATH)%").replace(PATH_WITHOUT_QUERY, "%PATH(NQ:PATH)%")
+
+
+def provider_logger(log: FileLog, wanted: Any, *, at_server: bool, with_query: bool = True) -> Any:
     """The log of a provider. ``with_query``: paths may be written whole, as no token stands in them."""
     form = substitution_format_string_pb2.SubstitutionFormatString(omit_empty_values=log.omits_empty)
-    labels = json.dumps(dict(HTTP_FIELDS)) if log.is_json and not log.labels else log.labels
+    labels = log.labels
+    if log.is_json and not log.labels:
+        usual = json.dumps(dict(HTTP_FIELDS))
+        labels = as_received(usual) if at_server else usual
     if labels:
         form.json_format.update(json.loads(labels if with_query else _without_query(labels)))
     else:
-        text = log.text or DEFAULT_TEXT
+        text = log.text or (as_received(DEFAULT_TEXT) if at_server else DEFAULT_TEXT)
         whole = text if text.endswith("\n") else f"{text}\n"
         form.text_format_source.inline_string = whole if with_query else _without_query(whole)
     config = wire.pack(file_pb2.FileAccessLog(path=log.path, log_format=form))
     return accesslog_pb2.AccessLog(name=FILE_LOGGER, filter=wanted, typed_config=config)
 
 
-def service_logger(log: ServiceLog, wanted: Any, *, with_query: bool = True) -> Any:
+def service_logger(log: ServiceLog, wanted: Any, *, at_server: bool, with_query: bool = True) -> Any:
     """The log of a provider that is a server. Envoy's gRPC log has paths with their query whatever is asked for."""
     if log.kind == "otel":
-        return accesslog_pb2.AccessLog(name=OTEL_LOGGER, filter=wanted, typed_config=wire.pack(_otlp(log, with_query)))
+        return accesslog_pb2.AccessLog(
+            name=OTEL_LOGGER, filter=wanted, typed_config=wire.pack(_otlp(log, at_server, with_query))
+        )
     common = _common(log)
     if log.kind == "tcp":
         config = als_pb2.TcpGrpcAccessLogConfig(common_config=common)
@@ -138,9 +149,9 @@ def _common(log: ServiceLog) -> Any:
     return common
 
 
-def _otlp(log: ServiceLog, with_query: bool) -> Any:
+def _otlp(log: ServiceLog, at_server: bool, with_query: bool) -> Any:
     """The message's own class knows only where Envoy used to look for the server."""
-    text, labels = log.text or DEFAULT_TEXT, log.labels or "{}"
+    text, labels = log.text or (as_received(DEFAULT_TEXT) if at_server else DEFAULT_TEXT), log.labels or "{}"
     if not with_query:
         text, labels = _without_query(text), _without_query(labels)
     settings = struct_pb2.Struct()

@@ -86,7 +86,7 @@ def _record(chain: HttpChain, context: HttpContext) -> Any:
 def _announce(chain: HttpChain, context: HttpContext) -> Any:
     if chain.mesh_headers == "add":
         return mesh_headers.announcing_filter(context.source)
-    return mesh_headers.removal_filter()
+    return mesh_headers.removal_filter(of_strangers=not context.facts.mutual_tls)
 
 
 def _waiting(name: str, config: Any) -> Any:

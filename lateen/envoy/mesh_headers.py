@@ -34,6 +34,8 @@ TEXT_STATE = "envoy.string"
 _NAMESPACE_OF_PEER = "%CEL(connection.uri_san_peer_certificate.split('/')[4])%"
 """The fifth part of spiffe://DOMAIN/ns/NAMESPACE/sa/ACCOUNT; nothing where a certificate says something else."""
 FORWARDED_ATTRIBUTES = "x-istio-attributes"
+ORIGINAL_PATH = "x-envoy-original-path"
+"""What a proxy that rewrites a path says it was before. From anybody else it would forge logs and traces."""
 MUTATION_FILTER = "envoy.filters.http.header_mutation"
 STATE_FILTER = "envoy.filters.http.set_filter_state"
 
@@ -49,16 +51,17 @@ def state_key(field: str) -> str:
 def announcing_filter(source: SourceFields) -> Any:
     """Client side: set what there is to tell, remove the rest, so that nothing forged passes."""
     mutations = [_set(header(name), value) if value else _remove(header(name)) for name, value in source]
-    return _mutating([*mutations, _remove(FORWARDED_ATTRIBUTES)])
+    return _mutating([*mutations, _remove(FORWARDED_ATTRIBUTES), _remove(ORIGINAL_PATH)])
 
 
-def removal_filter() -> Any:
+def removal_filter(*, of_strangers: bool = False) -> Any:
     """Drops the headers: at the edge, from plain-text callers, before the application, and towards the outside.
 
     The one by which proxies of Mixer once told attributes is dropped with them: nobody here believes it, nor should
-    others.
+    others. ``of_strangers``: also what only proxies of the mesh may say of a request.
     """
-    return _mutating([*(_remove(header(field)) for field in (*FIELDS, NAMESPACE)), _remove(FORWARDED_ATTRIBUTES)])
+    names = [*(header(field) for field in (*FIELDS, NAMESPACE)), FORWARDED_ATTRIBUTES]
+    return _mutating([_remove(name) for name in (*names, *([ORIGINAL_PATH] if of_strangers else []))])
 
 
 def recording_filter() -> Any:

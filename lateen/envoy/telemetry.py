@@ -19,6 +19,7 @@ from lateen.envoy.access_logs import (
     LISTENER_FIELDS,
     PATH_WITHOUT_QUERY,
     TCP_FIELDS,
+    as_received,
     file_logger,
     meeting,
     provider_logger,
@@ -83,13 +84,15 @@ def http_loggers(telemetry: Telemetry | None, facts: ChainFacts) -> tuple[Any, .
     if facts.limited:
         loggers.append(refusal_logger(labels))
     if telemetry.access_log:
-        path = {"path": PATH_WITHOUT_QUERY} if facts.token_in_query else {}
-        fields = {**HTTP_FIELDS, **path, **_notes("envoy.filters.http.rbac", facts)}
+        path = PATH_WITHOUT_QUERY if facts.token_in_query else HTTP_FIELDS["path"]
+        path = as_received(path) if _at_server(telemetry) else path
+        fields = {**HTTP_FIELDS, "path": path, **_notes("envoy.filters.http.rbac", facts)}
         loggers.append(_log(telemetry, fields))
     loggers.extend(_provided(telemetry, None, with_query=not facts.token_in_query))
     for log in telemetry.service_logs:
         if log.kind == "otel" or (log.kind == "http" and not facts.token_in_query):
-            loggers.append(service_logger(log, meeting(log.expression), with_query=not facts.token_in_query))
+            wanted, with_query = meeting(log.expression), not facts.token_in_query
+            loggers.append(service_logger(log, wanted, at_server=_at_server(telemetry), with_query=with_query))
     return tuple(loggers)
 
 
@@ -106,7 +109,8 @@ def tcp_loggers(telemetry: Telemetry | None, facts: ChainFacts) -> tuple[Any, ..
         loggers.append(_log(telemetry, fields, ended))
     loggers.extend(_provided(telemetry, ended))
     told = [log for log in telemetry.service_logs if log.kind != "http"]
-    loggers.extend(service_logger(log, meeting(log.expression, ended)) for log in told)
+    at_server = _at_server(telemetry)
+    loggers.extend(service_logger(log, meeting(log.expression, ended), at_server=at_server) for log in told)
     return tuple(loggers)
 
 
@@ -165,7 +169,15 @@ def _notes(namespace: str, facts: ChainFacts) -> dict[str, str]:
 
 
 def _provided(telemetry: Telemetry, wanted: Any, *, with_query: bool = True) -> list[Any]:
-    return [provider_logger(log, meeting(log.expression, wanted), with_query=with_query) for log in telemetry.more_logs]
+    at_server = _at_server(telemetry)
+    return [
+        provider_logger(log, meeting(log.expression, wanted), at_server=at_server, with_query=with_query)
+        for log in telemetry.more_logs
+    ]
+
+
+def _at_server(telemetry: Telemetry) -> bool:
+    return telemetry.reporter == "destination"
 
 
 def _log(telemetry: Telemetry, fields: Mapping[str, str], wanted: Any = None) -> Any:

@@ -183,6 +183,17 @@ def test_what_proxies_tell_each_other_does_not_reach_the_application(mesh: Mesh)
     assert not [name for name in answer.seen["headers"] if name.startswith("x-lateen")]
 
 
+def test_nobody_says_which_path_was_asked_for_but_the_request_itself(mesh: Mesh, authority: Authority) -> None:
+    """A forged x-envoy-original-path would stand in the access logs of both sides."""
+    forged = {"x-envoy-original-path": "/public/forged"}
+    assert "x-envoy-original-path" not in get(mesh.client_port, "/asked/for", forged).seen["headers"]
+    extra = b"x-envoy-original-path: /public/forged\r\n"
+    tls_get(mesh.server_port, unverified(authority.mesh("productpage")), "/admin/by-hand", extra)
+    for envoy, paths in ((mesh.client, ["/asked/for"]), (mesh.server, ["/asked/for", "/admin/by-hand"])):
+        eventually(lambda envoy=envoy, paths=paths: set(paths) <= {entry.get("path") for entry in envoy.log()})
+        assert not [entry for entry in envoy.log() if "forged" in entry.get("path", "")]
+
+
 def test_plain_text_is_refused(mesh: Mesh) -> None:
     assert raw(mesh.server_port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n") == b""
 
