@@ -27,6 +27,12 @@ MEANINGS = {
 BY_SERVICE = "destination_service"
 AT_SERVER = '{reporter="destination"}'
 WINDOW = "5m"
+LOST_REPORTS = (
+    "mixer_reports_lost_total",
+    "mixer_reports_failed_total",
+    "mixer_handler_lost_total",
+    "envoy_access_logs_grpc_access_log_logs_dropped",
+)
 
 
 class Panel(NamedTuple):
@@ -144,6 +150,13 @@ ALERTS = (
         "5m",
         "critical",
         "proxies turn requests to {{ $labels.destination_service }} away: its pool is full or has no member",
+    ),
+    Alert(
+        "ReportsLost",
+        " + ".join(f"(sum(rate({metric}[{WINDOW}])) or vector(0))" for metric in LOST_REPORTS) + " > 0",
+        "5m",
+        "warning",
+        "reports to rules of Mixer, or entries of access logs, do not arrive",
     ),
     Alert(
         "MeshNotScraped",

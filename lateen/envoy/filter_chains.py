@@ -135,4 +135,6 @@ def _tcp_proxy(chain: TcpChain, facts: ChainFacts) -> Any:
         message.max_early_data_bytes.value = EARLY_BYTES
     if chain.telemetry is not None or chain.report is not None:
         message.access_log_options.flush_access_log_on_connected = True
+    if chain.report is not None:
+        message.access_log_options.access_log_flush_interval.CopyFrom(wire.duration(mixer.CONNECTION_INTERVAL_S))
     return listener_components_pb2.Filter(name=TCP_PROXY, typed_config=wire.pack(message))

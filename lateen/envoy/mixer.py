@@ -38,6 +38,8 @@ NETWORK_FILTER = "envoy.filters.network.ext_authz"
 AWAY_STATUS = 503
 REPORT_INTERVAL_S = 1.0
 REPORT_BYTES = 65536
+CONNECTION_INTERVAL_S = 10.0
+"""How often a connection that goes on is reported."""
 RETRY_ON = "connect-failure,refused-stream,reset,unavailable"
 
 
@@ -86,11 +88,12 @@ def report_loggers(report: MixerReport | None) -> list[Any]:
 
 
 def connection_loggers(report: MixerReport | None) -> list[Any]:
-    """What tells the mixer of connections, as they open and once they are over."""
+    """What tells the mixer of connections, as they open, again and again while they go on, and once they are over."""
     if report is None:
         return []
     config = als_config_pb2.TcpGrpcAccessLogConfig(common_config=_reporting(report))
-    types = accesslog_pb2.LogTypeFilter(types=[AccessLogType.TcpUpstreamConnected, AccessLogType.TcpConnectionEnd])
+    kinds = (AccessLogType.TcpUpstreamConnected, AccessLogType.TcpPeriodic, AccessLogType.TcpConnectionEnd)
+    types = accesslog_pb2.LogTypeFilter(types=kinds)
     wanted = accesslog_pb2.AccessLogFilter(log_type_filter=types)
     return [accesslog_pb2.AccessLog(name=TCP_LOGGER, filter=wanted, typed_config=wire.pack(config))]
 

@@ -138,24 +138,30 @@ class ReportBag(_EntryBag):
 
 
 class ConnectionBag(_EntryBag):
-    """A bag on one entry of connections that pass bytes on: one has opened, or one is over."""
+    """A bag on one entry of connections that pass bytes on: one has opened, goes on, or is over.
 
-    def __init__(self, entry: Any, constant: Mapping[str, Any], workloads: Mapping[str, Mapping[str, Any]]) -> None:
+    ``spent``: bytes received and sent since the last report of it.
+    """
+
+    def __init__(
+        self,
+        entry: Any,
+        constant: Mapping[str, Any],
+        workloads: Mapping[str, Mapping[str, Any]],
+        spent: tuple[int, int],
+    ) -> None:
         super().__init__(entry, constant, workloads)
-        self._connection = entry.connection_properties
-        self._is_over = self._common.access_log_type == AccessLogType.TcpConnectionEnd
+        self._spent = spent
+        self._event = _EVENTS.get(self._common.access_log_type, "open")
+        passed = entry.connection_properties
+        self._total = (0, 0) if self._event == "open" else (passed.received_bytes, passed.sent_bytes)
 
     def _made(self, name: str) -> Any:
         make = _OF_CONNECTIONS.get(name)
         return super()._made(name) if make is None else make(self)
 
-    def _received(self) -> int:
-        return self._connection.received_bytes if self._is_over else 0
 
-    def _sent(self) -> int:
-        return self._connection.sent_bytes if self._is_over else 0
-
-
+_EVENTS: Mapping[Any, str] = {AccessLogType.TcpConnectionEnd: "close", AccessLogType.TcpPeriodic: "continue"}
 _OWN_HEADERS: Mapping[str, Callable[[Any], str]] = {
     ":authority": lambda request: request.authority,
     ":path": lambda request: request.original_path or request.path,
@@ -184,12 +190,15 @@ _COMMON: Mapping[str, Callable[[_EntryBag], Any]] = {
 }
 _OF_CONNECTIONS: Mapping[str, Callable[[ConnectionBag], Any]] = {
     "context.protocol": lambda bag: "tcp",
-    "connection.event": lambda bag: "close" if bag._is_over else "open",
-    "connection.received.bytes": ConnectionBag._received,
-    "connection.received.bytes_total": ConnectionBag._received,
-    "connection.sent.bytes": ConnectionBag._sent,
-    "connection.sent.bytes_total": ConnectionBag._sent,
-    "connection.duration": lambda bag: bag._duration() if bag._is_over else None,
+    "context.time": lambda bag: bag._started() + bag._duration(),
+    "context.timestamp": lambda bag: bag._started() + bag._duration(),
+    "connection.event": lambda bag: bag._event,
+    "connection.id": lambda bag: bag._common.stream_id or None,
+    "connection.received.bytes": lambda bag: bag._spent[0],
+    "connection.received.bytes_total": lambda bag: bag._total[0],
+    "connection.sent.bytes": lambda bag: bag._spent[1],
+    "connection.sent.bytes_total": lambda bag: bag._total[1],
+    "connection.duration": lambda bag: bag._duration() if bag._event == "close" else None,
 }
 _OF_REQUESTS: Mapping[str, Callable[[ReportBag], Any]] = {
     "context.protocol": ReportBag._protocol,

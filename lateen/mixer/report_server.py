@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -18,7 +19,9 @@ import grpc
 import msgspec
 from envoy.service.accesslog.v3 import als_pb2
 
+from lateen.expressions.evaluate import Bag
 from lateen.mixer.check_server import Knowledge
+from lateen.mixer.connections import Connections
 from lateen.mixer.engine import Reported
 from lateen.mixer.order import Place
 from lateen.mixer.report_bag import ConnectionBag, ReportBag
@@ -52,6 +55,7 @@ class ReportServer:
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._seldom = Seldom()
+        self._connections = Connections(time.time())
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What a gRPC server is given."""
@@ -112,7 +116,13 @@ class ReportServer:
         for place, kind, entry in batch:
             proxy, _, port = place.partition(SEPARATOR)
             known = knowledge.places.get(proxy, _NOWHERE)
-            bag = kind(entry, {**known.attributes, **known.ports.get(port, {})}, knowledge.workloads)
+            constant = {**known.attributes, **known.ports.get(port, {})}
+            bag: Bag
+            if kind is ConnectionBag:
+                spent = self._connections.spent(proxy, entry)
+                bag = ConnectionBag(entry, constant, knowledge.workloads, spent)
+            else:
+                bag = ReportBag(entry, constant, knowledge.workloads)
             for reported in await knowledge.engine.report(bag):
                 made[id(reported.handler), reported.template].append(reported)
         calls = [found[0].handler.report(found[0].template, [one.instance for one in found]) for found in made.values()]
