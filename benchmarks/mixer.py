@@ -26,6 +26,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+import psutil
 from envoy.service.accesslog.v3 import als_pb2
 from envoy.service.auth.v3 import external_auth_pb2
 
@@ -146,11 +147,11 @@ def serve(kind: str, socket: str) -> None:
 
 
 @contextlib.contextmanager
-def server(kind: str, socket: Path) -> Iterator[None]:
+def server(kind: str, socket: Path) -> Iterator[psutil.Process]:
     process = multiprocessing.get_context("spawn").Process(target=serve, args=(kind, str(socket)), daemon=True)
     process.start()
     try:
-        yield
+        yield psutil.Process(process.pid)
     finally:
         process.terminate()
         process.join(10)
@@ -167,8 +168,8 @@ def question() -> bytes:
     return bytes_
 
 
-async def asked(socket: Path, seconds: float, opened: int) -> float:
-    """Answers a second."""
+async def asked(socket: Path, seconds: float, opened: int) -> int:
+    """How many were answered."""
     text, count = question(), 0
     async with grpc.aio.insecure_channel(f"unix:{socket}") as channel:
         ask = channel.unary_unary(METHOD, bytes, bytes)
@@ -182,17 +183,27 @@ async def asked(socket: Path, seconds: float, opened: int) -> float:
                 count += 1
 
         await asyncio.gather(*(one() for _ in range(opened)))
-        return count / (time.perf_counter() - started)
+        return count
+
+
+def busy(process: psutil.Process) -> float:
+    """The processor's time that a process has used, in seconds."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 def checks(folder: Path, seconds: float) -> dict[str, float]:
-    with server("check", folder / "c.sock"), server("echo", folder / "e.sock"):
-        rates: dict[str, list[float]] = {"c": [], "e": []}
+    """Answers for each second that the server's processor is busy: so many may be asked of one process."""
+    with server("check", folder / "c.sock") as ours, server("echo", folder / "e.sock") as theirs:
+        costs: dict[str, list[float]] = {"c": [], "e": []}
         for _ in range(3):
-            for name, found in rates.items():
-                found.append(asyncio.run(asked(folder / f"{name}.sock", seconds, 32)))
-    ours, theirs = (statistics.median(rates[name]) for name in "ce")
-    return {"a_second": round(ours), "of_echo": round(ours / theirs, 2)}
+            for (name, found), process in zip(costs.items(), (ours, theirs), strict=True):
+                asyncio.run(asked(folder / f"{name}.sock", 0.2, 32))
+                before = busy(process)
+                answered = asyncio.run(asked(folder / f"{name}.sock", seconds, 32))
+                found.append((busy(process) - before) / answered)
+    check, echo = (statistics.median(costs[name]) for name in "ce")
+    return {"a_cpu_second": round(1 / check), "us": round(check * 1e6), "of_echo": round(check / echo, 2)}
 
 
 # --- reports ---------------------------------------------------------------------------------------------------------
@@ -255,12 +266,14 @@ def chain(number: int, port: int, *, kept: bool = False, compiled: bool = False)
     return Listener(f"l-{number}", found.bind, "inbound", found.chains, BUILT_IN)
 
 
-def latency(port: int, times: int) -> list[float]:
+def latency(port: int, times: int, *, anew: bool = False) -> list[float]:
+    """Seconds of each request; ``anew``: no two of them are alike, so that no kept answer is for one."""
     connection = http.client.HTTPConnection("127.0.0.1", port)
     found = []
     for _ in range(times):
+        path = f"/reviews/{time.perf_counter_ns()}" if anew else "/reviews/0"
         started = time.perf_counter()
-        connection.request("GET", "/reviews/0", headers={"user-agent": "a", "x-user": "jason"})
+        connection.request("GET", path, headers={"user-agent": "a", "x-user": "mallory" if anew else "jason"})
         connection.getresponse().read()
         found.append(time.perf_counter() - started)
     connection.close()
@@ -269,11 +282,12 @@ def latency(port: int, times: int) -> list[float]:
 
 def kept(folder: Path) -> dict[str, float]:
     """Medians of what each way adds to a request, in microseconds."""
-    ports = {name: free_port() for name in ("none", "compiled", "kept")}
+    ports = {name: free_port() for name in ("none", "compiled", "kept", "asked")}
     listeners = (
         chain(0, ports["none"]),
         chain(1, ports["compiled"], compiled=True),
         chain(2, ports["kept"], kept=True),
+        chain(3, ports["asked"], kept=True),
     )
     socket = folder / "m.sock"
     clusters, endpoints = mixer_parts(listeners, str(socket))
@@ -283,13 +297,13 @@ def kept(folder: Path) -> dict[str, float]:
         rounds: dict[str, list[float]] = {name: [] for name in ports}
         for _ in range(10):
             for name, port in ports.items():
-                rounds[name] += latency(port, 500)
+                rounds[name] += latency(port, 500, anew=name == "asked")
     medians = {name: statistics.median(found) * 1e6 for name, found in rounds.items()}
     tails = {name: statistics.quantiles(found, n=100)[98] * 1e6 for name, found in rounds.items()}
     return {
         "none_us": round(medians["none"], 1),
-        "compiled_adds_us": round(medians["compiled"] - medians["none"], 1),
-        "kept_adds_us": round(medians["kept"] - medians["none"], 1),
+        **{f"{name}_of_none": round(medians[name] / medians["none"], 2) for name in ports if name != "none"},
+        **{f"{name}_adds_us": round(medians[name] - medians["none"], 1) for name in ports if name != "none"},
         "kept_adds_us_p99": round(tails["kept"] - tails["none"], 1),
     }
 
