@@ -10,6 +10,7 @@ import enum
 import msgspec
 
 from lateen.values.names import Origin
+from lateen.values.printing import printable
 
 LONGEST_MESSAGE = 1000
 """What a user wrote is quoted in messages, however long it is."""
@@ -53,7 +54,7 @@ class Finding(msgspec.Struct, frozen=True):
         where = f" ({owner}{' ' + origin.field if origin.field else ''})"
         remedy = f" -> {self.remedy}" if self.remedy else ""
         text = f"{place}{self.severity.value}: {self.message}{where}{remedy} [{self.code}]"
-        return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+        return printable(text)
 
 
 def error(code: str, message: str, origin: Origin, remedy: str = "") -> Finding:

@@ -12,6 +12,7 @@ import click
 
 from lateen.api.client import ApiError, Client
 from lateen.cli.finding_mesh import find_mesh, mesh_options
+from lateen.cli.saying import say
 
 
 @click.command(help="Say what becomes of a call, step by step, and why. Nothing is sent.")
@@ -62,16 +63,12 @@ def explain(
 
 def _print(answer: Any) -> None:
     for stage in answer["stages"]:
-        click.echo(stage["proxy"])
+        say(stage["proxy"])
         for line in stage["trail"]:
-            click.echo(f"  {_shown(line)}")
+            say(f"  {line}")
         for line in stage["access"]:
-            click.echo(f"  access: {_shown(line)}")
-    click.echo(_shown(answer["end"]))
-
-
-def _shown(text: str) -> str:
-    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
+            say(f"  access: {line}")
+    say(answer["end"])
 
 
 def _header(text: str) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from lateen.api.client import ApiError, Client
 from lateen.cli.finding_mesh import find_mesh, mesh_options
 from lateen.local.processes import tail
 from lateen.local.rundir import RunDir
+from lateen.values.printing import printable
 
 POLL_S = 0.1
 ASKED_AT_ONCE = 200
@@ -134,4 +135,4 @@ def _follow(files: dict[str, Path]) -> Iterator[tuple[str, str]]:
 
 def _print(label: str, line: str) -> None:
     text = f"{label}: {line}" if label else line
-    click.echo("".join(c if c.isprintable() or c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in text))
+    click.echo(printable(text, keep="\t"))

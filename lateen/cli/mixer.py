@@ -13,6 +13,7 @@ import click
 
 from lateen.api.client import ApiError, Client
 from lateen.cli.finding_mesh import find_mesh, mesh_options
+from lateen.cli.saying import say
 
 WHERE = {"proxy": "in the proxy", "mixer": "by the mixer", "nowhere": "nowhere"}
 
@@ -56,14 +57,14 @@ def explain(workload: str | None, output: str, mesh_name: str | None, run_dir: P
 def _print(found: list[dict[str, Any]]) -> None:
     for rule, parts in itertools.groupby(found, key=lambda one: one["rule"]):
         listed = list(parts)
-        click.echo(f"rule {rule}  ({listed[0]['file']}:{listed[0]['line']})")
+        say(f"rule {rule}  ({listed[0]['file']}:{listed[0]['line']})")
         for what, places in itertools.groupby(listed, key=lambda one: one["what"]):
-            click.echo(f"  {what}")
+            say(f"  {what}")
             by_reason: dict[tuple[str, str], list[str]] = {}
             for one in places:
                 by_reason.setdefault((one["where"], one["why"]), []).append(f"{one['workload']}:{one['port']}")
             for (where, why), ports in by_reason.items():
-                click.echo(f"    {', '.join(ports)}: {WHERE[where]}, because {why}")
+                say(f"    {', '.join(ports)}: {WHERE[where]}, because {why}")
 
 
 @mixer.command(help="Check attributes that you write down against the rules of the mesh, and print the outcome.")
@@ -79,7 +80,7 @@ def check(attributes: tuple[str, ...], at: str, output: str, mesh_name: str | No
         click.echo(json.dumps(_entry(outcome), indent=2, ensure_ascii=False))
     else:
         for line in _lines(outcome):
-            click.echo(line)
+            say(line)
     raise SystemExit(1 if outcome.code else 0)
 
 
@@ -112,11 +113,11 @@ def report(attributes: tuple[str, ...], at: str, output: str, mesh_name: str | N
 
 def _print_reports(told: list[dict[str, Any]]) -> None:
     for one in told:
-        click.echo(f"{one['handler']}: {'took' if one['taken'] else 'did not take'} {one['template']}")
+        say(f"{one['handler']}: {'took' if one['taken'] else 'did not take'} {one['template']}")
         for name, value in one["fields"].items():
-            click.echo(f"  {name} = {json.dumps(value, ensure_ascii=False)}")
+            say(f"  {name} = {json.dumps(value, ensure_ascii=False)}")
     if not told:
-        click.echo("no rule reports this")
+        say("no rule reports this")
 
 
 def _fields(instance: Any) -> Iterator[tuple[str, Any]]:

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import click
 
 from lateen.cli.finding_mesh import find_mesh, mesh_options
+from lateen.cli.saying import say
 
 
 @click.group(help="Look at the proxies of a running mesh.")
@@ -36,9 +37,9 @@ def status(output: str, mesh_name: str | None, run_dir: Path | None) -> None:
         ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     for problem in problems:
-        click.echo(problem, err=True)
+        say(problem, err=True)
 
 
 @proxy.command(help="Show what a proxy was given: listeners, routes, clusters, endpoints; keys are left out.")
@@ -55,7 +56,7 @@ def config(proxy_id: str, kind: str | None, output: str, mesh_name: str | None, 
     for section, entries in chosen.items():
         click.echo(f"{section.upper()} ({len(entries)})")
         for entry in entries:
-            click.echo(f"  {_line(section, entry)}")
+            say(f"  {_line(section, entry)}")
 
 
 def _line(section: str, entry: dict[str, Any]) -> str:

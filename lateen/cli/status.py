@@ -10,6 +10,7 @@ import click
 
 from lateen.api.client import ApiError, Client
 from lateen.cli.finding_mesh import find_mesh, mesh_options
+from lateen.cli.saying import say
 
 
 @click.command()
@@ -27,7 +28,7 @@ def status(name: str | None, mesh_name: str | None, run_dir: Path | None, output
         click.echo(json.dumps(answer, indent=2))
     else:
         for line in render_status(answer):
-            click.echo(line)
+            say(line)
     raise SystemExit(0 if answer["ready"] else 1)
 
 

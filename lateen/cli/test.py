@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lateen.cli.finding_mesh import MESH_CONFIG_HELP
+from lateen.cli.saying import say
 
 if TYPE_CHECKING:
     from lateen.control.playing.cases import LiveCase, LiveResult
@@ -135,9 +136,9 @@ def _live_entry(live: LiveResult) -> dict[str, Any]:
 def _report(cases: Sequence[CaseResult], played: Sequence[LiveCase | None], *, verbose: bool) -> None:
     pairs = []
     for case, found in zip(cases, played, strict=True):
-        click.echo(f"{'pass' if _passed(case, found) else 'FAIL'}  {case.name}  ({case.file})")
+        say(f"{'pass' if _passed(case, found) else 'FAIL'}  {case.name}  ({case.file})")
         for finding in case.findings:
-            click.echo(f"      {finding.render()}")
+            say(f"      {finding.render()}")
         for result, live in _pairs(case, found):
             pairs.append((result, live))
             if verbose or not _call_passed(result, live) or _reason(live):
@@ -147,7 +148,7 @@ def _report(cases: Sequence[CaseResult], played: Sequence[LiveCase | None], *, v
     if any(live is not None for _, live in pairs):
         left = sum(bool(_reason(live)) for _, live in pairs)
         total += f"; {len(pairs) - left} played on Envoy, {left} not"
-    click.echo(total)
+    say(total)
 
 
 def _reason(live: LiveResult | None) -> str:
@@ -159,22 +160,22 @@ def _report_call(result: CallResult, live: LiveResult | None, *, with_trail: boo
     call = result.call
     target = f"{call.host or call.address}:{call.port}{call.path if call.protocol.is_http else ''}"
     word = "pass" if _call_passed(result, live) else "FAIL"
-    click.echo(f"  {word}  {result.name}: {call.mode.value} {call.protocol.value} {target}")
+    say(f"  {word}  {result.name}: {call.mode.value} {call.protocol.value} {target}")
     for difference in result.differences:
-        click.echo(f"          {difference}")
+        say(f"          {difference}")
     if live is not None:
         _report_live(live)
     for step in result.verdict.trail if with_trail else ():
-        click.echo(f"        - {step}")
+        say(f"        - {step}")
 
 
 def _report_live(live: LiveResult) -> None:
     from lateen.control.playing.play import NotPlayed
 
     if isinstance(live.outcome, NotPlayed):
-        click.echo(f"          not played: {live.outcome.reason}")
+        say(f"          not played: {live.outcome.reason}")
         return
     for difference in live.disagreements:
-        click.echo(f"          Envoy disagrees: {difference}")
+        say(f"          Envoy disagrees: {difference}")
     if not live.disagreements:
-        click.echo(f"          Envoy agrees: {live.outcome.end}")
+        say(f"          Envoy agrees: {live.outcome.end}")

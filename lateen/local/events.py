@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 import msgspec
 
+from lateen.values.printing import printable
+
 KEPT = 500
 
 
@@ -27,7 +29,7 @@ class MeshEvent(msgspec.Struct, frozen=True):
         """One line for a terminal or a log."""
         subject = f"{self.subject}: " if self.subject else ""
         text = f"{subject}{self.text}"
-        return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+        return printable(text)
 
 
 class EventLog:

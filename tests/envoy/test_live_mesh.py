@@ -191,7 +191,7 @@ def test_nobody_says_which_path_was_asked_for_but_the_request_itself(mesh: Mesh,
     tls_get(mesh.server_port, unverified(authority.mesh("productpage")), "/admin/by-hand", extra)
     for envoy, paths in ((mesh.client, ["/asked/for"]), (mesh.server, ["/asked/for", "/admin/by-hand"])):
         eventually(lambda envoy=envoy, paths=paths: set(paths) <= {entry.get("path") for entry in envoy.log()})
-        assert not [entry for entry in envoy.log() if "forged" in entry.get("path", "")]
+        assert not [entry for entry in envoy.log() if "forged" in str(entry.get("path"))]
 
 
 def test_plain_text_is_refused(mesh: Mesh) -> None:
@@ -397,6 +397,22 @@ def test_both_sides_log_the_request(mesh: Mesh) -> None:
     assert at_client["upstream_peer"] == SERVER
     assert at_server["downstream_peer"] == CLIENT
     assert at_client["upstream_cluster"] == "reviews"
+
+
+def test_what_callers_write_is_one_entry_of_the_log_and_none_of_ours(mesh: Mesh) -> None:
+    """Quotes, signs of JSON and bytes that are no text, in path and headers."""
+    evil = b'GET /evil?x="},{"response_code":"200 HTTP/1.1\r\nhost: x\r\n'
+    evil += b'user-agent: \xff\xfe"\\u000a","path":"/fine","downstream_peer":"admin"}\r\nx-forwarded-for: "1\r\n'
+    raw(mesh.client_port, evil + b"connection: close\r\n\r\n")
+
+    def entry(envoy: Envoy) -> dict[str, object] | None:
+        return next((line for line in envoy.log() if str(line.get("path")).startswith("/evil")), None)
+
+    for envoy in (mesh.client, mesh.server):
+        found = eventually(lambda envoy=envoy: entry(envoy))
+        assert found["path"] == '/evil?x="},{"response_code":"200'
+        assert found["downstream_peer"] in (None, CLIENT)
+        assert not [line for line in envoy.log() if line.get("path") == "/fine"]
 
 
 def test_a_connection_that_no_chain_takes_is_logged(mesh: Mesh) -> None:
