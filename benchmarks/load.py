@@ -42,7 +42,10 @@ LENGTH = b"\r\ncontent-length:"
 
 
 class Load(NamedTuple):
-    """What to send. ``rate`` is requests a second in all, 0 for a closed loop; times are in seconds."""
+    """What to send. ``rate`` is requests a second in all, 0 for a closed loop; times are in seconds.
+
+    ``announce``: a line is printed as the first answer comes.
+    """
 
     url: str
     rate: float
@@ -51,6 +54,7 @@ class Load(NamedTuple):
     warmup: float = 0.0
     timeout: float = 10.0
     headers: tuple[str, ...] = ()
+    announce: bool = False
 
 
 class Result(NamedTuple):
@@ -166,6 +170,8 @@ class Generator:
         next_sweep = 0.0
         while True:
             now = time.perf_counter()
+            if self.stopped:
+                self._waiting.clear()
             pause = self._schedule(now)
             while self._waiting and self._idle:
                 self._send(self._idle.popleft(), self._waiting.popleft(), now)
@@ -239,6 +245,8 @@ class Generator:
         elif self._counts(due):
             self._latencies.append(now - due)
         self._answered += 1
+        if self._answered == 1 and self._load.announce:
+            print("began", flush=True)
         if b"\r\nconnection: close\r\n" in answer.partition(b"\r\n\r\n")[0].lower() + b"\r\n":
             self._drop(connection, "", now)
         else:
@@ -329,6 +337,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--connections", type=int, default=4, help="kept-alive connections in all (4)")
     parser.add_argument("--timeout", type=float, default=10.0, help="seconds for one answer (10)")
     parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--announce", action="store_true", help='print "began" as the first answer comes')
     parser.add_argument("-H", "--header", action="append", default=[], metavar="NAME: VALUE")
     options = parser.parse_args(arguments)
     load = Load(
@@ -339,6 +348,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         warmup=options.warmup,
         timeout=options.timeout,
         headers=tuple(options.header),
+        announce=options.announce,
     )
     result = run(load, options.processes)
     json.dump(result.summary(), sys.stdout, indent=2)

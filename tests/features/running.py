@@ -215,19 +215,21 @@ class Mesh:
 
 
 class Load:
-    """Constant traffic beside what a test does; ``failures`` must stay empty."""
+    """Constant traffic beside all that a test does; ``failures`` must stay empty."""
 
     def __init__(self, url: str, rate: int) -> None:
         self._command = [
             sys.executable,
             str(ROOT / "benchmarks" / "load.py"),
             url,
-            *("--rate", str(rate), "--duration", "60", "--connections", "8"),
+            *("--rate", str(rate), "--duration", "600", "--connections", "8", "--announce"),
         ]
         self.summary: dict[str, Any] = {}
 
     def __enter__(self) -> Load:
         self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == "began\n"
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +14,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from benchmarks import load
 from benchmarks.load import Load, is_whole, run
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -103,6 +108,33 @@ def test_closed_loop_and_warmup() -> None:
         result = run(Load(url, rate=0, duration=0.5, connections=2, warmup=0.25))
     assert result.errors == {}
     assert 0 < len(result.latencies) < result.answered
+
+
+def test_a_run_says_when_it_has_begun_and_ends_early_with_what_came() -> None:
+    def slow(_: int) -> bytes:
+        time.sleep(0.05)
+        return OK
+
+    with server(slow) as url:
+        words = [
+            sys.executable,
+            load.__file__,
+            url,
+            "--rate",
+            "1000",
+            "--connections",
+            "1",
+            "--duration",
+            "600",
+            "--announce",
+        ]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "began\n"
+            process.send_signal(signal.SIGTERM)
+            found = json.loads(process.communicate(timeout=30)[0])
+    assert (found["errors"], process.returncode) == ({}, 0)  # what waited for a connection still is not asked any more
+    assert found["answered"] >= 1
 
 
 @pytest.mark.parametrize(
