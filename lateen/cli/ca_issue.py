@@ -139,10 +139,12 @@ def _elsewhere(server: Server, *, token: str = "", pair: tuple[bytes, bytes] | N
 def _roots(file: Path | None) -> bytes:
     from cryptography import x509
 
+    from lateen.values.unreadable import UNREADABLE
+
     data = file.read_bytes() if file is not None else b""
     try:
         x509.load_pem_x509_certificates(data)
-    except ValueError as problem:
+    except UNREADABLE as problem:
         raise click.ClickException(f"{file} holds no certificates in PEM") from problem
     return data
 

@@ -11,13 +11,13 @@ import ipaddress
 from collections.abc import Sequence
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from lateen.values.names import SpiffeId
 from lateen.values.secret import SecretBytes
+from lateen.values.unreadable import UNREADABLE
 
 ROOT_LIFE = datetime.timedelta(days=3650)
 CLOCK_SKEW = datetime.timedelta(minutes=2)
@@ -107,7 +107,7 @@ def read_request(pem: bytes) -> PublicKey:
         request = x509.load_pem_x509_csr(pem)
         public = fit_key(request.public_key())
         signed = request.is_signature_valid
-    except (ValueError, TypeError, UnsupportedAlgorithm) as problem:
+    except UNREADABLE as problem:
         raise RequestRefused("this is no certificate request in PEM") from problem
     if not signed:
         raise RequestRefused("the request is not signed by its own key")
@@ -172,7 +172,7 @@ def identity_of(certificate: x509.Certificate) -> SpiffeId:
     """The workload identity that a certificate carries. Raises ValueError unless it has exactly that one name."""
     try:
         names = list(certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
-    except x509.ExtensionNotFound as problem:
+    except UNREADABLE as problem:
         raise ValueError("the certificate has no name") from problem
     if len(names) != 1 or not isinstance(names[0], x509.UniformResourceIdentifier):
         raise ValueError("the certificate has other names than one URI")

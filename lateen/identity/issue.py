@@ -17,6 +17,7 @@ from lateen.identity.keystore import KeystoreError, check_folder, parse_key, pro
 from lateen.identity.workload import Credentials, judge_chain
 from lateen.values.names import SpiffeId
 from lateen.values.secret import SecretBytes
+from lateen.values.unreadable import UNREADABLE
 
 KEY, CHAIN, ROOTS = "key.pem", "cert-chain.pem", "root-cert.pem"
 Ask = Callable[[bytes], Awaitable[list[bytes]]]
@@ -55,7 +56,7 @@ class Present:
         self.pair, self.roots = (SecretBytes(text), bytes(chain)), bytes(roots)
         try:
             self.identity = identity_of(x509.load_pem_x509_certificates(chain)[0])
-        except ValueError as problem:
+        except UNREADABLE as problem:
             raise KeystoreError(folder / CHAIN, f"is not a workload's certificate: {problem}") from problem
 
     async def renew(self, ask: Ask, now: float) -> Credentials:

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from lateen.identity.certificate import PrivateKey, build_root, certificate_pem, key_pem, new_key
 from lateen.values.secret import SecretBytes
+from lateen.values.unreadable import UNREADABLE
 
 MAX_FILE_BYTES = 64 * 1024
 
@@ -129,8 +130,8 @@ def _check_private(path: Path, status: os.stat_result, is_kind: Callable[[int], 
 def parse_key(path: Path, text: bytes) -> PrivateKey:
     try:
         key = load_pem_private_key(text, password=None)
-    except (ValueError, TypeError) as problem:
-        raise KeystoreError(path, "is not a private key in PEM") from problem
+    except UNREADABLE as problem:
+        raise KeystoreError(path, "is not a private key in PEM that can be read without a password") from problem
     if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
         raise KeystoreError(path, "is neither an EC nor an RSA key")
     return key
@@ -140,11 +141,12 @@ def parse_authority(path: Path, text: bytes, key: PrivateKey, now: datetime.date
     try:
         certificate = x509.load_pem_x509_certificate(text)
         constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
-    except (ValueError, x509.ExtensionNotFound) as problem:
+        public = certificate.public_key()
+    except UNREADABLE as problem:
         raise KeystoreError(path, "is not the certificate of an authority in PEM") from problem
     if not constraints.ca:
         raise KeystoreError(path, "is not the certificate of an authority")
-    if key.public_key() != certificate.public_key():
+    if key.public_key() != public:
         raise KeystoreError(path, "does not belong to the key beside it")
     if now >= certificate.not_valid_after_utc:
         raise KeystoreError(path, f"expired on {certificate.not_valid_after_utc:%Y-%m-%d}")

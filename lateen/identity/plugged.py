@@ -14,7 +14,6 @@ from typing import TypeVar
 
 import msgspec
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
@@ -31,6 +30,7 @@ from lateen.identity.keystore import (
     read_private,
 )
 from lateen.values.network import is_host
+from lateen.values.unreadable import UNREADABLE
 
 ROOTS_FILE = "root-cert.pem"
 CHAIN_FILE = "cert-chain.pem"
@@ -98,7 +98,7 @@ def load_plugged_in(folder: Path, trust_domain: str, now: datetime.datetime) -> 
             _check_strength(path, link)
             if link not in roots:
                 _check_use(path, link)
-        except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as problem:
+        except UNREADABLE as problem:
             raise KeystoreError(path, f"{_name(link)} has extensions that cannot be read: {problem}") from problem
     sends = () if own in roots else (own, *(link for link in above if link not in roots))
     return Issuer(own, key, sends, root, min(link.not_valid_after_utc for _, link in links)), tuple(roots)
@@ -137,8 +137,10 @@ def reload(
 def _certificates(path: Path, text: bytes) -> list[x509.Certificate]:
     try:
         found = x509.load_pem_x509_certificates(text)
-    except ValueError as problem:
-        raise KeystoreError(path, "holds no certificates in PEM") from problem
+        for one in found:
+            one.subject.rfc4514_string()
+    except UNREADABLE as problem:
+        raise KeystoreError(path, "holds no certificates in PEM, or one that cannot be read") from problem
     if len(found) > LONGEST_CHAIN:
         raise KeystoreError(path, f"holds more than {LONGEST_CHAIN} certificates")
     return found
@@ -164,7 +166,7 @@ def _is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bo
         return True
     try:
         certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature):
+    except UNREADABLE:
         return False
     return True
 

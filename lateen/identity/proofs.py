@@ -16,6 +16,7 @@ from lateen.identity.account_tokens import AccountFile
 from lateen.identity.certificate import identity_of
 from lateen.identity.join_tokens import JoinTokens, Redeemable
 from lateen.values.names import SpiffeId
+from lateen.values.unreadable import UNREADABLE
 
 ByToken = Callable[[str], Redeemable | None]
 
@@ -48,7 +49,7 @@ def by_certificate(pem: bytes, trust_domain: str, now: datetime.datetime) -> Red
     try:
         certificate = x509.load_pem_x509_certificate(pem)
         identity = identity_of(certificate)
-    except ValueError:
+    except UNREADABLE:
         return None
     holds = certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc
     return lasting(identity) if holds and identity.trust_domain == trust_domain else None

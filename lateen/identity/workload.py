@@ -16,12 +16,12 @@ from pathlib import Path
 
 import msgspec
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 
 from lateen.identity.certificate import PrivateKey, build_request, fingerprint, identity_of, key_pem, new_key
 from lateen.identity.csr_client import CertificateUnavailable, request_chain
 from lateen.values.names import SpiffeId
 from lateen.values.secret import SecretBytes
+from lateen.values.unreadable import UNREADABLE
 
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 15.0
@@ -61,7 +61,7 @@ def judge_chain(chain: Sequence[bytes], key: PrivateKey, identity: SpiffeId, now
             raise ValueError("it is for another key")
         if identity_of(leaf) != identity:
             raise ValueError(f"it is for {identity_of(leaf)}")
-    except (ValueError, TypeError, InvalidSignature) as problem:
+    except UNREADABLE as problem:
         raise CertificateUnavailable(f"the authority's certificate is of no use: {problem}") from problem
     not_after = min(link.not_valid_after_utc for link in (*certificates, root)).timestamp()
     if not_after <= now:
@@ -95,7 +95,7 @@ def describe(credentials: Credentials) -> Description:
 def _issuer_among(roots: Sequence[x509.Certificate], last: x509.Certificate) -> x509.Certificate:
     """The root that signed the last certificate of a chain. Raises ValueError."""
     for root in roots:
-        with contextlib.suppress(ValueError, TypeError, InvalidSignature):
+        with contextlib.suppress(*UNREADABLE):
             last.verify_directly_issued_by(root)
             return root
     raise ValueError("none of its roots signed it")

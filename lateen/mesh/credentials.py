@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from lateen.resources.kubernetes import SecretSpec
 from lateen.resources.resource import Resource
 from lateen.values.names import ResourceKey
+from lateen.values.unreadable import UNREADABLE
 
 CA_SUFFIX = "-cacert"
 CERTIFICATE_ENTRIES = (("cert", "key"), ("tls.crt", "tls.key"))
@@ -76,11 +77,11 @@ def certificate_problem(chain: bytes, private: bytes) -> str:
     try:
         leaf = x509.load_pem_x509_certificates(chain)[0]
         public = leaf.public_key()
-    except ValueError:
+    except UNREADABLE:
         return "its certificate is not PEM that can be read"
     try:
         key = serialization.load_pem_private_key(private, password=None)
-    except (ValueError, TypeError):
+    except UNREADABLE:
         return "its key is not PEM that can be read without a password"
     if isinstance(public, rsa.RSAPublicKey) and public.key_size < MIN_RSA_BITS:
         return f"its RSA key has {public.key_size} bits; the proxy takes {MIN_RSA_BITS} at least"
@@ -96,12 +97,12 @@ def bundle_problem(roots: bytes, crl: bytes) -> str:
     """What is wrong with a trust bundle, empty where it serves."""
     try:
         x509.load_pem_x509_certificates(roots)
-    except ValueError:
+    except UNREADABLE:
         return "its roots are not PEM that can be read"
     try:
         if crl:
             x509.load_pem_x509_crl(crl)
-    except ValueError:
+    except UNREADABLE:
         return "its ca.crl is not PEM that can be read"
     return ""
 

@@ -20,6 +20,7 @@ from lateen.resources.destination_rule import OutlierDetection
 from lateen.resources.mesh_config import CURVES, MeshConfigSpec
 from lateen.resources.proxy_config import DefaultConfig, ProxyTracing
 from lateen.values.network import is_host, is_ip, is_label, is_wildcard_host, split_host_port
+from lateen.values.unreadable import UNREADABLE
 
 MAX_CONNECT_TIMEOUT = 3600.0
 MESH_TLS_VERSIONS = frozenset({None, "TLS_AUTO", "TLSV1_2", "TLSV1_3"})
@@ -72,7 +73,7 @@ def _are_roots(pem: str) -> bool:
     try:
         found = x509.load_pem_x509_certificates(pem.encode())
         return all(one.extensions.get_extension_for_class(x509.BasicConstraints).value.ca for one in found)
-    except (ValueError, x509.ExtensionNotFound):
+    except UNREADABLE:
         return False
 
 

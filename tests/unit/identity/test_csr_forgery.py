@@ -6,6 +6,7 @@ Every request goes to the real service, over its Unix socket and over TLS.
 import asyncio
 import base64
 import ipaddress
+import random
 
 import grpc
 import grpc.aio
@@ -16,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 from lateen.identity.authority import Authority
-from lateen.identity.certificate import build_request, identity_of, new_key
+from lateen.identity.certificate import RequestRefused, build_request, identity_of, new_key, read_request
 from lateen.identity.csr_messages import METHOD, CertificateRequest, CertificateResponse
 from lateen.identity.csr_server import CertificateServer
 from lateen.identity.proofs import lasting
@@ -187,3 +188,30 @@ def test_two_requests_in_one_are_the_first_one(tmp_path):
     other = new_key()
     for leaf in answers(tmp_path, request() + request(key=other)):
         assert leaf.public_key() == KEY.public_key()
+
+
+def test_no_request_however_damaged_is_more_than_refused():
+    """What is taken of those that still hold is a key; nothing else may come of any."""
+    chance, refused = random.Random(7), 0
+    whole = x509.load_pem_x509_csr(request()).public_bytes(serialization.Encoding.DER)
+    for _ in range(3000):
+        damaged = bytearray(whole)
+        for _ in range(chance.choice((1, 1, 2, 4))):
+            place = chance.randrange(len(damaged))
+            damaged[place : place + chance.randrange(2)] = chance.randbytes(chance.randrange(3))
+        try:
+            read_request(_pem(damaged))
+        except RequestRefused:
+            refused += 1
+    assert refused > 2500
+
+
+def test_a_version_that_there_is_not_is_refused():
+    whole = x509.load_pem_x509_csr(request()).public_bytes(serialization.Encoding.DER)
+    with pytest.raises(RequestRefused):
+        read_request(_pem(whole.replace(b"\x02\x01\x00", b"\x02\x01\x07", 1)))
+
+
+def _pem(encoded):
+    lines = base64.encodebytes(encoded)
+    return b"-----BEGIN CERTIFICATE REQUEST-----\n" + lines + b"-----END CERTIFICATE REQUEST-----\n"
