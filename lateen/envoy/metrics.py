@@ -22,6 +22,7 @@ from xds.type.v3 import typed_struct_pb2
 
 from lateen.envoy import grpc_messages, wire
 from lateen.plan.model import MetricRule
+from lateen.resources.telemetry import METRIC_NAMES
 from lateen.values.packed_labels import PACKED, packed
 
 STATS_LOGGER = "envoy.access_loggers.stats"
@@ -47,21 +48,25 @@ class Metric(msgspec.Struct, frozen=True):
     unit: str = ""
 
 
+def _metric(kind: str, value: str = "", unit: str = "") -> Metric:
+    return Metric(kind, METRIC_NAMES[kind], value, unit)
+
+
 REQUESTS = (
-    Metric("REQUEST_COUNT", "requests_total"),
-    Metric("REQUEST_DURATION", "request_duration_milliseconds", "%DURATION%", "Milliseconds"),
-    Metric("REQUEST_SIZE", "request_bytes", "%DOWNSTREAM_WIRE_BYTES_RECEIVED%", "Bytes"),
-    Metric("RESPONSE_SIZE", "response_bytes", "%DOWNSTREAM_WIRE_BYTES_SENT%", "Bytes"),
+    _metric("REQUEST_COUNT"),
+    _metric("REQUEST_DURATION", "%DURATION%", "Milliseconds"),
+    _metric("REQUEST_SIZE", "%DOWNSTREAM_WIRE_BYTES_RECEIVED%", "Bytes"),
+    _metric("RESPONSE_SIZE", "%DOWNSTREAM_WIRE_BYTES_SENT%", "Bytes"),
 )
 MESSAGES = (
-    Metric("GRPC_REQUEST_MESSAGES", "request_messages_total", grpc_messages.value_of(grpc_messages.REQUESTS)),
-    Metric("GRPC_RESPONSE_MESSAGES", "response_messages_total", grpc_messages.value_of(grpc_messages.ANSWERS)),
+    _metric("GRPC_REQUEST_MESSAGES", grpc_messages.value_of(grpc_messages.REQUESTS)),
+    _metric("GRPC_RESPONSE_MESSAGES", grpc_messages.value_of(grpc_messages.ANSWERS)),
 )
-OPENED = (Metric("TCP_OPENED_CONNECTIONS", "tcp_connections_opened_total"),)
+OPENED = (_metric("TCP_OPENED_CONNECTIONS"),)
 CLOSED = (
-    Metric("TCP_CLOSED_CONNECTIONS", "tcp_connections_closed_total"),
-    Metric("TCP_SENT_BYTES", "tcp_sent_bytes_total", "%BYTES_SENT%"),
-    Metric("TCP_RECEIVED_BYTES", "tcp_received_bytes_total", "%BYTES_RECEIVED%"),
+    _metric("TCP_CLOSED_CONNECTIONS"),
+    _metric("TCP_SENT_BYTES", "%BYTES_SENT%"),
+    _metric("TCP_RECEIVED_BYTES", "%BYTES_RECEIVED%"),
 )
 _LogType = data_pb2.AccessLogType
 

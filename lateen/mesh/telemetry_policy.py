@@ -18,7 +18,7 @@ from lateen.mesh.model import Labels, MeshSnapshot
 from lateen.mesh.visibility import selects
 from lateen.resources.mesh_config import MeshConfigSpec
 from lateen.resources.resource import Resource
-from lateen.resources.telemetry import METRICS, AccessLogging, MetricsOverride, TelemetrySpec
+from lateen.resources.telemetry import METRICS, AccessLogging, MetricsOverride, TelemetrySpec, metric_called
 from lateen.resources.telemetry_support import LOG_PROVIDER, METRICS_PROVIDER
 
 CLIENT = "CLIENT"
@@ -124,6 +124,9 @@ def _overrides(snapshot: MeshSnapshot, namespace: str, labels: Labels, mode: str
 
 
 def _metrics_of(override: MetricsOverride) -> tuple[str, ...]:
+    if override.match is not None and override.match.custom_metric:
+        called = metric_called(override.match.custom_metric)
+        return () if called is None else (called,)
     metric = override.match.metric if override.match is not None else None
     return METRICS if metric in (None, "ALL_METRICS") else (metric,)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, get_args
 
 from lateen.resources.base import Duration, PolicyTargetReference, Spec, WorkloadSelector
@@ -22,6 +23,25 @@ Metric = Literal[
 ]
 
 METRICS: tuple[str, ...] = tuple(name for name in get_args(Metric) if name != "ALL_METRICS")
+METRIC_NAMES: Mapping[str, str] = {
+    "REQUEST_COUNT": "requests_total",
+    "REQUEST_DURATION": "request_duration_milliseconds",
+    "REQUEST_SIZE": "request_bytes",
+    "RESPONSE_SIZE": "response_bytes",
+    "TCP_OPENED_CONNECTIONS": "tcp_connections_opened_total",
+    "TCP_CLOSED_CONNECTIONS": "tcp_connections_closed_total",
+    "TCP_SENT_BYTES": "tcp_sent_bytes_total",
+    "TCP_RECEIVED_BYTES": "tcp_received_bytes_total",
+    "GRPC_REQUEST_MESSAGES": "request_messages_total",
+    "GRPC_RESPONSE_MESSAGES": "response_messages_total",
+}
+"""What they are called where they are read, after ``istio_``."""
+_KINDS = {name: kind for kind, name in METRIC_NAMES.items()}
+
+
+def metric_called(name: str) -> str | None:
+    """The metric of a name, with or without ``istio_`` before it; None if there is none."""
+    return _KINDS.get(name.removeprefix("istio_"))
 
 
 class ProviderRef(Spec, frozen=True):

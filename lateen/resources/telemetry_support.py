@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lateen.resources.telemetry import Metrics, TelemetrySpec
+from lateen.resources.telemetry import METRIC_NAMES, Metrics, TelemetrySpec, metric_called
 
 METRICS_PROVIDER = "prometheus"
 LOG_PROVIDER = "envoy"
@@ -16,7 +16,6 @@ TELEMETRY_FIELDS = frozenset(
     {
         "targetRef",
         "targetRefs",
-        "metrics[].overrides[].match.customMetric",
         "metrics[].reportingInterval",
     }
 )
@@ -33,6 +32,9 @@ def unusable_telemetry(spec: TelemetrySpec) -> Iterator[Unusable]:
 def _metrics(place: str, metrics: Metrics) -> Iterator[Unusable]:
     for index, override in enumerate(metrics.overrides):
         field = f"{place}.overrides[{index}]"
+        custom = override.match.custom_metric if override.match is not None else None
+        if custom and metric_called(custom) is None:
+            yield f"{field}.match.customMetric", f"a metric {custom}", f"name one of {', '.join(METRIC_NAMES.values())}"
         for name, tag in override.tag_overrides.items():
             if END in tag.value:
                 what = f"{END} in an expression, which Envoy takes for its end,"

@@ -32,7 +32,7 @@ spec:
     overrides:
     - match: {metric: REQUEST_SIZE}
       disabled: true
-    - match: {metric: RESPONSE_SIZE}
+    - match: {customMetric: istio_response_bytes}
       disabled: true
     - match: {metric: REQUEST_COUNT, mode: SERVER}
       disabled: true
@@ -117,7 +117,12 @@ def test_what_is_nearer_to_the_workload_is_said_last(proxy: Running) -> None:
     assert duration[0]["level"] == "mesh"
 
 
-@pytest.mark.covers(f"{OVERRIDES}.disabled", f"{OVERRIDES}.match.metric", f"{OVERRIDES}.match.mode")
+@pytest.mark.covers(
+    f"{OVERRIDES}.disabled",
+    f"{OVERRIDES}.match.metric",
+    f"{OVERRIDES}.match.customMetric",
+    f"{OVERRIDES}.match.mode",
+)
 def test_metrics_are_switched_off_and_on_again_for_one_side(proxy: Running) -> None:
     assert eventually(lambda: proxy.metrics("istio_response_bytes_count"))
     assert proxy.metrics("istio_request_bytes_count") == []

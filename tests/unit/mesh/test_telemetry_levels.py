@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from lateen.mesh.telemetry_policy import CLIENT, SERVER, log_policies, metric_changes, metric_providers
-from tests.unit.plan.building import service, snapshot
+from lateen.resources.support import check_support
+from tests.unit.plan.building import resources, service, snapshot
 
 MESH = """
 apiVersion: mesh.istio.io/v1alpha1
@@ -115,3 +116,17 @@ def test_overrides_that_are_meant_for_one_provider_hold_for_all_and_that_is_told
     levels = _metrics(f"{{providers: [{{name: prometheus}}], {SMALL}}}, {{providers: [{{name: otlp}}]}}")
     (finding,) = snapshot(OTEL + OTLP + levels).findings
     assert (finding.code, finding.origin.field) == ("overrides-for-all", "spec.metrics[0].overrides")
+
+
+@pytest.mark.parametrize("name", ["request_bytes", "istio_request_bytes"])
+def test_a_metric_may_be_called_by_its_name(name: str) -> None:
+    known = snapshot(_metrics(f"{{overrides: [{{match: {{customMetric: {name}}}, disabled: true}}]}}"))
+    (change,) = metric_changes(known, "default", (), CLIENT)
+    assert (change.metric, change.disabled) == ("REQUEST_SIZE", True)
+
+
+def test_a_metric_of_another_name_is_refused() -> None:
+    (resource,) = resources(_metrics("{overrides: [{match: {customMetric: orders_total}}]}"))
+    (finding,) = check_support(resource)
+    assert finding.origin.field == "spec.metrics[0].overrides[0].match.customMetric"
+    assert "requests_total" in finding.remedy
