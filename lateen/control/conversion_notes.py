@@ -28,6 +28,9 @@ def conversion_notes(
     for kind in CONFIG_KINDS:
         for config in by_kind.get(kind, ()):
             yield from _of_config(config, services)
+    for role in by_kind.get("ServiceRole", ()):
+        if role.spec.mode == PERMISSIVE:
+            yield _on_trial(role, "spec.mode")
     for binding in by_kind.get("ServiceRoleBinding", ()):
         yield from _of_binding(binding)
     for kind in ("MeshPolicy", "Policy"):
@@ -84,9 +87,24 @@ def _of_authentication(policy: Resource) -> Iterator[Finding]:
     if not spec.targets:
         message = "tokens of services that come later are not looked at; the policies are for those that are there now"
         yield warning(CODE, message, policy.origin_at("spec.origins"), "give each new service its policies")
-    if any(origin.jwt is not None and origin.jwt.trigger_rules for origin in spec.origins):
-        message = "a token that is not good is refused at other paths, too"
-        yield warning(CODE, message, policy.origin_at("spec.origins"))
+    jwts = [origin.jwt for origin in spec.origins if origin.jwt is not None]
+    triggers = [trigger for jwt in jwts for trigger in jwt.trigger_rules]
+    found = (
+        (triggers, "a token that is not good is refused at other paths, too"),
+        (spec.origin_is_optional, "a token that is not good is refused, and counted as none before"),
+        (
+            any(match.regex for one in triggers for match in (*one.included_paths, *one.excluded_paths)),
+            "policies have no patterns of paths: a token is asked for at every path that one might mean",
+        ),
+        (
+            len({jwt.trigger_rules for jwt in jwts}) > 1,
+            "where origins ask at different paths, each path needs a token of an origin that asks just there",
+        ),
+        (any(target.ports for target in spec.targets), "tokens are looked at at every port of the service"),
+    )
+    for holds, message in found:
+        if holds:
+            yield warning(CODE, message, policy.origin_at("spec.origins"), "look at what is written")
 
 
 def _of_made(resource: Resource, by_kind: Mapping[str, Sequence[Resource]], root: str) -> Iterator[Finding]:

@@ -29,9 +29,9 @@ from lateen.envoy.profile import EnvoyProfile
 from lateen.envoy.rbac import ALLOW_FILTER, AUDIT_FILTER, DENY_FILTER
 from lateen.envoy.routes import CORS_FILTER, route_configuration
 from lateen.envoy.telemetry import ChainFacts, http_loggers
-from lateen.envoy.tokens import token_filter
+from lateen.envoy.tokens import missing_reply, token_filter
 from lateen.envoy.tracing import request_id_extension, tracing_of
-from lateen.plan.access.model import TOKEN_FILTER
+from lateen.plan.access.model import ORIGIN_RULE, TOKEN_FILTER
 from lateen.plan.model import HttpChain, HttpOptions
 from lateen.plan.routes import RouteTable
 
@@ -254,6 +254,8 @@ def http_manager(chain: HttpChain, context: HttpContext) -> Any:
             manager.request_id_extension.CopyFrom(request_id_extension(by_request_id=False))
     if chain.denials:
         manager.local_reply_config.mappers.extend(mixer.local_replies(chain.denials))
+    if any(rule.name.startswith(ORIGIN_RULE) for rule in chain.access.deny):
+        manager.local_reply_config.mappers.append(missing_reply())
     _add_routes(manager, chain, context)
     _add_server_name(manager, chain)
     _add_client_certificate(manager, chain)

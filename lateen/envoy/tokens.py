@@ -10,12 +10,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from envoy.config.accesslog.v3 import accesslog_pb2
+from envoy.config.core.v3 import base_pb2
+from envoy.extensions.access_loggers.filters.cel.v3 import cel_pb2
 from envoy.extensions.filters.http.jwt_authn.v3 import config_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as manager_pb2
 from google.protobuf import empty_pb2
 
-from lateen.plan.access.model import PAYLOAD
+from lateen.envoy import wire
+from lateen.envoy.access_logs import CEL_FILTER
+from lateen.envoy.mixer import RBAC_DETAILS
+from lateen.plan.access.model import ORIGIN_RULE, PAYLOAD
 from lateen.plan.access.tokens import TokenProvider
 
+UNAUTHENTICATED, MISSING = 401, "Origin authentication failed."
 _Requirement = config_pb2.JwtRequirement
 
 
@@ -30,6 +38,19 @@ def token_filter(providers: tuple[TokenProvider, ...], *, routes_anew: bool) -> 
     return message
 
 
+def missing_reply() -> Any:
+    """The answer to a request without the token that a Policy of the first generation asks for."""
+    matched = f"{RBAC_DETAILS}[{ORIGIN_RULE}"
+    wanted = cel_pb2.ExpressionFilter(expression=f"response.code_details.startsWith('{matched}')")
+    extension = accesslog_pb2.ExtensionFilter(name=CEL_FILTER, typed_config=wire.pack(wanted))
+    mapper = manager_pb2.ResponseMapper(
+        filter=accesslog_pb2.AccessLogFilter(extension_filter=extension),
+        body=base_pb2.DataSource(inline_string=MISSING),
+    )
+    mapper.status_code.value = UNAUTHENTICATED
+    return mapper
+
+
 def token_in_query(providers: tuple[TokenProvider, ...]) -> bool:
     """Whether a token may stand in the query of a request."""
     return any(kind == "parameter" for provider in providers for kind, _ in _places(provider))
@@ -40,7 +61,15 @@ def _requirement(providers: tuple[TokenProvider, ...]) -> Any:
 
     Of several good tokens the one of the first provider is looked at last, so that it is the one which counts.
     """
+    if providers[0].lenient:
+        return _all([_leniently(provider) for provider in reversed(providers)])
     return _all([_in_one_place(group) for group in reversed(_groups(providers))])
+
+
+def _leniently(provider: TokenProvider) -> Any:
+    """The provider takes its token, or it is as if there were none."""
+    missing = _Requirement(allow_missing_or_failed=empty_pb2.Empty())
+    return _any(_Requirement(provider_name=provider.name), missing)
 
 
 def _in_one_place(providers: list[TokenProvider]) -> Any:
@@ -100,6 +129,7 @@ def _provider(provider: TokenProvider, routes_anew: bool) -> Any:
         forward_payload_header=provider.payload_header,
         payload_in_metadata=PAYLOAD,
         clear_route_cache=routes_anew,
+        header_in_metadata=provider.name if provider.lenient else "",
     )
     message.local_jwks.inline_string = provider.jwks
     message.normalize_payload_in_metadata.space_delimited_claims.extend(provider.spaced_claims)

@@ -53,6 +53,8 @@ def found_by_tokens(config: Any, claims: Mapping[str, Any] | None, now: float | 
     ``claims`` None: there is no token. A provider that requires one has to take it.
     """
     required = _required(config)
+    if any(provider.header_in_metadata for provider in config.providers.values()):
+        return _found_leniently(config, claims, now)
     if claims is None:
         return UNKNOWN if required else {}
     if unfit(claims, now):
@@ -66,6 +68,22 @@ def found_by_tokens(config: Any, claims: Mapping[str, Any] | None, now: float | 
         return UNKNOWN
     spaced = config.providers[taken].normalize_payload_in_metadata.space_delimited_claims
     return {TOKEN_FILTER: {PAYLOAD: _spaced_into_lists(claims, spaced)}}
+
+
+def _found_leniently(config: Any, claims: Mapping[str, Any] | None, now: float | None) -> dict[str, Any]:
+    """What a filter finds out that refuses nothing: the claims, and a mark for each provider that takes the token."""
+    if claims is None or unfit(claims, now):
+        return {}
+    taking = [
+        (name, provider)
+        for name, provider in sorted(config.providers.items(), key=lambda item: (len(item[0]), item[0]))
+        if provider.issuer in ("", claims.get("iss")) and is_for(provider.audiences, claims)
+    ]
+    if not taking:
+        return {}
+    spaced = taking[0][1].normalize_payload_in_metadata.space_delimited_claims
+    marks = {name: {"alg": "known"} for name, _ in taking}
+    return {TOKEN_FILTER: {PAYLOAD: _spaced_into_lists(claims, spaced), **marks}}
 
 
 def _required(config: Any) -> set[str]:

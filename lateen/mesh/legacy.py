@@ -30,9 +30,11 @@ def legacy_security(
     if not KINDS & by_kind.keys():
         return NOTHING, ()
     ordered = sorted(services, key=lambda service: (service.hostname, service.namespace))
-    access, findings = legacy_access(by_kind, ordered)
     authentication = legacy_authentication(by_kind, ordered, root_namespace)
-    found = LegacySecurity(access, authentication.peers, authentication.tokens, authentication.demands)
+    access, findings = legacy_access(by_kind, ordered, authentication.peer_bound)
+    found = LegacySecurity(
+        access, authentication.peers, authentication.tokens, authentication.demands, authentication.origins
+    )
     overruled = _overruled(found, by_kind, root_namespace)
     left_out = _without_selector(ordered, by_kind)
     return found, (*findings, *authentication.findings, *overruled, *left_out)

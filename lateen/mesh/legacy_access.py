@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -34,22 +35,29 @@ from lateen.values.names import Origin, ResourceKey
 
 PERMISSIVE = "PERMISSIVE"
 GROUPS = "request.auth.claims[groups]"
+REQUEST_PRINCIPAL = "request.auth.principal"
 EVERYONE = "*"
 CONFIG_KINDS = ("ClusterRbacConfig", "RbacConfig")
 _STATIC = {"destination.name": "name", "destination.namespace": "namespace"}
 
 
 class Granted(msgspec.Struct, frozen=True):
-    """A rule of a role with where it stands, and the name of its binding's field."""
+    """A rule of a role with where it stands. ``is_tried``: the role is PERMISSIVE, and so are its bindings."""
 
     rule: RoleRule
     origin: Origin
+    is_tried: bool = False
 
 
 def legacy_access(
-    by_kind: Mapping[str, Sequence[Resource]], services: Iterable[Service]
+    by_kind: Mapping[str, Sequence[Resource]],
+    services: Iterable[Service],
+    peer_bound: frozenset[tuple[str, str]] = frozenset(),
 ) -> tuple[tuple[Resource, ...], tuple[Finding, ...]]:
-    """The policies, each for one service, and what is wrong with what they come from. Resources come oldest first."""
+    """The policies, each for one service, and what is wrong with what they come from. Resources come oldest first.
+
+    ``peer_bound``: the services for which ``request.auth.principal`` is the peer (``principalBinding``).
+    """
     config, findings = _config(by_kind)
     roles = {(role.key.namespace, role.key.name): role for role in by_kind.get("ServiceRole", ())}
     bindings = by_kind.get("ServiceRoleBinding", ())
@@ -72,8 +80,10 @@ def legacy_access(
         for service in own:
             if is_enforced(config.spec, service):
                 found.append(_closed(config, service))
-                ports = _own_ports(service, own) if here else None
-                found.extend(one for found_here in here for one in _policies(config, *found_here, service, ports))
+                at = _Place(
+                    service, _own_ports(service, own) if here else None, (namespace, service.name) in peer_bound
+                )
+                found.extend(one for found_here in here for one in _policies(config, *found_here, at))
     return tuple(found), tuple(findings)
 
 
@@ -110,11 +120,15 @@ def granted(
         message = f"there is no ServiceRole {name} in namespace {binding.key.namespace}, so nothing is allowed"
         return (), (error("unknown-role", message, binding.origin_at(field), "add the role, or correct the name"),)
     rules: ServiceRoleSpec = role.spec
-    return _with_places(role, rules.rules, "rules"), ()
+    return _with_places(role, rules.rules, "rules", is_tried=rules.mode == PERMISSIVE), ()
 
 
-def _with_places(resource: Resource, rules: Iterable[RoleRule], name: str) -> tuple[Granted, ...]:
-    return tuple(Granted(rule, resource.origin_at(f"spec.{name}[{index}]")) for index, rule in enumerate(rules))
+def _with_places(
+    resource: Resource, rules: Iterable[RoleRule], name: str, *, is_tried: bool = False
+) -> tuple[Granted, ...]:
+    return tuple(
+        Granted(rule, resource.origin_at(f"spec.{name}[{index}]"), is_tried) for index, rule in enumerate(rules)
+    )
 
 
 # --- policies --------------------------------------------------------------------------------------------------------
@@ -129,23 +143,27 @@ def _closed(config: Resource, service: Service) -> Resource:
     return Resource(key=key, origin=origin, spec=spec, annotations=trial, places={"spec": origin})
 
 
-def _policies(
-    config: Resource, binding: Resource, granted: Iterable[Granted], service: Service, ports: frozenset[int] | None
-) -> Iterator[Resource]:
-    """What one binding lets pass at a service: a policy for each set of labels that its rules ask for.
+class _Place(NamedTuple):
+    """A service. ``ports``: those that rules are held to; ``by_peer``: a request's principal is the peer."""
 
-    ``ports``: those that rules are held to, if they are.
-    """
+    service: Service
+    ports: frozenset[int] | None
+    by_peer: bool
+
+
+def _policies(config: Resource, binding: Resource, granted: Sequence[Granted], at: _Place) -> Iterator[Resource]:
+    """What one binding lets pass at a service: a policy for each set of labels that its rules ask for."""
     spec: ServiceRoleBindingSpec = binding.spec
+    service = at.service
     by_labels: dict[tuple[tuple[str, str], ...], list[tuple[Rule, Origin]]] = {}
     for one in granted:
         for labels in _labels(one.rule, service):
-            operation = _operation(one.rule, ports)
+            operation = _operation(one.rule, at.ports)
             if operation is None:
                 continue
-            rules = [_rule(subject, operation, one.rule) for subject in spec.subjects]
+            rules = [_rule(subject, operation, one.rule, by_peer=at.by_peer) for subject in spec.subjects]
             by_labels.setdefault(labels, []).extend((rule, one.origin) for rule in rules)
-    is_tried = PERMISSIVE in (spec.mode, config.spec.enforcement_mode)
+    is_tried = PERMISSIVE in (spec.mode, config.spec.enforcement_mode) or any(one.is_tried for one in granted)
     for number, (labels, found) in enumerate(sorted(by_labels.items())):
         name = f"{binding.key.name}-{service.name}" + (f"-{number + 1}" if number else "")
         places = {"spec": binding.origin, **{f"spec.rules[{index}]": place for index, (_, place) in enumerate(found)}}
@@ -215,9 +233,10 @@ def _operation(rule: RoleRule, own_ports: frozenset[int] | None) -> Operation | 
     )
 
 
-def _rule(subject: Subject, operation: Operation, rule: RoleRule) -> Rule:
+def _rule(subject: Subject, operation: Operation, rule: RoleRule, *, by_peer: bool) -> Rule:
     source = _source(subject)
-    conditions = [Condition(key, (value,)) for key, value in subject.properties.items()]
+    named = {REQUEST_PRINCIPAL: "source.principal"} if by_peer else {}
+    conditions = [Condition(named.get(key, key), (value,)) for key, value in subject.properties.items()]
     groups = subject.groups or ((subject.group,) if subject.group else ())
     if groups or subject.not_groups:
         conditions.append(Condition(GROUPS, groups, subject.not_groups))

@@ -1,23 +1,23 @@
 """Policy and MeshPolicy of the first generation, read as the present kinds.
 
-Comes in: the policies, and services. Goes out: PeerAuthentications, RequestAuthentications and AuthorizationPolicies
-that deny what has no token, with the places where they were written; and findings. What a mesh does with the old kinds
-and what ``lateen convert`` writes are the same resources.
+Comes in: the policies, and services. Goes out: PeerAuthentications, what is asked of tokens, and findings. Of tokens
+the old kinds say more than the present ones can: a mesh does all of it (``origins``), ``lateen convert`` writes what
+comes nearest (``tokens`` and ``demands``).
 
-For peers, a Policy for a port of a service goes before one for the service, that before the namespace's, that before
-the MeshPolicy; for tokens the same without ports. Rules for tokens are given to each service by itself, as those of
-the present kinds would add up. Of two for one target the oldest holds.
+A Policy for a port of a service goes before one for the service, that before the namespace's, that before the
+MeshPolicy. Rules for tokens are given to each service by itself, as those of the present kinds would add up. Of two for
+one target the oldest holds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import msgspec
 
 from lateen.findings import Finding, error, warning
-from lateen.mesh.model import Service
+from lateen.mesh.model import Service, TokenDemand
 from lateen.resources.base import WorkloadSelector
 from lateen.resources.legacy_authentication import (
     AuthenticationPolicySpec,
@@ -46,11 +46,16 @@ DEFAULT = "default"
 
 
 class LegacyAuthentication(msgspec.Struct, frozen=True):
-    """What policies of the first generation come to. ``demands`` deny requests without a token."""
+    """What policies of the first generation come to. ``demands`` deny requests without a token.
+
+    ``peer_bound``: the services (namespace and name) for whose roles the principal of a request is the peer.
+    """
 
     peers: tuple[Resource, ...] = ()
     tokens: tuple[Resource, ...] = ()
     demands: tuple[Resource, ...] = ()
+    origins: tuple[TokenDemand, ...] = ()
+    peer_bound: frozenset[tuple[str, str]] = frozenset()
     findings: tuple[Finding, ...] = ()
 
 
@@ -148,7 +153,8 @@ class _Reading:
         if self._mesh is not None:
             levels.append((self._mesh, self._root))
         peers = [_peers(one, namespace, DEFAULT, one) for one, namespace in levels]
-        tokens, demands = [], []
+        origins: list[TokenDemand] = []
+        peer_bound: set[tuple[str, str]] = set()
         for key, service in sorted(self._services.items()):
             own = self._own.get(key, _Own())
             first = own.policy or next(iter(own.ports.values()), None)
@@ -156,13 +162,14 @@ class _Reading:
                 name = f"{first.key.name}-{service.name}"
                 peers.append(_peers(first, service.namespace, name, own.policy, service, own.ports))
             holding = own.policy or self._namespaces.get(service.namespace) or self._mesh
-            ports = _http_ports(service)
-            if holding is None or not holding.spec.origins or ports is None:
-                continue
-            tokens.append(_tokens(holding, service))
-            if not holding.spec.origin_is_optional:
-                demands.append(_demand(holding, service, ports))
-        return LegacyAuthentication(tuple(peers), tuple(tokens), tuple(demands), tuple(self._findings))
+            origins.extend(_origins(service, holding, own.ports))
+            if holding is not None and holding.spec.principal_binding != "USE_ORIGIN":
+                peer_bound.add(key)
+        tokens = [_tokens(demand) for demand in origins]
+        demands = [_demand(demand) for demand in origins if not demand.policy.spec.origin_is_optional]
+        return LegacyAuthentication(
+            tuple(peers), tuple(tokens), tuple(demands), tuple(origins), frozenset(peer_bound), tuple(self._findings)
+        )
 
 
 def mode_of(spec: AuthenticationPolicySpec) -> Literal["STRICT", "PERMISSIVE"]:
@@ -193,38 +200,64 @@ def _peers(
     return msgspec.structs.replace(made, places={**made.places, **places})
 
 
-def _tokens(policy: Resource, service: Service) -> Resource:
+def _origins(service: Service, holding: Resource | None, own: Mapping[int, Resource]) -> Iterator[TokenDemand]:
+    """What is asked of the tokens of a service: at ports with a Policy of their own, and at all others."""
+    ports = _http_ports(service)
+    if ports is None:
+        return
+    rest = tuple(port for port in ports if port not in own)
+    by_policy: dict[ResourceKey, tuple[Resource, list[int]]] = {}
+    for port, policy in sorted(own.items()):
+        by_policy.setdefault(policy.key, (policy, []))[1].append(port)
+    if holding is not None and (rest or not ports):
+        by_policy.setdefault(holding.key, (holding, []))[1].extend(rest)
+    for policy, found in by_policy.values():
+        if policy.spec.origins:
+            labels = tuple(sorted(service.selector))
+            yield TokenDemand(policy, service.namespace, service.name, labels, tuple(sorted(found)), bool(own))
+
+
+def _tokens(demand: TokenDemand) -> Resource:
+    policy = demand.policy
     spec: AuthenticationPolicySpec = policy.spec
     rules = tuple(jwt_rule(origin.jwt) for origin in spec.origins if origin.jwt is not None)
-    content = RequestAuthenticationSpec(selector=WorkloadSelector(dict(service.selector)), jwt_rules=rules)
-    name = f"{policy.key.name}-{service.name}"
-    made = _made("RequestAuthentication", service.namespace, name, policy, content, policy.origin_at("spec.origins"))
+    content = RequestAuthenticationSpec(selector=WorkloadSelector(dict(demand.selector)), jwt_rules=rules)
+    name = f"{policy.key.name}-{demand.service}"
+    made = _made("RequestAuthentication", demand.namespace, name, policy, content, policy.origin_at("spec.origins"))
     places = {f"spec.jwtRules[{index}]": policy.origin_at(f"spec.origins[{index}].jwt") for index in range(len(rules))}
     return msgspec.structs.replace(made, places={**made.places, **places})
 
 
-def _demand(policy: Resource, service: Service, ports: tuple[str, ...]) -> Resource:
-    """Deny what has no token, at the paths where the origins ask for one."""
-    jwt = policy.spec.origins[0].jwt
-    triggers: tuple[TriggerRule, ...] = (jwt.trigger_rules if jwt is not None else ()) or (TriggerRule(),)
-    operations = tuple(
-        RuleTo(
-            Operation(
-                ports=ports,
-                paths=tuple(map(_path, trigger.included_paths)),
-                not_paths=tuple(map(_path, trigger.excluded_paths)),
-            )
+def _demand(demand: TokenDemand) -> Resource:
+    """Deny what has no token, at the paths where the origins ask for one: as much of it as such a policy can say.
+
+    Where origins ask at different paths each path needs a token of one that asks there; a pattern stands for all paths.
+    """
+    policy = demand.policy
+    jwts = [origin.jwt for origin in policy.spec.origins if origin.jwt is not None]
+    kinds = tuple(dict.fromkeys(jwt.trigger_rules for jwt in jwts))
+    alone = len(kinds) == 1 and not demand.at_ports
+    rules = []
+    for triggers in kinds:
+        issuers = tuple(dict.fromkeys(f"{jwt.issuer}/*" for jwt in jwts if jwt.trigger_rules == triggers))
+        operations = tuple(_asked(trigger, demand.ports) for trigger in triggers or (TriggerRule(),))
+        source = Source(not_request_principals=("*",) if alone else issuers)
+        asked = operations if RuleTo(Operation()) not in operations else None
+        rules.append(Rule(from_=(RuleFrom(source),), to=asked))
+    spec = AuthorizationPolicySpec(selector=WorkloadSelector(dict(demand.selector)), action="DENY", rules=tuple(rules))
+    name = f"{policy.key.name}-{demand.service}-token"
+    return _made("AuthorizationPolicy", demand.namespace, name, policy, spec, policy.origin_at("spec.origins"))
+
+
+def _asked(trigger: TriggerRule, ports: tuple[int, ...]) -> RuleTo:
+    included = () if any(match.regex is not None for match in trigger.included_paths) else trigger.included_paths
+    return RuleTo(
+        Operation(
+            ports=tuple(map(str, ports)),
+            paths=tuple(map(_path, included)),
+            not_paths=tuple(_path(match) for match in trigger.excluded_paths if match.regex is None),
         )
-        for trigger in triggers
     )
-    asked = operations if RuleTo(Operation()) not in operations else None
-    spec = AuthorizationPolicySpec(
-        selector=WorkloadSelector(dict(service.selector)),
-        action="DENY",
-        rules=(Rule(from_=(RuleFrom(Source(not_request_principals=("*",))),), to=asked),),
-    )
-    name = f"{policy.key.name}-{service.name}-token"
-    return _made("AuthorizationPolicy", service.namespace, name, policy, spec, policy.origin_at("spec.origins"))
 
 
 def _path(match: PathMatch) -> str:
@@ -233,14 +266,14 @@ def _path(match: PathMatch) -> str:
     return f"{match.prefix}*" if match.prefix is not None else f"*{match.suffix}"
 
 
-def _http_ports(service: Service) -> tuple[str, ...] | None:
+def _http_ports(service: Service) -> tuple[int, ...] | None:
     """The ports of a service's workloads that may speak HTTP; empty: all, as some are unknown; None: there is none."""
     speaking = [port.target for port in service.ports if port.protocol.is_http or port.protocol is Protocol.UNSPECIFIED]
     if not speaking:
         return None
     if any(isinstance(target, str) for target in speaking):
         return ()
-    return tuple(dict.fromkeys(map(str, speaking)))
+    return tuple(dict.fromkeys(target for target in speaking if isinstance(target, int)))
 
 
 def _made(kind: str, namespace: str, name: str, source: Resource, spec: object, origin: Origin) -> Resource:

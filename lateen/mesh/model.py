@@ -146,17 +146,34 @@ class Contender(msgspec.Struct, frozen=True):
     members: tuple[Member, ...] = ()
 
 
+class TokenDemand(msgspec.Struct, frozen=True):
+    """What a Policy of the first generation asks of the tokens of requests to a service, with all that it says.
+
+    ``ports`` are those of workloads (empty: all); ``at_ports``: its tokens are looked at there alone, as other ports
+    have a Policy of their own.
+    """
+
+    policy: Resource
+    namespace: str
+    service: str
+    selector: Labels
+    ports: tuple[int, ...] = ()
+    at_ports: bool = False
+
+
 class LegacySecurity(msgspec.Struct, frozen=True):
     """What resources of the first generation of security come to, as resources of the present kinds.
 
-    They hold where no resource of the present kinds does. ``access`` are AuthorizationPolicies of roles, ``demands``
-    those that deny what has no token; ``peers`` and ``tokens`` are PeerAuthentications and RequestAuthentications.
+    They hold where no resource of the present kinds does. ``access`` are AuthorizationPolicies of roles, ``peers``
+    PeerAuthentications. ``origins`` are what holds of tokens; ``tokens`` and ``demands`` say as much of it as
+    RequestAuthentications and AuthorizationPolicies can.
     """
 
     access: tuple[Resource, ...] = ()
     peers: tuple[Resource, ...] = ()
     tokens: tuple[Resource, ...] = ()
     demands: tuple[Resource, ...] = ()
+    origins: tuple[TokenDemand, ...] = ()
 
 
 class MeshSnapshot(msgspec.Struct, frozen=True):

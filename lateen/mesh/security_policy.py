@@ -17,7 +17,7 @@ import enum
 
 import msgspec
 
-from lateen.mesh.model import Labels, MeshSnapshot
+from lateen.mesh.model import Labels, MeshSnapshot, TokenDemand
 from lateen.mesh.visibility import selects
 from lateen.resources.checks.metadata import DRY_RUN, FALSE
 from lateen.resources.request_authentication import RequestAuthenticationSpec
@@ -133,17 +133,19 @@ def authorization_policies(
     found = _together(snapshot, snapshot.authorization_policies, namespace, labels)
     if snapshot.legacy.access and not at_gateway and not any(map(decides, found)):
         found = (*found, *_own(snapshot.legacy.access, namespace, labels))
-    if snapshot.legacy.demands:
-        tokens = _together(snapshot, snapshot.request_authentications, namespace, labels)
-        if not any(map(decides, tokens)):
-            found = (*found, *_own(snapshot.legacy.demands, namespace, labels))
     return found
 
 
 def request_authentications(snapshot: MeshSnapshot, namespace: str, labels: Labels) -> tuple[Resource, ...]:
     """Every RequestAuthentication that holds for a workload, oldest first."""
-    found = _together(snapshot, snapshot.request_authentications, namespace, labels)
-    return found if any(map(decides, found)) else _own(snapshot.legacy.tokens, namespace, labels)
+    return _together(snapshot, snapshot.request_authentications, namespace, labels)
+
+
+def token_demands(snapshot: MeshSnapshot, namespace: str, labels: Labels) -> tuple[TokenDemand, ...]:
+    """What Policies of the first generation ask of tokens, where no RequestAuthentication says anything of them."""
+    if not snapshot.legacy.origins or any(map(decides, request_authentications(snapshot, namespace, labels))):
+        return ()
+    return tuple(one for one in snapshot.legacy.origins if one.namespace == namespace and selects(one.selector, labels))
 
 
 def _own(resources: tuple[Resource, ...], namespace: str, labels: Labels) -> tuple[Resource, ...]:

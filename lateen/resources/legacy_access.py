@@ -28,7 +28,10 @@ class RoleRule(Spec, frozen=True):
 
 
 class ServiceRoleSpec(Spec, frozen=True):
+    """``mode`` PERMISSIVE makes every binding of the role so."""
+
     rules: tuple[RoleRule, ...] = ()
+    mode: Enforcement | None = None
 
 
 class Subject(Spec, frozen=True):

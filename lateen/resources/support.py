@@ -10,7 +10,7 @@ from collections.abc import Callable
 from lateen.findings import Finding, error, warning
 from lateen.resources.checks.mixer import OLDER_INSTANCES
 from lateen.resources.fields import set_fields
-from lateen.resources.legacy_support import AUTHENTICATION_FIELDS, unusable_authentication, unusable_rules
+from lateen.resources.legacy_support import AUTHENTICATION_FIELDS, unusable_rules
 from lateen.resources.mesh_support import DEFAULT_CONFIG, PROXY_CONFIG, REFUSED, WITHOUT_EFFECT
 from lateen.resources.mixer.adapters import ADAPTERS
 from lateen.resources.patch_support import PATCH_FIELDS, unusable_patches
@@ -236,10 +236,6 @@ def _legacy_access(resource: Resource) -> list[Finding]:
     return [_refusal(resource, path, what, remedy) for path, what, remedy in unusable_rules(resource.spec)]
 
 
-def _legacy_authentication(resource: Resource) -> list[Finding]:
-    return [_refusal(resource, path, what, remedy) for path, what, remedy in unusable_authentication(resource.spec)]
-
-
 def _destination_rule(resource: Resource) -> list[Finding]:
     if resource.spec.workload_selector is not None:
         return []
@@ -277,8 +273,6 @@ _VALUES: dict[str, Callable[[Resource], list[Finding]]] = {
     "Gateway": _gateway,
     "Ingress": _ingress,
     "MeshConfig": _mesh_config,
-    "MeshPolicy": _legacy_authentication,
-    "Policy": _legacy_authentication,
     "ProxyConfig": _proxy_config,
     "ServiceRole": _legacy_access,
     "ServiceRoleBinding": _legacy_access,

@@ -13,6 +13,12 @@ from typing import NamedTuple
 import pytest
 
 from lateen.control.conversion import InputFile, convert
+from lateen.explain.call import Call as Asked
+from lateen.explain.call import Mode, Tls
+from lateen.explain.call import Protocol as Spoken
+from lateen.explain.simulate import Configuration, simulate
+from lateen.explain.verdict import Error
+from lateen.explain.why import action_of, judged
 from lateen.mesh.model import Workload, WorkloadPort
 from lateen.resources.judge import judge
 from lateen.values.protocol import Protocol
@@ -77,7 +83,10 @@ BEARER = (("authorization", f"Bearer {A}"),)
 
 
 class Call(NamedTuple):
-    """One call: as which account ("" for plain text), and how; ``status`` is the answer."""
+    """One call: as which account ("" for plain text), and how; ``status`` is the answer.
+
+    ``converted``: what policies of the present kinds answer, where they cannot say the same.
+    """
 
     status: int
     account: str = "friend"
@@ -85,12 +94,21 @@ class Call(NamedTuple):
     method: str = "GET"
     headers: tuple[tuple[str, str], ...] = ()
     port: int = PORT
+    converted: int | None = None
 
 
 def origins(text: str, more: str = "") -> str:
     return authentication("Policy", "default", f"{{peers: [{{mtls: {{mode: PERMISSIVE}}}}], origins: [{text}]{more}}}")
 
 
+def bearer(issuer: Issuer) -> tuple[tuple[str, str], ...]:
+    return (("authorization", f"Bearer {issuer.token()}"),)
+
+
+TOKEN_B = TOKEN.replace("a.example", "b.example").replace(ISSUER.jwks, OTHER.jwks)
+AT_HTTP = "targets: [{name: server, ports: [{name: http}]}]"
+IN_A = ", triggerRules: [{includedPaths: [{prefix: /a}]}]}}"
+IN_B = ", triggerRules: [{includedPaths: [{prefix: /b}]}]}}"
 TRIGGERS = "triggerRules: [{includedPaths: [{prefix: /in}], excludedPaths: [{exact: /in/free}, {suffix: .css}]}]"
 CASES: dict[str, tuple[str, list[Call]]] = {
     "denied by default": (PLAIN + ON, [Call(403), Call(403, ""), Call(0, port=BYTES)]),
@@ -219,7 +237,8 @@ CASES: dict[str, tuple[str, list[Call]]] = {
         [Call(200), Call(401, headers=BEARER), Call(200, headers=(("authorization", f"Bearer {OTHER.token()}"),))],
     ),
     "a RequestAuthentication without rules changes nothing": (
-        origins(TOKEN) + present("RequestAuthentication", "{}"), [Call(403), Call(200, headers=BEARER)],
+        origins(TOKEN) + present("RequestAuthentication", "{}"),
+        [Call(401, converted=403), Call(200, headers=BEARER)],
     ),
     "a PeerAuthentication goes first": (
         PLAIN + present("PeerAuthentication", "{mtls: {mode: STRICT}}"), [Call(200), Call(0, "")],
@@ -246,28 +265,69 @@ CASES: dict[str, tuple[str, list[Call]]] = {
     "tokens": (
         origins(TOKEN),
         [
-            Call(403), Call(200, headers=BEARER), Call(1, port=BYTES),
-            Call(401, headers=(("authorization", f"Bearer {OTHER.token()}"),)),
+            Call(401, converted=403), Call(200, headers=BEARER), Call(1, port=BYTES),
+            Call(401, headers=bearer(OTHER)),
         ],
     ),
     "tokens in other places": (
         origins(TOKEN_AT),
         [
-            Call(403), Call(403, headers=BEARER), Call(200, headers=(("x-token", A),)), Call(200, path=f"/?t={A}"),
-            Call(401, headers=(("x-token", OTHER.token()),)),
-            Call(403, headers=(("x-token", ISSUER.token(aud="else")),)),
+            Call(401, converted=403), Call(401, headers=BEARER, converted=403), Call(200, headers=(("x-token", A),)),
+            Call(200, path=f"/?t={A}"), Call(401, headers=(("x-token", OTHER.token()),)),
+            Call(401, headers=(("x-token", ISSUER.token(aud="else")),), converted=403),
         ],
     ),
     "tokens of two issuers": (
-        origins(f"{TOKEN}, {TOKEN.replace('a.example', 'b.example').replace(ISSUER.jwks, OTHER.jwks)}"),
-        [Call(403), Call(200, headers=BEARER), Call(200, headers=(("authorization", f"Bearer {OTHER.token()}"),))],
+        origins(f"{TOKEN}, {TOKEN_B}"),
+        [Call(401, converted=403), Call(200, headers=BEARER), Call(200, headers=bearer(OTHER))],
     ),
     "tokens at some paths": (
         origins(TOKEN.replace("}}", f", {TRIGGERS}}}}}")),
         [
-            Call(200, path="/out"), Call(403, path="/in"), Call(403, path="/in/a"), Call(200, path="/in/free"),
-            Call(200, path="/in/a.css"), Call(200, path="/in", headers=BEARER), Call(1, port=BYTES),
+            Call(200, path="/out"), Call(401, path="/in", converted=403), Call(401, path="/in/a", converted=403),
+            Call(200, path="/in/free"), Call(200, path="/in/a.css"), Call(200, path="/in", headers=BEARER),
+            Call(1, port=BYTES), Call(401, path="/in", headers=bearer(OTHER)),
+            Call(200, path="/out", headers=bearer(OTHER), converted=401),
         ],
+    ),
+    "tokens at paths of a pattern": (
+        origins(TOKEN.replace("}}", ", triggerRules: [{includedPaths: [{regex: '/v[0-9]+/.*'}]}]}}")),
+        [
+            Call(401, path="/v1/a?x=/", converted=403), Call(200, path="/v/a", converted=403),
+            Call(200, path="/v22/a", headers=BEARER), Call(200, path="/x/v1/a", converted=403),
+        ],
+    ),
+    "each origin at paths of its own": (
+        origins(f"{TOKEN.replace('}}', IN_A)}, {TOKEN_B.replace('}}', IN_B)}"),
+        [
+            Call(401, path="/a", converted=403), Call(200, path="/a", headers=BEARER),
+            Call(401, path="/a", headers=bearer(OTHER), converted=403), Call(200, path="/b", headers=bearer(OTHER)),
+            Call(401, path="/b", headers=BEARER, converted=403), Call(200, path="/c"),
+        ],
+    ),
+    "optional tokens": (
+        origins(TOKEN, ", originIsOptional: true"),
+        [Call(200), Call(200, headers=BEARER), Call(200, headers=bearer(OTHER), converted=401)],
+    ),
+    "tokens at one port": (
+        authentication("Policy", "own", "{targets: [{name: server}], peers: [{mtls: {mode: PERMISSIVE}}]}")
+        + authentication("Policy", "port", f"{{{AT_HTTP}, origins: [{TOKEN}]}}"),
+        [Call(401, converted=403), Call(200, headers=BEARER), Call(1, port=BYTES)],
+    ),
+    "the peer is the request's principal": (
+        origins(TOKEN, ", originIsOptional: true")
+        + granted(ALL, "{properties: {request.auth.principal: '*/sa/friend'}}").removeprefix(PLAIN),
+        [Call(200), Call(403, "foe"), Call(403, ""), Call(403, "foe", headers=BEARER)],
+    ),
+    "the token is the request's principal": (
+        origins(TOKEN, ", originIsOptional: true, principalBinding: USE_ORIGIN")
+        + granted(ALL, "{properties: {request.auth.principal: 'https://a.example/*'}}").removeprefix(PLAIN),
+        [Call(403), Call(200, "foe", headers=BEARER), Call(200, "", headers=BEARER)],
+    ),
+    "a role on trial": (
+        granted(ALL, FRIEND).replace("}]}\n---\n" + "apiVersion: rbac.istio.io/v1alpha1\nkind: ServiceRoleBinding",
+        "}], mode: PERMISSIVE}\n---\n" + "apiVersion: rbac.istio.io/v1alpha1\nkind: ServiceRoleBinding"),
+        [Call(403), Call(403, "foe")],
     ),
     "a service before its namespace": (
         origins(TOKEN) + authentication("Policy", "own", "{targets: [{name: server}]}"),
@@ -312,6 +372,7 @@ def verdicts(text: str, calls: list[Call], authority: Authority, folder: Path) -
 @pytest.mark.covers(
     "ClusterRbacConfig mode", "RbacConfig mode", "ServiceRole rules", "ServiceRoleBinding subjects",
     "ServiceRoleBinding actions", "ServiceRoleBinding role", "ServiceRoleBinding roleRef", "Policy targets",
+    "Policy principalBinding", "ServiceRole mode",
     "Policy peers", "Policy peerIsOptional", "Policy origins", "Policy originIsOptional", "MeshPolicy peers",
 )  # fmt: skip
 @pytest.mark.parametrize("name", CASES)
@@ -329,7 +390,8 @@ def test_what_is_converted_decides_the_same(name: str, authority: Authority, tmp
     judged = judge(new.encode(), "new.yaml", with_support=True)
     assert not any(finding.is_error for verdict in judged for finding in verdict.findings), judged
     assert "v1alpha1" not in new
-    assert verdicts(new, calls, authority, tmp_path) == [call.status for call in calls], new
+    wanted = [call.status if call.converted is None else call.converted for call in calls]
+    assert verdicts(new, calls, authority, tmp_path) == wanted, new
 
 
 @pytest.mark.covers("ClusterRbacConfig enforcementMode", "ServiceRoleBinding mode")
@@ -342,3 +404,27 @@ def test_what_is_on_trial_is_logged(authority: Authority, tmp_path: Path) -> Non
         friend = proxy.logged("/friend")
         assert friend["dry_run_allow_result"] == "allowed"
         assert friend["dry_run_allow_policy"] == "ns[default]-policy[some-server]-rule[0]"
+
+
+def test_a_missing_token_is_answered_as_ever_and_explained_with_its_policy(
+    authority: Authority, tmp_path: Path
+) -> None:
+    text = origins(f"{TOKEN.replace('}}', IN_A)}, {TOKEN_B.replace('}}', IN_B)}")
+    calls: list[tuple[str, Issuer | None]] = [("/a", None), ("/a", ISSUER), ("/b", ISSUER), ("/b", OTHER), ("/c", None)]
+    with sidecar(SERVICE + text, workload=SERVER, authority=authority, logs=True) as proxy, Server(app_address(proxy)):
+        for path, issuer in calls:
+            headers = bearer(issuer) if issuer is not None else ()
+            met = status(proxy, authority, tmp_path, Call(0, path=path, headers=headers))
+            claims = {"iss": issuer.name, "sub": "ann"} if issuer is not None else None
+            verdict = simulate(
+                Configuration(proxy.resources),
+                Asked(PORT, Mode.INBOUND, proxy.inbound, Spoken.HTTP, Tls.MTLS, HOST, path, claims=claims),
+            )
+            assert (verdict.error is Error.ACCESS_DENIED) == (met == 401), (path, verdict.trail)
+            action = action_of(proxy.plan, verdict)
+            judgement = judged(action, verdict) if action is not None else None
+            assert judgement is not None and judgement.allowed == (met == 200)
+            if judgement.by is not None:
+                assert (judgement.by.origin.kind, judgement.by.origin.field) == ("Policy", "spec.origins")
+        assert status(proxy, authority, tmp_path, Call(0, path="/a/none")) == 401
+        assert proxy.logged("/a/none")["bytes_sent"] == len("Origin authentication failed.")

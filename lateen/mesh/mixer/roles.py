@@ -47,6 +47,9 @@ def grants_of(by_kind: Mapping[str, Sequence[Resource]]) -> tuple[tuple[Grant, .
         if binding.spec.mode == PERMISSIVE:
             message = "the adapter rbac only knows what is allowed, so a PERMISSIVE binding allows nothing"
             findings.append(warning("without-effect", message, binding.origin_at("spec.mode"), "leave mode out"))
+        elif any(one.is_tried for one in rules):
+            message = "the adapter rbac only knows what is allowed, so a PERMISSIVE role allows nothing"
+            findings.append(warning("without-effect", message, binding.origin, "leave the role's mode out"))
         elif rules:
             found.append(Grant(binding.key.namespace, tuple(one.rule for one in rules), binding.spec.subjects))
     return tuple(found), tuple(findings)

@@ -115,6 +115,10 @@ PAYLOAD = "payload"
 """Where the claims of a good token stand in that filter's metadata."""
 
 
+ORIGIN_RULE = "authn-"
+"""How names of rules begin that ask for a token: what they refuse is answered with 401."""
+
+
 class AccessRule(msgspec.Struct, frozen=True, cache_hash=True):
     """One rule: matches where both sides match. ``name`` is ``ns[x]-policy[y]-rule[i]``."""
 

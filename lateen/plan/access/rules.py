@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from lateen.findings import Finding, error
 from lateen.mesh.model import Labels, MeshSnapshot
-from lateen.mesh.security_policy import authorization_policies, is_on_trial
+from lateen.mesh.security_policy import authorization_policies, is_on_trial, token_demands
 from lateen.plan.access import conditions as read
 from lateen.plan.access.external import find_authorizer
 from lateen.plan.access.model import (
@@ -29,6 +29,7 @@ from lateen.plan.access.model import (
     Not,
     RemoteAddress,
 )
+from lateen.plan.access.origins import origin_rules
 from lateen.resources.resource import Resource
 from lateen.resources.security import AuthorizationPolicySpec, Operation, Rule, Source
 from lateen.resources.security import Condition as When
@@ -56,6 +57,8 @@ def access_policy(snapshot: MeshSnapshot, namespace: str, labels: Labels, *, at_
     policies = authorization_policies(snapshot, namespace, labels, at_gateway=at_gateway)
     found = _Rules(too_many=_too_many_authorizers(snapshot, policies))
     findings: list[Finding] = []
+    if demands := token_demands(snapshot, namespace, labels):
+        found.take("DENY", list(origin_rules(demands)))
     for resource in policies:
         spec: AuthorizationPolicySpec = resource.spec
         action = spec.action or "ALLOW"

@@ -1,4 +1,4 @@
-"""RequestAuthentications of one workload, turned into what its chains do with tokens.
+"""RequestAuthentications of one workload, or Policies of the first generation: what its chains do with tokens.
 
 Comes in: the policies that hold, and listeners. Goes out: the listeners with providers of tokens. The rules of all
 policies stand together, oldest first. A token that no rule takes is refused; no token at all is no
@@ -10,11 +10,13 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from lateen.mesh.model import Labels, MeshSnapshot
-from lateen.mesh.security_policy import request_authentications
+from lateen.mesh.security_policy import request_authentications, token_demands
 from lateen.mesh.token_keys import TokenKeys, key_source
+from lateen.plan.access.origins import origins_of
 from lateen.plan.access.tokens import TokenProvider
 from lateen.plan.model import Chain, HttpChain, Listener
 from lateen.resources.key_set import KeySetError, keys_of_nobody, read_key_set
+from lateen.resources.legacy_tokens import jwt_rule
 from lateen.resources.request_authentication import JwtRule
 from lateen.values.names import Origin
 
@@ -28,6 +30,11 @@ def token_providers(snapshot: MeshSnapshot, namespace: str, labels: Labels) -> t
         for index, rule in enumerate(resource.spec.jwt_rules):
             origin = resource.origin_at(f"spec.jwtRules[{index}]")
             found.append(_provider(f"origins-{len(found)}", rule, snapshot.token_keys, origin))
+    for demand in token_demands(snapshot, namespace, labels):
+        for index, jwt in origins_of(demand):
+            place = demand.policy.origin_at(f"spec.origins[{index}].jwt")
+            provider = _provider(f"origins-{len(found)}", jwt_rule(jwt), snapshot.token_keys, place)
+            found.append(replace(provider, lenient=True, ports=demand.ports if demand.at_ports else ()))
     return tuple(found)
 
 
@@ -67,14 +74,16 @@ def with_tokens(listeners: tuple[Listener, ...], providers: tuple[TokenProvider,
     return tuple(
         replace(
             listener,
-            chains=tuple(_with(chain, providers) for chain in listener.chains),
-            default_chain=_with(listener.default_chain, providers) if listener.default_chain is not None else None,
+            chains=tuple(_with(chain, providers, listener) for chain in listener.chains),
+            default_chain=_with(listener.default_chain, providers, listener) if listener.default_chain else None,
         )
         for listener in listeners
     )
 
 
-def _with(chain: Chain, providers: tuple[TokenProvider, ...]) -> Chain:
+def _with(chain: Chain, providers: tuple[TokenProvider, ...], listener: Listener) -> Chain:
     if not isinstance(chain.action, HttpChain):
         return chain
-    return replace(chain, action=replace(chain.action, tokens=providers))
+    port = chain.match.destination_port or listener.bind.port
+    here = tuple(one for one in providers if not one.ports or port in one.ports)
+    return replace(chain, action=replace(chain.action, tokens=here))

@@ -15,7 +15,9 @@ class TokenProvider(msgspec.Struct, frozen=True):
 
     ``headers`` are pairs of name and prefix; where no place is named, Envoy looks into ``Authorization: Bearer`` and
     the query parameter ``access_token``. ``claim_headers`` are pairs of header and claim. ``spaced_claims`` hold
-    several values apart by spaces. ``required``: a request without such a token is refused.
+    several values apart by spaces. ``required``: a request without such a token is refused. ``lenient``: one that is
+    not good counts as none, and a good one leaves its header under the provider's name. ``ports``: looked at there
+    alone.
     """
 
     name: str
@@ -31,3 +33,5 @@ class TokenProvider(msgspec.Struct, frozen=True):
     claim_headers: tuple[tuple[str, str], ...] = ()
     spaced_claims: tuple[str, ...] = ()
     required: bool = False
+    lenient: bool = False
+    ports: tuple[int, ...] = ()

@@ -61,9 +61,6 @@ def _check_origins(report: Report, spec: AuthenticationPolicySpec) -> None:
         _check_triggers(report, f"{place}.jwt", origin.jwt)
     if spec.principal_binding == "USE_ORIGIN" and not spec.origins:
         report.error("spec.principalBinding", "USE_ORIGIN needs origins", "add origins, or leave it out")
-    if spec.principal_binding == "USE_PEER" and spec.origins:
-        message = "request.auth.principal is always what the token says; the peer is source.principal"
-        report.warn("spec.principalBinding", message, "write USE_ORIGIN", "without-effect")
 
 
 def _check_triggers(report: Report, field: str, jwt: OriginJwt) -> None:

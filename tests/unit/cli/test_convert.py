@@ -179,3 +179,22 @@ def test_where_ports_are_names_every_port_asks_for_a_token(tmp_path: Path) -> No
     out, _ = run(written(tmp_path / "a.yaml", SERVICE.replace("8080", "web"), POLICY))
     (rule,) = named(out)["AuthorizationPolicy", "tokens-api-token"]["spec"]["rules"]
     assert rule == {"from": [{"source": {"notRequestPrincipals": ["*"]}}]}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("targets: [{name: api}]", "targets: [{name: api, ports: [{name: http}]}]"), "at every port of the service"),
+        (("/keys}", "/keys, triggerRules: [{includedPaths: [{regex: '/a.*'}]}]}"), "no patterns of paths"),
+        (("origins:", "originIsOptional: true\n  origins:"), "counted as none before"),
+        (
+            ("/keys}}]", "/keys}}, {jwt: {issuer: b, jwksUri: https://b.example/k, triggerRules: [{}]}}]"),
+            "asks just there",
+        ),
+    ],
+)
+def test_what_tokens_cannot_say_any_more_is_told(tmp_path: Path, change: tuple[str, str], told: str) -> None:
+    file = tmp_path / "old.yaml"
+    file.write_text(f"{SERVICE}---{POLICY.replace(*change)}")
+    _, notes = run(file)
+    assert told in next(line for line in notes.splitlines() if told in line and "old.yaml:" in line)

@@ -123,7 +123,6 @@ def test_names_that_have_to_be_default(kind: str) -> None:
     assert told(kind, {}, "other") == ["metadata.name"]
 
 
-TRIGGERED = {"issuer": "a", "jwksUri": "https://a.example/k", "triggerRules": [{"includedPaths": [{"regex": "/a.*"}]}]}
 PLAIN = {"issuer": "b", "jwksUri": "https://b.example/k"}
 
 
@@ -146,22 +145,6 @@ PLAIN = {"issuer": "b", "jwksUri": "https://b.example/k"}
         ("Policy", {"targets": [{"name": "a", "labels": {"b": "c"}}]}, "spec.targets[0].labels"),
         ("Policy", {"peers": [{"jwt": PLAIN}]}, "spec.peers[0].jwt"),
         ("Policy", {"peers": [{"mtls": {"allowTls": True}}]}, "spec.peers[0].mtls.allowTls"),
-        ("Policy", {"origins": [{"jwt": TRIGGERED}]}, "spec.origins[0].jwt.triggerRules[0].includedPaths[0].regex"),
-        (
-            "Policy",
-            {
-                "origins": [
-                    {"jwt": PLAIN},
-                    {"jwt": {**PLAIN, "triggerRules": [{"includedPaths": [{"exact": "/a"}]}]}},
-                ]
-            },
-            "spec.origins",
-        ),
-        (
-            "Policy",
-            {"targets": [{"name": "a", "ports": [{"number": 80}]}], "origins": [{"jwt": PLAIN}]},
-            "spec.origins",
-        ),
     ],
 )
 def test_what_cannot_be_done_is_refused(kind: str, spec: Any, field: str) -> None:
