@@ -78,7 +78,9 @@ WIRE = classes(
             "Grant": {"valid_duration": (2, "Length"), "granted_amount": (3, "int64")},
             "GrantEntry": {"key": (1, "string"), "value": (2, "Grant")},
             "QuotaAnswer": {"quotas": (1, "GrantEntry*")},
-            "Status": {"code": (1, "int32"), "message": (2, "string")},
+            "Status": {"code": (1, "int32"), "message": (2, "string"), "details": (3, "Any*")},
+            "Text": {"key": (1, "string"), "value": (2, "string")},
+            "Direct": {"code": (1, "int32"), "body": (2, "string"), "headers": (3, "Text*")},
             "CheckAnswer": {"status": (1, "Status"), "valid": (2, "Length"), "uses": (3, "int32")},
             "Params": {"list": (1, "string*"), "most": (2, "int64")},
         },
@@ -99,7 +101,7 @@ class OutsideAdapter:
         class Handler(grpc.GenericRpcHandler):
             def service(self, details: Any) -> Any:
                 name = re.fullmatch(r"/\w+\.Handle(\w+)Service/Handle\1", details.method).group(1)
-                answer = getattr(adapter, f"_{name.lower()}")
+                answer = getattr(adapter, f"_{name.lower()}", lambda message: adapter._other(name.lower(), message))
 
                 def call(message: bytes, context: grpc.ServicerContext) -> bytes:
                     adapter.metadata.append({key: str(value) for key, value in context.invocation_metadata()})
@@ -116,16 +118,24 @@ class OutsideAdapter:
         self.calls.append(("listentry", found))
         answer = WIRE["CheckAnswer"]()
         answer.valid.seconds, answer.uses = 60, 100
-        if found.instance.value not in WIRE["Params"].FromString(found.config.value).list:
+        if found.instance.value == "elsewhere":
+            direct = WIRE["Direct"](code=302, headers=[WIRE["Text"](key="location", value="https://x.example/")])
+            type_url = "type.googleapis.com/istio.policy.v1beta1.DirectHttpResponse"
+            answer.status.code = 16
+            answer.status.details.add(type_url=type_url, value=direct.SerializeToString())
+        elif found.instance.value not in WIRE["Params"].FromString(found.config.value).list:
             answer.status.code, answer.status.message = 7, "not in my list"
         return answer.SerializeToString()
 
     def _authorization(self, message: bytes) -> bytes:
-        self.calls.append(("authorization", WIRE["AuthorizationRequest"].FromString(message)))
-        return b""
+        return self._other("authorization", WIRE["AuthorizationRequest"].FromString(message))
 
     def _metric(self, message: bytes) -> bytes:
-        self.calls.append(("metric", WIRE["MetricRequest"].FromString(message)))
+        return self._other("metric", WIRE["MetricRequest"].FromString(message))
+
+    def _other(self, name: str, message: Any) -> bytes:
+        """Well, whatever it is."""
+        self.calls.append((name, message))
         return b""
 
     def _quota(self, message: bytes) -> bytes:

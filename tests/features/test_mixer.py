@@ -604,11 +604,46 @@ def test_metrics_go_to_statsd(mesh):
             assert int(line.split(":")[1].split("|")[0]) > 100
 
 
+TRACE = "0123456789abcdef0123456789abcdef"
+METRIC = {"value": "response.size", "dimensions": {"path": "request.path", "who": "source.workload.name"}}
+ENTRY = {"variables": {"path": "request.path", "code": "response.code"}, "severity": '"warn"'}
+SPAN = {
+    "traceId": 'request.headers["x-trace"] | ""',
+    "spanId": 'request.headers["x-span"] | ""',
+    "spanName": "request.path",
+    "startTime": "request.time",
+    "endTime": "response.time",
+    "httpStatusCode": "response.code",
+    "destinationName": "destination.workload.name",
+    "sourceName": 'source.workload.name | "?"',
+    "spanTags": {"who": 'source.principal | ""'},
+}
+EDGE = {"timestamp": "request.time", "sourceOwner": 'source.owner | ""', "destinationOwner": "destination.owner"}
+
+
 def test_an_adapter_outside_mixer_decides_counts_and_is_told(mesh):
-    """As it was written for Mixer: it answers Mixer's own services over gRPC."""
+    """As it was written for Mixer: it answers Mixer's own services over gRPC, those of all templates."""
+    others = {
+        "apikey": {"api": '"echo"', "apiKey": 'request.headers["x-key"] | "none"', "timestamp": "request.time"},
+        "authorization": {"subject": {"user": 'source.user | "unknown"'}, "action": {"path": "request.path"}},
+        "checknothing": {},
+        "reportnothing": {},
+        "logentry": ENTRY,
+        "tracespan": SPAN,
+        "edge": EDGE,
+    }
     with OutsideAdapter() as server:
         texts = (
-            resource("adapter", "mine", {"config": CONFIG, "templates": ["listentry", "metric", "quota"]}),
+            resource("adapter", "mine", {"config": CONFIG, "templates": ["listentry", "metric", "quota", *others]}),
+            *(
+                resource("instance", f"of-{name}", {"template": name, "params": given})
+                for name, given in others.items()
+            ),
+            rule(
+                f'{TO_ECHO} && context.protocol == "http"',
+                *(("outside", f"of-{name}") for name in others),
+                name="others",
+            ),
             resource(
                 "handler",
                 "outside",
@@ -618,7 +653,11 @@ def test_an_adapter_outside_mixer_decides_counts_and_is_told(mesh):
                     "params": {"list": ["good"], "most": 1},
                 },
             ),
-            resource("handler", "bare", {"compiledAdapter": "bypass", "params": {"backendAddress": "127.0.0.1:1"}}),
+            resource(
+                "handler",
+                "bare",
+                {"compiledAdapter": "bypass", "params": {"backendAddress": f"127.0.0.1:{server.port}"}},
+            ),
             resource(
                 "instance", "who", {"template": "listentry", "params": {"value": 'request.headers["x-who"] | "good"'}}
             ),
@@ -648,29 +687,17 @@ def test_an_adapter_outside_mixer_decides_counts_and_is_told(mesh):
             assert statuses(mesh, {"x-who": "bad"}) == {403}
             refused = mesh.fetch(f"{ECHO}/echo", headers={"x-who": "bad"})
             assert refused.body == b"PERMISSION_DENIED:outside.default:not in my list"
+            sent = mesh.get("/echo", headers={"x-who": "elsewhere"})
+            assert (sent.status, sent.headers["location"]) == (302, "https://x.example/")
             until(lambda: mesh.fetch(f"{ECHO}/charge-2").status == 429, "more is charged than it grants")
             assert mesh.fetch(f"{ECHO}/charge-1").status == 200
-            assert mesh.fetch(f"{ECHO}/bare").status == 503, "nobody is there"
-            until(lambda: mesh.fetch(ECHO) and "metric" in {name for name, _ in server.calls}, "it is told")
-            asked = sum(name == "listentry" for name, _ in server.calls)
-            assert asked < len(server.calls), "answers are kept"
-
-
-TRACE = "0123456789abcdef0123456789abcdef"
-METRIC = {"value": "response.size", "dimensions": {"path": "request.path", "who": "source.workload.name"}}
-ENTRY = {"variables": {"path": "request.path", "code": "response.code"}, "severity": '"warn"'}
-SPAN = {
-    "traceId": 'request.headers["x-trace"] | ""',
-    "spanId": 'request.headers["x-span"] | ""',
-    "spanName": "request.path",
-    "startTime": "request.time",
-    "endTime": "response.time",
-    "httpStatusCode": "response.code",
-    "destinationName": "destination.workload.name",
-    "sourceName": 'source.workload.name | "?"',
-    "spanTags": {"who": 'source.principal | ""'},
-}
-EDGE = {"timestamp": "request.time", "sourceOwner": 'source.owner | ""', "destinationOwner": "destination.owner"}
+            assert mesh.fetch(f"{ECHO}/bare").body == b"PERMISSION_DENIED:bare.default:not in my list", "it has no list"
+            everything = {"listentry", "metric", "quota", *others}
+            until(lambda: mesh.fetch(ECHO) and {name for name, _ in server.calls} == everything, "it is told all")
+            who = next(told for name, told in server.calls if name == "authorization").instance.subject.user
+            assert who.startswith("cluster.local/ns/")
+            assert any(b"echo" in told and b"none" in told for name, told in server.calls if name == "apikey")
+            assert any(b"/deployments/client" in told for name, told in server.calls if name == "edge")
 
 
 @contextlib.contextmanager

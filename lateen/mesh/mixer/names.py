@@ -11,8 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import msgspec
 
 from lateen.resources.mixer.adapters import ADAPTERS
-from lateen.resources.mixer.bound import DescriptorSpec
-from lateen.resources.mixer.kinds import RuleSpec
+from lateen.resources.mixer.kinds import HandlerSpec, RuleSpec
 from lateen.resources.mixer.templates import TEMPLATES
 from lateen.resources.resource import Resource
 from lateen.values.names import ResourceKey
@@ -59,11 +58,18 @@ def asks_roles(by_kind: Mapping[str, Sequence[Resource]]) -> bool:
     )
 
 
-def described_by(name: str, namespace: str, adapters: Mapping[ResourceKey, Resource]) -> DescriptorSpec | None:
-    """The adapter outside Mixer that a handler of this namespace names, as NAME or NAME.NAMESPACE; None if none."""
+def adapter_outside(handler: Resource) -> str:
+    """The adapter outside Mixer that a handler names, as NAME or NAME.NAMESPACE; empty if none."""
+    spec = handler.spec
+    if not isinstance(spec, HandlerSpec) or spec.connection is None or spec.compiled_adapter:
+        return ""
+    return spec.adapter
+
+
+def described_by(name: str, namespace: str, adapters: Mapping[ResourceKey, Resource]) -> Resource | None:
+    """The resource of the adapter that a handler of this namespace names; None if there is none."""
     first, _, home = name.rpartition(".")
-    found = adapters.get(ResourceKey(ADAPTER, namespace, name)) or adapters.get(ResourceKey(ADAPTER, home, first))
-    return found.spec if found is not None else None
+    return adapters.get(ResourceKey(ADAPTER, namespace, name)) or adapters.get(ResourceKey(ADAPTER, home, first))
 
 
 def full_name(resource: Resource) -> str:

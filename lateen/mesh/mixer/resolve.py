@@ -219,8 +219,8 @@ class _Resolver:
                 origin = resource.origin_at("spec.adapter")
                 self.findings.append(error("unknown-adapter", message, origin, "add a resource of kind adapter"))
                 return None
-            params = replace(params, config=described.config)
-            templates = frozenset(short_name(name) for name in described.templates)
+            params = replace(params, config=described.spec.config)
+            templates = frozenset(short_name(name) for name in described.spec.templates)
         return Handler(full_name(resource), content.adapter.name, params, resource.origin, templates)
 
     def _instance(self, rule: Resource, place: str, name: str) -> Instance | None:

@@ -16,11 +16,13 @@ import msgspec
 from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, duration_pb2, message_factory, timestamp_pb2
 from google.rpc import status_pb2
 
-from lateen.mixer.adapter import CheckResult, QuotaArgs, QuotaResult
+from lateen.mixer.adapter import CheckResult, DirectAnswer, QuotaArgs, QuotaResult
 from lateen.mixer.templates import Instance
+from lateen.values.rpc_code import http_status
 
 NAME = 72295727
 """The number of the field that holds an instance's name."""
+DIRECT = "DirectHttpResponse"
 CHECK, QUOTA, REPORT = "CheckResult", "QuotaResult", "ReportResult"
 _VALUE = ".lateen.Value"
 _FIELDS: Mapping[str, str] = {
@@ -64,6 +66,7 @@ _SHARED: Mapping[str, str] = {
     "CheckResult": "status=1:.google.rpc.Status valid_duration=2:.google.protobuf.Duration valid_use_count=3:int32",
     "QuotaResult": "quotas=1:{Granted}",
     "ReportResult": "",
+    "DirectHttpResponse": "code=1:int32 body=2 headers=3:{text}",
 }
 _SERVICES: Mapping[str, tuple[str, str]] = {
     "checknothing": ("CheckNothing", CHECK),
@@ -211,7 +214,18 @@ def check_result(answer: bytes) -> CheckResult:
     """A verdict. Raises DecodeError for an answer that is none."""
     found = _CLASSES[CHECK].FromString(answer)
     valid = found.valid_duration.ToTimedelta().total_seconds()
-    return CheckResult(found.status.code, found.status.message, max(0.0, valid), max(0, found.valid_use_count))
+    return CheckResult(
+        found.status.code, found.status.message, max(0.0, valid), max(0, found.valid_use_count), _direct(found.status)
+    )
+
+
+def _direct(status: Any) -> DirectAnswer | None:
+    """What a client is to be answered, where the details of a status say it."""
+    for detail in status.details:
+        if detail.type_url.endswith(f".{DIRECT}"):
+            found = _CLASSES[DIRECT].FromString(detail.value)
+            return DirectAnswer(found.code or http_status(status.code), found.body, dict(found.headers))
+    return None
 
 
 def quota_result(answer: bytes, instance: Instance) -> QuotaResult:

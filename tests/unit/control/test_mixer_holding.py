@@ -42,3 +42,31 @@ def test_with_nothing_before_there_is_nothing_to_hold():
     wanted = (INSTANCE, rule("deny"))
     assert settle_rules((), wanted) == (wanted, ())
     assert settle_rules((INSTANCE,), wanted) == (wanted, ())
+
+
+ADAPTER = resources(f"{HEAD}kind: adapter\nmetadata: {{name: mine}}\nspec: {{templates: [checknothing]}}\n")[0]
+
+
+def outside(adapter):
+    spec = f'{{adapter: {adapter}, connection: {{address: "a:1"}}}}'
+    return resources(f"{HEAD}kind: handler\nmetadata: {{name: deny}}\nspec: {spec}\n")[0]
+
+
+@pytest.mark.parametrize("name", ["mine", "mine.default"])
+def test_what_a_handler_is_described_by_stays_when_it_is_taken_away(name):
+    before = (ADAPTER, outside(name), INSTANCE, rule("deny"))
+    held, findings = settle_rules(before, before[1:])
+    assert {one.key for one in held} == {one.key for one in before}
+    assert [(finding.code, finding.remedy) for finding in findings] == [
+        ("still-named", "change the handler, or put it back")
+    ]
+
+
+def test_a_handler_of_an_adapter_that_is_not_there_stays_in_its_last_version():
+    before = (ADAPTER, outside("mine"), INSTANCE, rule("deny"))
+    held, findings = settle_rules(before, (ADAPTER, outside("other"), INSTANCE, rule("deny")))
+    assert {one.key: one for one in held} == {one.key: one for one in before}
+    assert [finding.code for finding in findings] == ["unknown-adapter"]
+    both, findings = settle_rules(before, (outside("other"), INSTANCE, rule("deny")))
+    assert {one.key for one in both} == {one.key for one in before}
+    assert sorted(finding.code for finding in findings) == ["still-named", "unknown-adapter"]

@@ -14,7 +14,7 @@ import pytest
 
 from lateen.control.mixer_link import unfit_handlers
 from lateen.mesh.mixer.resolve import resolve
-from lateen.mixer.adapter import OK, PERMISSION_DENIED, QuotaArgs
+from lateen.mixer.adapter import OK, PERMISSION_DENIED, DirectAnswer, QuotaArgs
 from lateen.mixer.adapters import outside_messages
 from lateen.mixer.adapters.outside import Outside, Unfit, config_of
 from lateen.mixer.adapters.outside_messages import check_result, request
@@ -40,14 +40,17 @@ def test_a_check_with_parameters() -> None:
 
         async def run() -> list[Any]:
             adapter = reached(server)
-            found = [await adapter.check(ListEntry(name="entry.default", value=value)) for value in ("a", "b")]
+            found = [
+                await adapter.check(ListEntry(name="entry.default", value=value)) for value in ("a", "b", "elsewhere")
+            ]
             await adapter.close()
             return found
 
-        well, refused = asyncio.run(run())
+        well, refused, sent = asyncio.run(run())
     assert (well.code, well.valid, well.uses) == (OK, 60.0, 100)
     assert (refused.code, refused.message) == (PERMISSION_DENIED, "not in my list")
-    (_, first), (_, second) = server.calls
+    assert (sent.code, sent.answer) == (16, DirectAnswer(302, "", {"location": "https://x.example/"}))
+    (_, first), (_, second), _ = server.calls
     assert (first.instance.value, first.instance.name) == ("a", "entry.default")
     assert first.config.type_url == "type.googleapis.com/own.config.Params"
     assert first.dedup_id != second.dedup_id
