@@ -140,16 +140,17 @@ def _reported(rule: Rule, match: Expression | bool, known: dict[str, Any]) -> It
 
 def found_here(rules: MixerRules, known: dict[str, Any]) -> dict[str, str]:
     """The attributes that others may find about what arrives here, each with who does."""
-    by_apis = dict.fromkeys(attributes_of_apis(apis_here(rules, known)), "an HTTPAPISpec")
-    return {name: who for name, who in by_apis.items() if known.get(name) is None} | {
-        binding.attribute: action.handler.name
-        for rule in rules.rules
-        if match_here(rule, known, rules.vocabulary) is not False
-        for action in rule.actions
-        for instance in action.instances
-        for binding in instance.bindings
-        if known.get(binding.attribute) is None
-    }
+    found = dict.fromkeys(attributes_of_apis(apis_here(rules, known)), "an HTTPAPISpec")
+    for rule in rules.rules:
+        bound = {
+            binding.attribute: action.handler.name
+            for action in rule.actions
+            for instance in action.instances
+            for binding in instance.bindings
+        }
+        if bound and match_here(rule, known, rules.vocabulary) is not False:
+            found.update(bound)
+    return {name: who for name, who in found.items() if known.get(name) is None}
 
 
 def _finding(rule: Rule, match: Expression | bool, known: dict[str, Any]) -> Iterator[Decision]:
