@@ -75,12 +75,16 @@ class Written:
         self._random = random.Random(seed)
         self._language = CEXL
 
-    def rules(self) -> Iterator[Expression]:
-        """Matches in both languages, settled."""
+    def texts(self) -> Iterator[tuple[str, str]]:
+        """Matches in both languages, each with its language."""
         for number in range(RULES):
             self._language = (CEXL, CEL)[number % 2]
-            text = self._boolean(3)
-            yield check(text, parse_as(self._language, text, match=True))[0]
+            yield self._boolean(3), self._language
+
+    def rules(self) -> Iterator[Expression]:
+        """The same, settled."""
+        for text, language in self.texts():
+            yield check(text, parse_as(language, text, match=True))[0]
 
     def requests(self) -> list[Asked]:
         choose = self._random.choice
@@ -147,7 +151,7 @@ class Client:
     def __init__(self, authority: Authority) -> None:
         self._contexts: dict[str, ssl.SSLContext] = {caller: unverified(authority.issue(caller)) for caller in CALLERS}
 
-    def is_refused(self, ports: tuple[int, int], asked: Asked) -> bool:
+    def is_refused(self, ports: tuple[int, int], asked: Asked, words: bytes = b"ABORTED:here") -> bool:
         lines = [f"{asked.method} {asked.path} HTTP/1.1", f"host: {asked.host}", "connection: close"]
         lines += [f"{name}: {value}" for name, value in asked.headers]
         plain = socket.create_connection(("127.0.0.1", ports[bool(asked.caller)]), timeout=20)
@@ -157,7 +161,7 @@ class Client:
             response = http.client.HTTPResponse(connection, method=asked.method)
             response.begin()
             body = response.read()
-        assert (response.status, body) in ((200, b""), (409, b"ABORTED:here")), (response.status, body)
+        assert (response.status, body) in ((200, b""), (409, words)), (response.status, body)
         return response.status == 409
 
 
