@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from lateen.local.events import EventLog, MeshEvent
-from lateen.local.project import Project
 
 if TYPE_CHECKING:
     from lateen.local.mesh import Mesh
@@ -25,12 +24,12 @@ QUIET_KINDS = frozenset({"control-ready"})
 Screen = Callable[["Mesh"], Awaitable[Any]]
 
 
-def make_screen(project: Project, events: EventLog, notify_fd: int | None) -> Screen:
+def make_screen(events: EventLog, notify_fd: int | None) -> Screen:
     """The screen that fits where the output goes. It must be made before the first event."""
     if notify_fd is not None:
         return _notify(events, notify_fd)
     if sys.stdout.isatty():
-        return _live(project, events)
+        return _live(events)
     events.listen(_print_line)
     return _tell_urls
 
@@ -70,7 +69,7 @@ def _notify(events: EventLog, descriptor: int) -> Screen:
     return nothing
 
 
-def _live(project: Project, events: EventLog) -> Screen:
+def _live(events: EventLog) -> Screen:
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text

@@ -220,7 +220,7 @@ def _foreground(
     from lateen.cli.screen import make_screen
 
     events = EventLog()
-    screen = make_screen(project, events, notify_fd)
+    screen = make_screen(events, notify_fd)
     try:
         return asyncio.run(supervise(project, findings, run, options, events, screen))
     except BaseException:

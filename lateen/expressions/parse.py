@@ -116,11 +116,11 @@ class _Parser(Reader):
                 found = Call(INDEX, (found, key), at)
             elif written == ".":
                 self._take()
-                found = self._member(found, at)
+                found = self._member(found)
             else:
                 return found
 
-    def _member(self, owner: Expression, at: int) -> Expression:
+    def _member(self, owner: Expression) -> Expression:
         kind, name, place = self._take()
         if kind != "name":
             raise self._wrong("a name is expected after the dot", place, "write an attribute or a method")

@@ -118,7 +118,7 @@ def _import(text: str, own_namespace: str) -> HostImport:
     return HostImport(own_namespace if namespace == "." else namespace, host.lower(), excluded)
 
 
-def visible_services(snapshot: MeshSnapshot, scope: SidecarScope, among: Iterable[Service]) -> list[Service]:
+def visible_services(scope: SidecarScope, among: Iterable[Service]) -> list[Service]:
     """Those of some services that a workload may call, each with the ports that it may call, in their order."""
     services = [s for s in among if exported(s.export_to, s.namespace, scope.namespace)]
     if scope.egress == (EVERYTHING,):

@@ -51,7 +51,7 @@ class ClientView(msgspec.Struct, frozen=True):
 def client_view(snapshot: MeshSnapshot, reading: Reading, scope: SidecarScope, *, with_routes: bool) -> ClientView:
     """Clusters, endpoints and route tables towards every service that a scope sees. ``reading.port`` is unused."""
     namespace = reading.client_namespace
-    services = tuple(visible_services(snapshot, scope, sorted(snapshot.services.values(), key=_precedence)))
+    services = tuple(visible_services(scope, sorted(snapshot.services.values(), key=_precedence)))
     bound = visible_routes(snapshot, scope) if with_routes else ()
     reachable = reachable_services(snapshot, scope, services, bound)
     clusters: list[Cluster] = []

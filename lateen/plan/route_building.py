@@ -84,7 +84,7 @@ def build_routes(snapshot: MeshSnapshot, resource: Resource, reading: Reading) -
             continue
         if not http.match and reading.gateway not in gateway_names(resource):
             continue
-        action = _action(snapshot, resource, http, field, reading)
+        action = _action(snapshot, resource, http, reading)
         places: list[tuple[str, HttpMatchRequest | None]] = [
             (f"{field}.match[{number}]", match) for number, match in matches
         ]
@@ -183,7 +183,7 @@ def _match(match: HttpMatchRequest) -> RouteMatch:
 # --- actions ---------------------------------------------------------------------------------------------------------
 
 
-def _action(snapshot: MeshSnapshot, resource: Resource, http: HttpRoute, field: str, reading: Reading) -> RouteAction:
+def _action(snapshot: MeshSnapshot, resource: Resource, http: HttpRoute, reading: Reading) -> RouteAction:
     if http.redirect is not None:
         return _redirect(http.redirect, reading)
     if http.direct_response is not None:
