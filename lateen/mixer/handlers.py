@@ -21,7 +21,7 @@ from lateen.mixer.adapters.listchecker import ListChecker
 from lateen.mixer.adapters.lists import STRINGS
 from lateen.mixer.adapters.opa import Opa
 from lateen.mixer.adapters.opentelemetry import OpenTelemetry, OverGrpc, OverHttp
-from lateen.mixer.adapters.outside import Outside, config_of
+from lateen.mixer.adapters.outside import Outside, config_of, tokens_of
 from lateen.mixer.adapters.own import OwnAdapter
 from lateen.mixer.adapters.prometheus import Prometheus
 from lateen.mixer.adapters.quota import Override, QuotaCounter, QuotaLimit
@@ -331,7 +331,8 @@ class Handlers:
         if isinstance(config.params, OpaParams):
             return _opa(config.params, self._web, config.name)
         if isinstance(config.params, OutsideParams):
-            return Outside(config.params.connection, partial(config_of, config.params))
+            connection = config.params.connection
+            return Outside(connection, partial(config_of, config.params), tokens_of(connection, self._web.send))
         if isinstance(config.params, BypassParams):
             return Outside(Connection(config.params.backend_address), lambda: None)
         make = MAKERS.get(config.adapter)

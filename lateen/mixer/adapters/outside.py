@@ -26,6 +26,7 @@ from lateen.mixer.adapter import (
     ReportAdapter,
 )
 from lateen.mixer.adapters import outside_messages as messages
+from lateen.mixer.adapters.tokens import Send, Tokens
 from lateen.mixer.instances import STRUCTS
 from lateen.mixer.templates import Instance
 from lateen.resources.mixer.outside import OUTSIDE_TEMPLATES, Connection, OutsideParams, TlsAuthentication
@@ -83,12 +84,14 @@ def _params_message(files: Any) -> Any:
 
 
 class Outside(CheckAdapter, QuotaAdapter, ReportAdapter):
-    """``config`` is what is told of parameters. The channel is opened with the first call."""
+    """``config`` makes what is told of parameters. The channel is opened with the first call."""
 
     templates = OUTSIDE_TEMPLATES
 
-    def __init__(self, connection: Connection, config: Callable[[], any_pb2.Any | None]) -> None:
-        self._connection = connection
+    def __init__(
+        self, connection: Connection, config: Callable[[], any_pb2.Any | None], tokens: Tokens | None = None
+    ) -> None:
+        self._connection, self._tokens = connection, tokens
         self._make_config = config
         self._config: any_pb2.Any | None = None
         self._channel: grpc.aio.Channel | None = None
@@ -111,7 +114,15 @@ class Outside(CheckAdapter, QuotaAdapter, ReportAdapter):
             self.lost += len(instances)
             raise
 
+    async def _credentials(self) -> tuple[tuple[str, str], ...]:
+        said = self._connection.authentication
+        if self._tokens is None or said is None:
+            return ()
+        return (_header(said.tls, await self._tokens.get()),)
+
     async def close(self) -> None:
+        if self._tokens is not None:
+            await self._tokens.close()
         if self._channel is not None:
             await self._channel.close()
 
@@ -121,7 +132,8 @@ class Outside(CheckAdapter, QuotaAdapter, ReportAdapter):
             self._channel = _channel(self._connection)
         call = self._channel.unary_unary(messages.method_of(template))
         try:
-            answer: bytes = await call(make(self._config).SerializeToString(), metadata=_token(self._connection))
+            metadata = await self._credentials()
+            answer: bytes = await call(make(self._config).SerializeToString(), metadata=metadata)
         except grpc.aio.AioRpcError as problem:
             raise OSError(f"{problem.code().name}: {problem.details()}") from problem
         return answer
@@ -147,12 +159,16 @@ def _read(path: str) -> bytes | None:
     return Path(path).read_bytes() if path else None
 
 
-def _token(connection: Connection) -> tuple[tuple[str, str], ...]:
-    said = connection.authentication
-    tls: TlsAuthentication | None = said.tls if said is not None else None
-    if tls is None or not tls.token_path:
-        return ()
-    token = Path(tls.token_path).read_text().strip()
-    if tls.custom_header:
-        return ((tls.custom_header.lower(), token),)
-    return (("authorization", f"Bearer {token}" if tls.auth_header == "BEARER" else token),)
+def tokens_of(connection: Connection, send: Send) -> Tokens | None:
+    """What tokens calls carry; None for none."""
+    tls = connection.authentication.tls if connection.authentication is not None else None
+    if tls is None or not (tls.token_path or tls.oauth):
+        return None
+    return Tokens(tls.token_path, tls.oauth, send)
+
+
+def _header(tls: TlsAuthentication | None, token: str) -> tuple[str, str]:
+    if tls is not None and tls.custom_header:
+        return tls.custom_header.lower(), token
+    is_bearer = tls is not None and tls.auth_header == "BEARER"
+    return "authorization", f"Bearer {token}" if is_bearer else token

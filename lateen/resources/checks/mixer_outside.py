@@ -7,7 +7,8 @@ import binascii
 
 from lateen.resources.checks import Report, is_header_token
 from lateen.resources.mixer.bound import DescriptorSpec
-from lateen.resources.mixer.outside import OUTSIDE_TEMPLATES, Authentication, Connection, short_name
+from lateen.resources.mixer.outside import OUTSIDE_TEMPLATES, Authentication, Connection, OAuth, short_name
+from lateen.values.web_address import url_problem
 
 NO_SESSIONS = ("no sessions are kept with adapters", "let the adapter take its configuration with each call")
 LONGEST_S = 10.0
@@ -66,14 +67,26 @@ def _check_authentication(report: Report, place: str, said: Authentication) -> N
         report.error(place, "one of tls and mutual is needed", "write one of them", "missing-field")
     if said.tls is not None:
         if said.tls.oauth is not None:
-            message = "tokens are not fetched"
-            report.error(f"{place}.tls.oauth", message, "keep one in a file, and give tokenPath", "unsupported-field")
+            _check_oauth(report, f"{place}.tls.oauth", said.tls.oauth)
+        if said.tls.oauth is not None and said.tls.token_path:
+            report.error(f"{place}.tls.oauth", "tokenPath and oauth exclude each other", "keep one of them")
         if said.tls.custom_header and not is_header_token(said.tls.custom_header):
             report.error(f"{place}.tls.customHeader", f"{said.tls.custom_header!r} is no header", "name another")
         if said.tls.custom_header and said.tls.auth_header is not None:
             report.error(f"{place}.tls.customHeader", "authHeader and customHeader exclude each other", "keep one")
-        if not said.tls.token_path and (said.tls.custom_header or said.tls.auth_header is not None):
-            report.error(f"{place}.tls", "there is no token to send", "give tokenPath", "missing-field")
+        has_token = said.tls.token_path or said.tls.oauth is not None
+        if not has_token and (said.tls.custom_header or said.tls.auth_header is not None):
+            report.error(f"{place}.tls", "there is no token to send", "give tokenPath or oauth", "missing-field")
     if said.mutual is not None and not (said.mutual.private_key and said.mutual.client_certificate):
         message = "a certificate and its key are needed"
         report.error(f"{place}.mutual", message, "give clientCertificate and privateKey", "missing-field")
+
+
+def _check_oauth(report: Report, place: str, oauth: OAuth) -> None:
+    problem = url_problem(oauth.token_url) if oauth.token_url else "is missing"
+    if problem:
+        report.error(f"{place}.tokenUrl", f"the address for tokens {problem}", "write https://HOST/PATH")
+    if not oauth.client_id:
+        report.error(place, "no client is named", "give clientId", "missing-field")
+    if oauth.client_secret and not oauth.client_secret.startswith("/"):
+        report.error(f"{place}.clientSecret", "this is no path of a file", "keep the secret in a file: /path/to/file")

@@ -262,6 +262,7 @@ class AdapterKind(msgspec.Struct, frozen=True):
     required: frozenset[str] = frozenset()
 
 
+_OUTSIDE = "run it outside (a resource of kind adapter, and a handler with connection), or use opentelemetry"
 _COLLECTED = "use opentelemetry, with a collector that sends there, or scrape /metrics"
 
 
@@ -293,10 +294,10 @@ ADAPTERS: dict[str, AdapterKind] = {
         _gone("circonus", _COLLECTED),
         _gone("solarwinds", _COLLECTED),
         _gone("signalfx", _COLLECTED),
-        _gone("servicecontrol", "there is nothing in its place"),
-        _gone("newrelic", _COLLECTED),
-        _gone("apigee", "use an AuthorizationPolicy of action CUSTOM"),
-        _gone("wavefront", _COLLECTED),
+        _gone("servicecontrol", "use an HTTPAPISpec with a listchecker of keys, memquota, and opentelemetry"),
+        _gone("newrelic", _OUTSIDE),
+        _gone("apigee", "run it outside: a resource of kind adapter, and a handler with connection"),
+        _gone("wavefront", _OUTSIDE),
     )
 }
 OTHER_NAMES = {"list": "listchecker"}

@@ -15,6 +15,8 @@ OUTSIDE_TEMPLATES = ALL_TEMPLATES - {"kubernetes"}
 
 
 class OAuth(Spec, frozen=True):
+    """Client credentials; the secret stands in a file."""
+
     client_id: str = ""
     client_secret: str = ""
     token_url: str = ""

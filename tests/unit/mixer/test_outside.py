@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import datetime
 import ipaddress
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
+import grpc
 import msgspec
 import pytest
 
@@ -16,11 +19,13 @@ from lateen.control.mixer_link import unfit_handlers
 from lateen.mesh.mixer.resolve import resolve
 from lateen.mixer.adapter import OK, PERMISSION_DENIED, DirectAnswer, QuotaArgs
 from lateen.mixer.adapters import outside_messages
-from lateen.mixer.adapters.outside import Outside, Unfit, config_of
+from lateen.mixer.adapters.outside import Outside, Unfit, config_of, tokens_of
 from lateen.mixer.adapters.outside_messages import check_result, request
+from lateen.mixer.adapters.tokens import Tokens
 from lateen.mixer.instances import STRUCTS
+from lateen.mixer.reach import Reach
 from lateen.mixer.templates import ApiKey, Authorization, Edge, ListEntry, Metric, Quota, Subject, TraceSpan
-from lateen.resources.mixer.outside import Authentication, Connection, OutsideParams, TlsAuthentication
+from lateen.resources.mixer.outside import Authentication, Connection, OAuth, OutsideParams, TlsAuthentication
 from lateen.resources.resource import Resource
 from lateen.resources.support import check_support
 from lateen.resources.validate import validate_resource
@@ -159,6 +164,76 @@ def test_nobody_at_the_other_end_and_tokens(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("said", "header"),
+    [
+        ({}, ("authorization", "one")),
+        ({"auth_header": "BEARER"}, ("authorization", "Bearer one")),
+        ({"custom_header": "X-Token"}, ("x-token", "one")),
+    ],
+)
+def test_tokens_of_a_file(tmp_path: Path, said: dict[str, Any], header: tuple[str, str]) -> None:
+    (tmp_path / "token").write_text("one\n")
+    tls = TlsAuthentication(token_path=str(tmp_path / "token"), **said)
+    with OutsideAdapter() as server:
+        plain = Connection(f"127.0.0.1:{server.port}")
+
+        async def run() -> None:
+            connection = msgspec.structs.replace(plain, authentication=Authentication(tls=tls))
+            adapter = Outside(connection, lambda: None, tokens_of(connection, Reach().web.send))
+            adapter._channel = grpc.aio.insecure_channel(plain.address)  # a server without TLS shows what comes
+            await adapter.check(ListEntry(value="a"))
+            await adapter.close()
+
+        asyncio.run(run())
+    assert header in server.metadata[0].items()
+
+
+def test_tokens_of_a_server(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("s3cret\n")
+    oauth = OAuth("me", str(tmp_path / "secret"), "https://t/", ("a", "b"), {"audience": "x"})
+    asked: list[dict[str, str]] = []
+    now = [0.0]
+
+    async def send(method: str, url: str, body: bytes, headers: Any) -> bytes:
+        await asyncio.sleep(0.02)
+        asked.append(dict(parse_qsl(body.decode())))
+        return msgspec.json.encode({"access_token": f"t{len(asked)}", "expires_in": 100, "token_type": "bearer"})
+
+    async def run() -> list[str]:
+        tokens = Tokens("", oauth, send, clock=lambda: now[0])
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.001):
+                await tokens.get()
+        found = [await tokens.get(), await tokens.get()]
+        now[0] = 69.0
+        found.append(await tokens.get())
+        now[0] = 71.0
+        found += await asyncio.gather(tokens.get(), tokens.get())
+        await tokens.close()
+        return found
+
+    assert asyncio.run(run()) == ["t1", "t1", "t1", "t2", "t2"]
+    assert asked[0] == {
+        "grant_type": "client_credentials",
+        "client_id": "me",
+        "client_secret": "s3cret",
+        "scope": "a b",
+        "audience": "x",
+    }
+
+
+def test_a_server_that_gives_no_token() -> None:
+    async def send(*_: Any) -> bytes:
+        return b'{"error": "invalid_client"}'
+
+    async def run() -> None:
+        await Tokens("", OAuth("me", "", "https://t/"), send).get()
+
+    with pytest.raises(ValueError, match="access_token"):
+        asyncio.run(run())
+
+
+@pytest.mark.parametrize(
     ("params", "words"),
     [
         (OutsideParams(params={"a": 1}), "has no config"),
@@ -251,7 +326,10 @@ def test_findings(kind: str, spec: dict[str, Any], field: str, words: str) -> No
     [
         ({}, "", "one of tls and mutual"),
         ({"tls": {}, "mutual": {}}, "", "one of tls and mutual"),
-        ({"tls": {"oauth": {"clientId": "a"}}}, ".tls.oauth", "not fetched"),
+        ({"tls": {"oauth": {"clientId": "a"}}}, ".tls.oauth.tokenUrl", "is missing"),
+        ({"tls": {"oauth": {"tokenUrl": "https://a/"}}}, ".tls.oauth", "no client"),
+        ({"tls": {"oauth": {"clientSecret": "s3cret"}}}, ".tls.oauth.clientSecret", "no path"),
+        ({"tls": {"oauth": {}, "tokenPath": "/t"}}, ".tls.oauth", "exclude each other"),
         ({"tls": {"customHeader": "a b", "tokenPath": "/t"}}, ".tls.customHeader", "is no header"),
         ({"tls": {"customHeader": "a", "authHeader": "PLAIN", "tokenPath": "/t"}}, ".tls.customHeader", "exclude"),
         ({"tls": {"authHeader": "BEARER"}}, ".tls", "no token"),
