@@ -93,7 +93,7 @@ CONFIG = base64.b64encode(PARAMS.SerializeToString()).decode()
 class OutsideAdapter:
     """Refuses entries that are not in its ``list``, grants up to ``most``, and keeps metrics that it is told."""
 
-    def __init__(self) -> None:
+    def __init__(self, credentials: grpc.ServerCredentials | None = None) -> None:
         self.calls: list[tuple[str, Any]] = []
         self.metadata: list[dict[str, str]] = []
         adapter = self
@@ -111,7 +111,10 @@ class OutsideAdapter:
 
         self._server = grpc.server(concurrent.futures.ThreadPoolExecutor(4))
         self._server.add_generic_rpc_handlers((Handler(),))
-        self.port = self._server.add_insecure_port("127.0.0.1:0")
+        if credentials is None:
+            self.port = self._server.add_insecure_port("127.0.0.1:0")
+        else:
+            self.port = self._server.add_secure_port("127.0.0.1:0", credentials)
 
     def _listentry(self, message: bytes) -> bytes:
         found = WIRE["ListRequest"].FromString(message)

@@ -14,6 +14,11 @@ from urllib.parse import parse_qsl
 import grpc
 import msgspec
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from lateen.control.mixer_link import unfit_handlers
 from lateen.mesh.mixer.resolve import resolve
@@ -25,7 +30,14 @@ from lateen.mixer.adapters.tokens import Tokens
 from lateen.mixer.instances import STRUCTS
 from lateen.mixer.reach import Reach
 from lateen.mixer.templates import ApiKey, Authorization, Edge, ListEntry, Metric, Quota, Subject, TraceSpan
-from lateen.resources.mixer.outside import Authentication, Connection, OAuth, OutsideParams, TlsAuthentication
+from lateen.resources.mixer.outside import (
+    Authentication,
+    Connection,
+    MutualAuthentication,
+    OAuth,
+    OutsideParams,
+    TlsAuthentication,
+)
 from lateen.resources.resource import Resource
 from lateen.resources.support import check_support
 from lateen.resources.validate import validate_resource
@@ -186,6 +198,57 @@ def test_tokens_of_a_file(tmp_path: Path, said: dict[str, Any], header: tuple[st
 
         asyncio.run(run())
     assert header in server.metadata[0].items()
+
+
+def made(folder: Path, name: str, issuer: Any = None) -> Any:
+    """A certificate for a name and its key, in files; without an issuer one that issues others."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    title = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.UTC)
+    signer, signed_by = issuer or (key, title)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(title)
+        .issuer_name(signed_by)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(minutes=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
+        .sign(signer, hashes.SHA256())
+    )
+    (folder / f"{name}.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+    (folder / f"{name}.key").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return key, title
+
+
+@pytest.mark.parametrize("with_certificate", [True, False])
+def test_a_server_with_tls_that_wants_a_certificate(tmp_path: Path, with_certificate: bool) -> None:
+    issuer = made(tmp_path, "root")
+    for name in ("adapter.example", "mixer"):
+        made(tmp_path, name, issuer)
+    files = {path.name: path for path in tmp_path.iterdir()}
+    pair = (files["adapter.example.key"].read_bytes(), files["adapter.example.pem"].read_bytes())
+    roots = files["root.pem"]
+    mutual = MutualAuthentication(str(files["mixer.key"]), str(files["mixer.pem"]), str(roots), "adapter.example")
+    said = Authentication(mutual=mutual)
+    if not with_certificate:
+        said = Authentication(tls=TlsAuthentication(ca_certificates=str(roots), server_name="adapter.example"))
+    with OutsideAdapter(grpc.ssl_server_credentials([pair], roots.read_bytes(), require_client_auth=True)) as server:
+
+        async def run() -> int:
+            adapter = Outside(Connection(f"127.0.0.1:{server.port}", authentication=said), lambda: config_of(GIVEN))
+            try:
+                return (await adapter.check(ListEntry(value="a"))).code
+            finally:
+                await adapter.close()
+
+        if with_certificate:
+            assert asyncio.run(run()) == OK
+        else:
+            with pytest.raises(OSError, match="UNAVAILABLE"):
+                asyncio.run(run())
 
 
 def test_tokens_of_a_server(tmp_path: Path) -> None:
