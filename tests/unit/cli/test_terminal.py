@@ -19,10 +19,11 @@ POLICY = {
     "metadata": {"name": EVIL, "namespace": EVIL},
     "spec": {"rules": [{"to": [{"operation": {"paths": [EVIL, ""], "ports": [EVIL]}}], EVIL: 1}], "action": EVIL},
 }
+CALL = {"port": 80, "protocol": "http", "mode": "outbound", "host": "x.example", "path": f"/{EVIL}"}
 CASE = {
     "name": EVIL,
     "proxy": {"type": "sidecar"},
-    "calls": [{"name": EVIL, "port": 80, "protocol": "http", "mode": "outbound", "path": f"/{EVIL}", "expect": {}}],
+    "calls": [{"name": EVIL, "call": CALL, "expect": {"cluster": EVIL}}],
 }
 
 
