@@ -28,6 +28,7 @@ from lateen.plan.patch_values import (
     RoutePlace,
 )
 from lateen.plan.proxy import Proxy, ProxyType, node_metadata
+from lateen.resources.checks import MAX_PATTERN
 from lateen.resources.envoy_filter import ConfigObjectMatch, ConfigPatch, EnvoyFilterSpec, ProxyMatch
 from lateen.values.names import Origin
 
@@ -59,7 +60,9 @@ def _is_proxy(match: ProxyMatch, proxy: Proxy) -> bool:
 
 
 def _found(pattern: str, text: str) -> bool:
-    """Whether an RE2 pattern matches somewhere; one that does not compile matches nothing."""
+    """Whether an RE2 pattern matches somewhere; one that does not compile, or is too long, matches nothing."""
+    if len(pattern) > MAX_PATTERN:
+        return False
     try:
         return re2.compile(pattern).search(text) is not None
     except re2.error:

@@ -72,7 +72,10 @@ def _type_urls(value: Any, path: str) -> Iterator[tuple[str, str]]:
 def _check_match(report: Report, field: str, match: ConfigObjectMatch, apply_to: str) -> None:
     version = match.proxy.proxy_version if match.proxy else ""
     if len(version) > MAX_PATTERN:
-        report.warn(f"{field}.proxy.proxyVersion", f"the pattern is longer than {MAX_PATTERN} characters")
+        report.warn(
+            f"{field}.proxy.proxyVersion",
+            f"the pattern is longer than {MAX_PATTERN} characters, so it matches no proxy",
+        )
     elif version:
         check_pattern(report, f"{field}.proxy.proxyVersion", version)
     given = {
