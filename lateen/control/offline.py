@@ -14,19 +14,12 @@ from typing import Any
 import msgspec
 
 from lateen.control.coordinator import Coordinator
+from lateen.control.stand_in import StandIn
 from lateen.control.store import ResourceStore
 from lateen.envoy.resources import EnvoyResources
 from lateen.envoy.static import static_bootstrap, to_json
 from lateen.findings import Finding, Severity
-from lateen.identity.certificate import (
-    build_request,
-    build_root,
-    build_workload,
-    certificate_pem,
-    key_pem,
-    new_key,
-    read_request,
-)
+from lateen.identity.certificate import certificate_pem
 from lateen.mesh.members import all_members, member_port
 from lateen.mesh.model import Labels, Workload, WorkloadPort
 from lateen.mesh.token_keys import KeyUse, key_uses
@@ -63,19 +56,11 @@ class OfflineResult(msgspec.Struct, frozen=True):
 
     def bootstrap(self) -> str:
         """A complete static file; its certificates are made here and hold for this file alone."""
-        now = datetime.datetime.now(datetime.UTC)
         proxy = self.plan.proxy
-        identity = SpiffeId(self.settings.trust_domain, proxy.namespace, proxy.service_account)
-        root_key, key = new_key(), new_key()
-        root = build_root(root_key, self.settings.trust_domain, now)
-        public = read_request(build_request(key, identity))
-        leaf = build_workload(public, identity, root, root_key, now, datetime.timedelta(days=1))
+        authority = StandIn(self.settings.trust_domain, datetime.timedelta(days=1))
+        leaf, key = authority.issue(SpiffeId(self.settings.trust_domain, proxy.namespace, proxy.service_account))
         return static_bootstrap(
-            self.plan,
-            self.resources,
-            certificate=certificate_pem(leaf),
-            key=bytes(key_pem(key)),
-            roots=certificate_pem(root),
+            self.plan, self.resources, certificate=certificate_pem(leaf), key=key, roots=authority.roots
         ).decode()
 
 

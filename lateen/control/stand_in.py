@@ -1,11 +1,13 @@
-"""Credentials that nobody ever uses, where a configuration is looked at without the real ones.
+"""Credentials of an authority that nobody trusts, where a configuration is looked at or played without the real ones.
 
-Comes in: nothing. Goes out: a certificate, its key and a root, as PEM, made on the spot.
+Comes in: identities. Goes out: certificates, keys and a root, as PEM, made on the spot.
 """
 
 from __future__ import annotations
 
 import datetime
+
+from cryptography import x509
 
 from lateen.identity.certificate import (
     build_request,
@@ -18,14 +20,30 @@ from lateen.identity.certificate import (
 )
 from lateen.values.names import SpiffeId
 
-VALID = datetime.timedelta(days=3650)
+LIFE = datetime.timedelta(days=3650)
+
+
+class StandIn:
+    """An authority that lives as long as it is needed here."""
+
+    def __init__(self, trust_domain: str, life: datetime.timedelta = LIFE) -> None:
+        self._now = datetime.datetime.now(datetime.UTC)
+        self._life = life
+        self._key = new_key()
+        self._root = build_root(self._key, trust_domain, self._now)
+        self.roots = certificate_pem(self._root)
+
+    def issue(self, identity: SpiffeId) -> tuple[x509.Certificate, bytes]:
+        """A certificate, and its key as PEM."""
+        key = new_key()
+        public = read_request(build_request(key, identity))
+        leaf = build_workload(public, identity, self._root, self._key, self._now, self._life)
+        return leaf, bytes(key_pem(key))
 
 
 def stand_in_credentials() -> tuple[bytes, bytes, bytes]:
     """A certificate, its key and the root behind it."""
-    now = datetime.datetime.now(datetime.UTC)
     identity = SpiffeId("trial.local", "trial", "trial")
-    root_key, key = new_key(), new_key()
-    root = build_root(root_key, identity.trust_domain, now)
-    leaf = build_workload(read_request(build_request(key, identity)), identity, root, root_key, now, VALID)
-    return certificate_pem(leaf), bytes(key_pem(key)), certificate_pem(root)
+    authority = StandIn(identity.trust_domain)
+    leaf, key = authority.issue(identity)
+    return certificate_pem(leaf), key, authority.roots

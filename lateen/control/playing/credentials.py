@@ -7,18 +7,10 @@ from __future__ import annotations
 
 import datetime
 
-from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from lateen.identity.certificate import (
-    build_request,
-    build_root,
-    build_workload,
-    certificate_pem,
-    key_pem,
-    new_key,
-    read_request,
-)
+from lateen.control.stand_in import StandIn
+from lateen.identity.certificate import certificate_pem
 from lateen.values.names import SpiffeId
 
 LIFE = datetime.timedelta(days=1)
@@ -28,12 +20,10 @@ class PlayedCredentials:
     """An authority that lives as long as a play."""
 
     def __init__(self, trust_domain: str, namespace: str) -> None:
-        self._now = datetime.datetime.now(datetime.UTC)
         self._identity = SpiffeId(trust_domain, namespace, "default")
-        self._root_key = new_key()
-        self._root = build_root(self._root_key, trust_domain, self._now)
+        self._authority = StandIn(trust_domain, LIFE)
         self._names: dict[bytes, str] = {}
-        self.roots = certificate_pem(self._root)
+        self.roots = self._authority.roots
 
     def server(self, name: str) -> tuple[bytes, bytes]:
         """Certificate and key (PEM) for a secret of this name."""
@@ -48,8 +38,6 @@ class PlayedCredentials:
         return self._names.get(shown, "")
 
     def _issue(self, name: str, identity: SpiffeId) -> tuple[bytes, bytes]:
-        key = new_key()
-        public = read_request(build_request(key, identity))
-        made: x509.Certificate = build_workload(public, identity, self._root, self._root_key, self._now, LIFE)
+        made, key = self._authority.issue(identity)
         self._names[made.public_bytes(Encoding.DER)] = name
-        return certificate_pem(made), bytes(key_pem(key))
+        return certificate_pem(made), key
