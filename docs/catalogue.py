@@ -159,6 +159,20 @@ ALERTS = (
         "reports to rules of Mixer, or entries of access logs, do not arrive",
     ),
     Alert(
+        "AuthorityEnds",
+        'min({__name__=~"citadel_server_(root_cert|cert_chain)_expiry_timestamp"}) - time() < 14 * 86400',
+        "1h",
+        "critical",
+        "a certificate of the authority ends within two weeks: exchange it, or nothing is signed any more",
+    ),
+    Alert(
+        "CertificateNotRenewed",
+        "min by (pod, namespace) (istio_agent_cert_expiry_seconds) < 300",
+        "2m",
+        "critical",
+        "the certificate of a workload ends within minutes and is not renewed",
+    ),
+    Alert(
         "MeshNotScraped",
         'up{job="lateen"} == 0',
         "2m",
@@ -175,6 +189,12 @@ This page is generated from the catalogue (`python -m docs.generate`). The proxi
 | In a Telemetry | Metric | Type | What is counted |
 |---|---|---|---|
 %s| | `lateen_rate_limited_total` | counter | requests that limits refused, by `rate_limit` |
+| | `istio_agent_cert_expiry_seconds` | gauge | for how long a workload's certificate still holds |
+| | `citadel_server_root_cert_expiry_timestamp` | gauge | when the authority's root ends (Unix seconds) |
+| | `citadel_server_cert_chain_expiry_timestamp` | gauge | when the first certificate of the authority's chain ends |
+| | `citadel_server_csr_count` | counter | requests for certificates that came with a proof of who asks |
+| | `citadel_server_success_cert_issuance_count` | counter | certificates that were signed |
+| | `citadel_server_csr_sign_err_count` | counter | requests that were refused |
 | | `istio_build` | gauge | 1, with the version of Lateen in `tag` |
 
 ## Dashboards and alerts

@@ -6,10 +6,14 @@ Comes in: an ``AuthorityStatus``. Goes out: findings, and Prometheus text.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+
+from cryptography import x509
 
 from lateen.findings import Finding, error, warning
-from lateen.identity.authority import Authority, AuthorityStatus
+from lateen.identity.authority import Authority, AuthorityStatus, runs_out
+from lateen.resources.mesh_config import MeshConfigSpec
+from lateen.resources.resource import Resource
 from lateen.values.names import Origin
 
 
@@ -20,6 +24,19 @@ def authority_findings(authority: Authority) -> tuple[Finding, ...]:
         return expiring
     message = f"the authority goes on as it was, as its files are no good now: {authority.problem}"
     return (error("authority-files", message, Origin("Authority", "", authority.trust_domain)), *expiring)
+
+
+def trusted_root_findings(resources: Iterable[Resource], now: datetime.datetime) -> Iterator[Finding]:
+    """A warning for each root of others, in the MeshConfig, that soon runs out."""
+    for resource in resources:
+        entries = resource.spec.ca_certificates if isinstance(resource.spec, MeshConfigSpec) else ()
+        for entry in entries:
+            for root in x509.load_pem_x509_certificates((entry.pem or "").encode()) if entry.pem else ():
+                if runs_out(root, now):
+                    whom = " and ".join(entry.trust_domains) or "this mesh"
+                    end = _time(root.not_valid_after_utc.timestamp())
+                    message = f"the root {root.subject.rfc4514_string()} that is trusted for {whom} ends on {end}"
+                    yield warning("trusted-root-expires", message, resource.origin, "add the root that follows it")
 
 
 def expiry_findings(status: AuthorityStatus) -> tuple[Finding, ...]:

@@ -21,7 +21,7 @@ import msgspec
 
 from lateen.control.api import serve_control
 from lateen.control.approval import Approval
-from lateen.control.authority_report import authority_findings
+from lateen.control.authority_report import authority_findings, trusted_root_findings
 from lateen.control.coordinator import Coordinator, ProxyOptions
 from lateen.control.debounce import Debounce
 from lateen.control.key_book import KeyBook
@@ -138,8 +138,9 @@ class ControlPlane:
         refused = dict.fromkeys(_refusal(rejection) for _, rejection in self.status.rejections())
         keys = self._keys.findings(key_uses(self.coordinator.effective))
         expiring = authority_findings(self._authority) if self._authority is not None else ()
+        others = trusted_root_findings(self.coordinator.effective, utc_now())
         own = (*self._store.findings(), *self._services.findings(), *self.coordinator.findings)
-        return (*own, *keys, *refused, *expiring, *self._service_findings, *self._mixer.findings)
+        return (*own, *keys, *refused, *expiring, *others, *self._service_findings, *self._mixer.findings)
 
     def _publish(self, proxy_id: str, resources: EnvoyResources | None) -> None:
         workload = self._workloads.get(proxy_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
 from lateen import __version__
@@ -15,6 +15,7 @@ from lateen.local.runner import Runner
 from lateen.local.uds_http import request
 
 AT_ONCE = 8
+CERTIFICATE_LEFT = "istio_agent_cert_expiry_seconds"
 REQUESTS = "istio.requests_total"
 BUILD = b"# TYPE istio_build gauge\nistio_build 1\n"
 
@@ -31,11 +32,22 @@ async def merged_metrics(mesh: Mesh) -> AsyncIterator[bytes]:
     if mesh.mixer.started:
         parts.append(({"app": "mixer"}, await _of_own(mesh.run.mixer_metrics_socket)))
     parts.append(({"component": "lateen", "tag": __version__}, BUILD))
+    parts.extend(_of_certificates(mesh))
     for name, count in (("sent", mesh.exports.sent), ("failed", mesh.exports.failed)):
         metric = f"lateen_metric_exports_{name}_total"
         parts.append(({"component": "lateen"}, f"# TYPE {metric} counter\n{metric} {count}\n".encode()))
     for piece in merge(parts):
         yield piece
+
+
+def _of_certificates(mesh: Mesh) -> Iterator[tuple[Mapping[str, str], bytes]]:
+    """For how long (seconds) the certificate of each workload still holds, under the name of Istio's agent."""
+    now = time.time()
+    for one in mesh.held_identities():
+        if one.not_after:
+            head = f"# TYPE {CERTIFICATE_LEFT} gauge\n{CERTIFICATE_LEFT}"
+            text = f'{head}{{resource_name="default"}} {one.not_after - now:.0f}\n'
+            yield {"pod": one.instance_id, "namespace": one.identity.split("/")[4]}, text.encode()
 
 
 async def _of_own(socket: Path) -> bytes:

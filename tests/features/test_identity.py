@@ -3,6 +3,7 @@
 import datetime
 import json
 import os
+import re
 import signal
 import socket
 import ssl
@@ -70,6 +71,9 @@ def test_the_authority_is_seen_in_metrics_and_rehearsed(mesh):
     text = mesh.text("api.sock", "/metrics")
     assert "citadel_server_root_cert_expiry_timestamp" in text
     assert "citadel_server_success_cert_issuance_count" in text
+    left = re.findall(r'istio_agent_cert_expiry_seconds\{pod="([^"]+)".*resource_name="default"\} (\d+)', text)
+    assert {pod for pod, _ in left} == set(serials(mesh))
+    assert all(80_000 < int(seconds) <= 86_400 for _, seconds in left)
     said = mesh.lateen("ca", "rehearse", "--for", "12y", check=False)
     assert said.returncode == 1
     assert "every new connection of the mesh fails" in said.stdout
