@@ -24,6 +24,7 @@ class Settings(msgspec.Struct, frozen=True):
     ``mixer_socket``: where proxies reach the mixer.
     ``several_authorizers``: policies of action CUSTOM that hold for a workload may name several providers, all of which
     have to agree (``PILOT_ENABLE_MULTIPLE_CUSTOM_AUTHZ_PROVIDERS``).
+    ``host_ownership``: a VirtualService for a service of another namespace holds for clients of its own alone.
     ``trust_domain_is_fixed``: certificates of the trust domain are in use, so that it cannot be another.
     """
 
@@ -49,6 +50,7 @@ class Settings(msgspec.Struct, frozen=True):
     service_export_to: tuple[str, ...] = ("*",)
     virtual_service_export_to: tuple[str, ...] = ("*",)
     destination_rule_export_to: tuple[str, ...] = ("*",)
+    host_ownership: bool = False
     trust_domain_is_fixed: bool = False
     ingress_mode: str = "STRICT"
     ingress_class: str = "istio"

@@ -78,6 +78,7 @@ def new_record(project: Project, mesh_config: str = "", jwks_allow: Sequence[str
         root_namespace=options.root_namespace,
         trust_domain=options.trust_domain,
         outbound_policy=options.outbound_policy,
+        host_ownership=options.host_ownership,
         resources=resource_paths(project),
         mesh_config=mesh_config,
         jwks_allow=(*options.jwks_allow, *jwks_allow),

@@ -84,6 +84,7 @@ class ControlPlane:
             trust_domain=self.options.trust_domain,
             root_namespace=self.options.root_namespace,
             outbound_policy=self.options.outbound_policy,
+            host_ownership=self.options.host_ownership,
             trust_domain_is_fixed=True,
             mixer_socket=str(run / "mixer.sock"),
         )

@@ -213,6 +213,10 @@ class MeshFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     outbound_policy: Annotated[
         Literal["ALLOW_ANY", "REGISTRY_ONLY"], Meta(description="What may be called outside of the mesh.")
     ] = "ALLOW_ANY"
+    host_ownership: Annotated[
+        bool,
+        Meta(description="A VirtualService for a service of another namespace holds for clients of its own alone."),
+    ] = False
     jwks: JwksFields = JwksFields()
     rate_limits: RateLimitFields = RateLimitFields()
     identity: IdentityFields = IdentityFields()

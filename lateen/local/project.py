@@ -132,6 +132,7 @@ class MeshOptions(msgspec.Struct, frozen=True):
     root_namespace: str = "istio-system"
     trust_domain: str = "cluster.local"
     outbound_policy: str = "ALLOW_ANY"
+    host_ownership: bool = False
     jwks_allow: tuple[str, ...] = ()
     jwks_refresh: float = 1200.0
     redis: str = ""

@@ -127,6 +127,7 @@ class _Builder:
                 root_namespace=fields.mesh.root_namespace,
                 trust_domain=self._trust_domain(),
                 outbound_policy=fields.mesh.outbound_policy,
+                host_ownership=fields.mesh.host_ownership,
                 jwks_allow=tuple(fields.mesh.jwks.allow),
                 jwks_refresh=seconds(fields.mesh.jwks.refresh),
                 redis=fields.mesh.rate_limits.redis,

@@ -38,6 +38,7 @@ class RunRecord(msgspec.Struct, frozen=True):
     root_namespace: str = "istio-system"
     trust_domain: str = "cluster.local"
     outbound_policy: str = "ALLOW_ANY"
+    host_ownership: bool = False
     resources: tuple[str, ...] = ()
     mesh_config: str = ""
     jwks_allow: tuple[str, ...] = ()

@@ -14,6 +14,7 @@ from lateen.mesh.members import MembersOfServices
 from lateen.mesh.mesh_config import with_mesh_config
 from lateen.mesh.mixer.resolve import resolve
 from lateen.mesh.model import Contender, Member, MeshSnapshot, Workload
+from lateen.mesh.ownership import held_to_owners
 from lateen.mesh.rate_limits import limits_without_tokens
 from lateen.mesh.services import define_services
 from lateen.mesh.telemetry_policy import overruled
@@ -47,7 +48,9 @@ def build_snapshot(
         by_kind.get("Ingress", []), by_kind.get("IngressClass", ()), by_kind.get("Service", ()), settings
     )
     routing = [*by_kind.get("VirtualService", ()), *ingress.virtual_services]
-    virtual_services, unusable = with_delegates(sorted(routing, key=_precedence), settings)
+    merged, unusable = with_delegates(sorted(routing, key=_precedence), settings)
+    owners = {host: frozenset(one.service.namespace for one in found) for host, found in defined.by_host.items()}
+    virtual_services, of_others = held_to_owners(merged, owners, settings)
     defined_services = [definition.service for found in defined.by_host.values() for definition in found]
     mixer, of_mixer = resolve(by_kind, settings.root_namespace)
     legacy, of_legacy = legacy_security(by_kind, defined_services, settings.root_namespace)
@@ -68,6 +71,7 @@ def build_snapshot(
             *finding.findings,
             *ingress.findings,
             *unusable,
+            *of_others,
             *unused_routes(virtual_services, services, settings.domain),
             *tokens_not_asked_for(
                 by_kind.get("RequestAuthentication", ()),

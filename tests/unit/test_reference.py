@@ -1,5 +1,6 @@
 """The generated reference says what the code does."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,13 @@ def test_fields_that_are_called_invalid_are_refused(field: str):
     assert resource is not None, findings
     refused = [finding.origin.field for finding in validate_resource(resource) if finding.is_error]
     assert f"spec.{field.replace('[]', '[0]')}" in refused
+
+
+def test_the_page_on_failures_names_tests_that_exist():
+    written = (ROOT / "docs" / "reference" / "failures.md").read_text()
+    named = re.findall(r"`((?:unit|envoy|features)/[^`]+)`", written)
+    assert len(named) > 15
+    for place in named:
+        file, _, test = place.partition("::")
+        text = (ROOT / "tests" / file).read_text()
+        assert not test or f"def {test}(" in text, place
