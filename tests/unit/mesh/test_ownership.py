@@ -59,9 +59,7 @@ def warned(snapshot: MeshSnapshot) -> list[str]:
     return [finding.origin.field for finding in snapshot.findings if finding.code == "host-of-another"]
 
 
-@pytest.mark.parametrize(
-    "hosts", [REVIEWS, "'*.shop.svc.cluster.local'", "'*.local'", f"none.example, {REVIEWS}"]
-)
+@pytest.mark.parametrize("hosts", [REVIEWS, "'*.shop.svc.cluster.local'", "'*.local'", f"none.example, {REVIEWS}"])
 def test_calls_of_others_are_not_led_away(hosts: str) -> None:
     snapshot = held(route(hosts))
     assert [speaks(snapshot, REVIEWS, client) for client in ("shop", "third", "evil")] == [False, False, True]
