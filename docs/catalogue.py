@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from lateen.envoy.metrics import CLOSED, MESSAGES, OPENED, REQUESTS
+from lateen.envoy.metrics import BYTES, CLOSED, MESSAGES, OPENED, REQUESTS
 
 MEANINGS = {
     "REQUEST_COUNT": "requests that ended",
@@ -211,7 +211,7 @@ def page() -> str:
     rows = "".join(
         f"| `{metric.kind}` | `istio_{metric.name}` | {'histogram' if metric.unit else 'counter'} | "
         f"{MEANINGS[metric.kind]} |\n"
-        for metric in (*REQUESTS, *MESSAGES, *OPENED, *CLOSED)
+        for metric in (*REQUESTS, *MESSAGES, *OPENED, *CLOSED, *BYTES)
     )
     names = ", ".join(f"`{name}.json`" for name in DASHBOARDS)
     alerts = "".join(f"| {alert.name} | {alert.summary} | {alert.severity} |\n" for alert in ALERTS)

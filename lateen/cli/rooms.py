@@ -25,6 +25,7 @@ from lateen.mesh.federation import TrustedDomains
 from lateen.settings import Settings
 from lateen.values.names import SpiffeId
 from lateen.xds.cache import ResourceCache
+from lateen.xds.connection_log import ConnectionLog
 from lateen.xds.server import SecretServer, serve_secrets
 from lateen.xds.status import StatusBoard
 
@@ -68,6 +69,7 @@ class AgentIdentities:
         self._status = StatusBoard()
         self._agents: dict[str, tuple[asyncio.Task[None], SecretServer]] = {}
         self._identities: dict[str, WorkloadIdentity] = {}
+        self._logs: dict[str, ConnectionLog] = {}
 
     async def add(self, request: IdentityRequest) -> None:
         """Return once the first certificate is there and SDS answers. Raises RuntimeError with the reason if not."""
@@ -88,7 +90,10 @@ class AgentIdentities:
             generation=self._generation.read,
             key_kind=self._key_kind,
         )
-        server = await serve_secrets(request.sds_socket, self._cache, request.instance_id, self._status)
+        log = ConnectionLog()
+        beside = (log.handler(),)
+        server = await serve_secrets(request.sds_socket, self._cache, request.instance_id, self._status, beside)
+        self._logs[request.instance_id] = log
         renewal = asyncio.ensure_future(identity.run())
         if self._following is None:
             self._following = asyncio.ensure_future(self._follow_federation())
@@ -149,8 +154,14 @@ class AgentIdentities:
             )
         return found
 
+    def measured(self, instance_id: str) -> bytes:
+        """What the proxy of an instance told of its connections, as Prometheus text."""
+        log = self._logs.get(instance_id)
+        return log.text() if log is not None else b""
+
     async def remove(self, instance_id: str) -> None:
         """Stop serving, and forget the key."""
+        self._logs.pop(instance_id, None)
         self._identities.pop(instance_id, None)
         agent = self._agents.pop(instance_id, None)
         if agent is None:

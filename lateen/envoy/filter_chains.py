@@ -135,6 +135,9 @@ def _tcp_proxy(chain: TcpChain, facts: ChainFacts) -> Any:
         message.max_early_data_bytes.value = EARLY_BYTES
     if chain.telemetry is not None or chain.report is not None:
         message.access_log_options.flush_access_log_on_connected = True
-    if chain.report is not None:
-        message.access_log_options.access_log_flush_interval.CopyFrom(wire.duration(mixer.CONNECTION_INTERVAL_S))
+    told = [mixer.CONNECTION_INTERVAL_S] if chain.report is not None else []
+    if chain.telemetry is not None and chain.telemetry.byte_interval is not None:
+        told.append(chain.telemetry.byte_interval)
+    if told:
+        message.access_log_options.access_log_flush_interval.CopyFrom(wire.duration(min(told)))
     return listener_components_pb2.Filter(name=TCP_PROXY, typed_config=wire.pack(message))

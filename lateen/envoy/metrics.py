@@ -8,24 +8,28 @@ them a proxy keeps is bounded, and those that nothing is counted for any more ar
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache, lru_cache
 from typing import Any
 
 import msgspec
 from envoy.config.accesslog.v3 import accesslog_pb2
+from envoy.config.core.v3 import config_source_pb2
 from envoy.config.route.v3 import route_components_pb2
 from envoy.data.accesslog.v3 import accesslog_pb2 as data_pb2
+from envoy.extensions.access_loggers.grpc.v3 import als_pb2
 from envoy.type.matcher.v3 import metadata_pb2, string_pb2
 from google.protobuf import struct_pb2
 from xds.type.v3 import typed_struct_pb2
 
 from lateen.envoy import grpc_messages, wire
 from lateen.plan.model import MetricRule
+from lateen.plan.names import AGENT_CLUSTER
 from lateen.resources.telemetry import METRIC_NAMES
 from lateen.values.packed_labels import PACKED, packed
 
 STATS_LOGGER = "envoy.access_loggers.stats"
+TOLD_LOGGER = "envoy.access_loggers.tcp_grpc"
 METRIC_PREFIX = "istio"
 OWN_PREFIX = "lateen"
 MOST_COUNTERS = 2_000
@@ -63,8 +67,8 @@ MESSAGES = (
     _metric("GRPC_RESPONSE_MESSAGES", grpc_messages.value_of(grpc_messages.ANSWERS)),
 )
 OPENED = (_metric("TCP_OPENED_CONNECTIONS"),)
-CLOSED = (
-    _metric("TCP_CLOSED_CONNECTIONS"),
+CLOSED = (_metric("TCP_CLOSED_CONNECTIONS"),)
+BYTES = (
     _metric("TCP_SENT_BYTES", "%BYTES_SENT%"),
     _metric("TCP_RECEIVED_BYTES", "%BYTES_RECEIVED%"),
 )
@@ -93,13 +97,42 @@ def counts_messages(rules: Rules) -> bool:
     return any(metric.kind not in disabled for metric in MESSAGES)
 
 
-def connection_loggers(labels: Labels, rules: Rules) -> list[Any]:
-    """Loggers of connections that open, and of those that end."""
+def connection_loggers(labels: Labels, rules: Rules, *, in_between: bool) -> list[Any]:
+    """Loggers of connections that open, and of those that end. ``in_between``: of their bytes the agent is told before
+    that too, as the proxy's own counters cannot take what a connection has come to so far."""
     own = (*labels, ("request_protocol", "tcp"), ("response_flags", "%RESPONSE_FLAGS%"))
-    return [
+    ended = CLOSED if in_between else (*CLOSED, *BYTES)
+    found = [
         *_loggers(OPENED, own, rules, of_type(_LogType.TcpUpstreamConnected)),
-        *_loggers(CLOSED, own, rules, of_type(_LogType.TcpConnectionEnd)),
+        *_loggers(ended, own, rules, of_type(_LogType.TcpConnectionEnd)),
     ]
+    return [*found, *_told_loggers(BYTES, own, rules)] if in_between else found
+
+
+def _told_loggers(metrics: Iterable[Metric], labels: Labels, rules: Rules) -> Iterator[Any]:
+    changes = {rule.metric: rule for rule in rules}
+    wanted = of_type(_LogType.TcpPeriodic, _LogType.TcpConnectionEnd)
+    for metric in metrics:
+        rule = changes.get(metric.kind)
+        if rule is None or not rule.disabled:
+            told = _changed(labels, rule) if rule is not None else labels
+            config = wire.pack(als_pb2.TcpGrpcAccessLogConfig(common_config=_told(metric, told)))
+            yield accesslog_pb2.AccessLog(name=TOLD_LOGGER, filter=wanted, typed_config=config)
+
+
+def _told(metric: Metric, labels: Labels) -> Any:
+    """The agent is told of a metric: its name, and its labels as tags."""
+    common = als_pb2.CommonGrpcAccessLogConfig(
+        log_name=metric.name, transport_api_version=config_source_pb2.V3, buffer_flush_interval=wire.duration(1)
+    )
+    common.grpc_service.envoy_grpc.cluster_name = AGENT_CLUSTER
+    for name, form in labels:
+        tag = common.custom_tags.add(tag=name)
+        if "%" in form:
+            tag.value = form
+        else:
+            tag.literal.value = form
+    return common
 
 
 def refusal_logger(labels: Labels) -> Any:
@@ -121,9 +154,9 @@ def first_of(*operators: tuple[str, str]) -> str:
     return f"%COALESCE({msgspec.json.encode({'operators': commands}).decode()})%"
 
 
-def of_type(kind: Any) -> Any:
-    """A filter of log entries of one type."""
-    return accesslog_pb2.AccessLogFilter(log_type_filter=accesslog_pb2.LogTypeFilter(types=[kind]))
+def of_type(*kinds: Any) -> Any:
+    """A filter of log entries of these types."""
+    return accesslog_pb2.AccessLogFilter(log_type_filter=accesslog_pb2.LogTypeFilter(types=kinds))
 
 
 def _loggers(metrics: Iterable[Metric], labels: Labels, rules: Rules, wanted: Any) -> list[Any]:

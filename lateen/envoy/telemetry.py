@@ -103,7 +103,9 @@ def tcp_loggers(telemetry: Telemetry | None, facts: ChainFacts) -> tuple[Any, ..
     if telemetry is None:
         return ()
     ended = of_type(data_pb2.AccessLogType.TcpConnectionEnd)
-    loggers = connection_loggers(_labels(telemetry, facts, http=False), telemetry.metrics)
+    loggers = connection_loggers(
+        _labels(telemetry, facts, http=False), telemetry.metrics, in_between=telemetry.byte_interval is not None
+    )
     if telemetry.access_log:
         fields = {**TCP_FIELDS, **_notes("envoy.filters.network.rbac", facts)}
         loggers.append(_log(telemetry, fields, ended))

@@ -116,6 +116,9 @@ class Identities(Protocol):
     def problem(self, instance_id: str) -> str:
         """Why the certificate could not be renewed at the last attempt; empty while all is well."""
 
+    def measured(self, instance_id: str) -> bytes:
+        """What the proxy of an instance told its agent of connections, as Prometheus text."""
+
     async def remove(self, instance_id: str) -> None:
         """Stop serving and forget the key."""
 

@@ -332,6 +332,10 @@ class Mesh:
                 return runner
         raise LookupError(f"there is no workload {name}; there are: {', '.join(sorted(self._runners))}")
 
+    def measured(self, instance_id: str) -> bytes:
+        """What the proxy of an instance told of its connections, as Prometheus text."""
+        return self._identities.measured(instance_id)
+
     def runners(self) -> list[Runner]:
         return list(self._runners.values())
 

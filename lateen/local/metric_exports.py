@@ -15,6 +15,7 @@ import grpc
 from lateen.envoy.otlp_metrics import Begun, export_requests
 from lateen.local.envoy_admin import metrics
 from lateen.local.mesh import Mesh
+from lateen.local.metrics import joined
 from lateen.local.runner import Runner
 from lateen.local.uds_http import request
 from lateen.plan.metric_exports import EXPORT_PATH, METRICS_PATH, PREFIX
@@ -49,9 +50,10 @@ class MetricExports:
         if not sockets:
             return
         try:
-            text = (await metrics(folder / "admin.sock", ISTIO)).decode(errors="replace")
+            said = await metrics(folder / "admin.sock", ISTIO)
         except (OSError, TimeoutError):
             return
+        text = joined(said, self._mesh.measured(runner.id)).decode(errors="replace")
         begun = self._begun.setdefault(runner.id, {})
         messages = list(export_requests(text, _resource(runner), begun, time.time_ns()))
         for socket in sockets:

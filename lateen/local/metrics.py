@@ -56,6 +56,31 @@ def _escape(value: str) -> str:
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
+def joined(text: bytes, more: bytes) -> bytes:
+    """A proxy's text with what its agent counted: what both have counted of one series is added up."""
+    if not more:
+        return text
+    counts = {_series(line): float(line.rpartition(b" ")[2]) for line in more.splitlines() if line[:1] != b"#"}
+    kept = []
+    for line in text.splitlines():
+        series = _series(line) if line[:1] != b"#" else None
+        if series in counts:
+            counts[series] += float(line.rpartition(b" ")[2])
+        else:
+            kept.append(line)
+    lines = [
+        line if line[:1] == b"#" else line.rpartition(b" ")[0] + f" {counts[_series(line)]:.0f}".encode()
+        for line in more.splitlines()
+    ]
+    return b"\n".join([*kept, *lines, b""])
+
+
+def _series(line: bytes) -> tuple[bytes, frozenset[tuple[str, str]]]:
+    head, _, _ = line.rpartition(b" ")
+    name, _, labels = head.partition(b"{")
+    return name, frozenset(_LABEL.findall(labels.decode(errors="replace")))
+
+
 class ExportTally(msgspec.Struct):
     """What became of the messages to collectors of metrics."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from lateen import __version__
 from lateen.local.envoy_admin import metrics
 from lateen.local.mesh import Mesh
-from lateen.local.metrics import Rate, Traffic, count_traffic, merge, rate
+from lateen.local.metrics import Rate, Traffic, count_traffic, joined, merge, rate
 from lateen.local.runner import Runner
 from lateen.local.uds_http import request
 
@@ -25,7 +25,7 @@ async def merged_metrics(mesh: Mesh) -> AsyncIterator[bytes]:
     runners = mesh.runners()
     texts = await _fetch(mesh, runners, "")
     parts: list[tuple[Mapping[str, str], bytes]] = [
-        ({"pod": runner.id, "namespace": runner.workload.namespace}, text)
+        ({"pod": runner.id, "namespace": runner.workload.namespace}, joined(text, mesh.measured(runner.id)))
         for runner, text in zip(runners, texts, strict=True)
     ]
     parts.append(({"app": "istiod"}, await _of_own(mesh.run.control_socket)))

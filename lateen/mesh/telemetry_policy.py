@@ -68,6 +68,19 @@ def metric_providers(snapshot: MeshSnapshot, namespace: str, labels: Labels) -> 
     return found or (METRICS_PROVIDER,)
 
 
+def reporting_interval(snapshot: MeshSnapshot, namespace: str, labels: Labels) -> float | None:
+    """How often bytes of connections are counted while these go on, in seconds; None: at their end. What is nearest to
+    the workload holds."""
+    told = frozenset(metric_providers(snapshot, namespace, labels))
+    found = None
+    for resource in holding(snapshot, namespace, labels):
+        for entry in resource.spec.metrics:
+            named = {provider.name for provider in entry.providers}
+            if entry.reporting_interval is not None and (not named or named & told):
+                found = float(entry.reporting_interval)
+    return found
+
+
 def log_policies(snapshot: MeshSnapshot, namespace: str, labels: Labels, mode: str) -> tuple[LogPolicy, ...]:
     """The logs that a workload writes of one side."""
     logs = {name: LogPolicy(name) for name in _usual_logs(snapshot.mesh_config)}

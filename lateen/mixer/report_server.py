@@ -21,11 +21,11 @@ from envoy.service.accesslog.v3 import als_pb2
 
 from lateen.expressions.evaluate import Bag
 from lateen.mixer.check_server import Knowledge
-from lateen.mixer.connections import Connections
 from lateen.mixer.engine import Reported
 from lateen.mixer.order import Place
 from lateen.mixer.report_bag import ConnectionBag, ReportBag
 from lateen.mixer.seldom import Seldom
+from lateen.xds.connections import Connections
 
 LOG = logging.getLogger("lateen.mixer")
 SERVICE = "envoy.service.accesslog.v3.AccessLogService"

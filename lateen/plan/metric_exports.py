@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from lateen.mesh.model import MeshSnapshot
 from lateen.mesh.providers import content_of, provider_named, service_behind
-from lateen.mesh.telemetry_policy import metric_providers
+from lateen.mesh.telemetry_policy import metric_providers, reporting_interval
+from lateen.plan.clusters import Cluster, Discovery, Endpoint, EndpointSet, LocalityEndpoints
 from lateen.plan.matching import MatchKind, RouteMatch, StringMatcher
 from lateen.plan.model import Chain, ChainMatch, HttpChain, Listener
-from lateen.plan.names import outbound_cluster
+from lateen.plan.names import AGENT_CLUSTER, outbound_cluster
 from lateen.plan.proxy import Bind, Proxy
 from lateen.plan.routes import Forward, HeaderOps, PrefixRewrite, Route, RouteTable, VirtualHost, WeightedCluster
 from lateen.plan.trace_rules import OTLP_TIMEOUT_S, otlp_headers, otlp_timeout
@@ -20,6 +21,7 @@ from lateen.resources.mesh_config import OpentelemetryProvider
 from lateen.values.names import BUILT_IN
 
 PREFIX = "metrics-otlp-"
+AGENT_SOCKET = "sds.sock"
 METRICS_PATH = "/v1/metrics"
 EXPORT_PATH = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
 _TRACES, _METRICS = "/traces", "/metrics"
@@ -41,6 +43,17 @@ def export_listeners(snapshot: MeshSnapshot, proxy: Proxy, folder: str) -> tuple
             host = f"{service.hostname}:{said.port}"
             listeners.append(_listener(len(listeners), said, cluster, host, folder))
     return tuple(listeners), frozenset(clusters)
+
+
+def agent_destination(
+    snapshot: MeshSnapshot, proxy: Proxy, folder: str
+) -> tuple[tuple[Cluster, ...], tuple[EndpointSet, ...]]:
+    """The agent of the proxy, where it is to be told of connections while they go on."""
+    if not folder or reporting_interval(snapshot, proxy.namespace, proxy.labels) is None:
+        return (), ()
+    cluster = Cluster(AGENT_CLUSTER, Discovery.STATIC, BUILT_IN, protocol="http2")
+    members = (Endpoint(f"unix://{folder}/{AGENT_SOCKET}", 0),)
+    return (cluster,), (EndpointSet(AGENT_CLUSTER, (LocalityEndpoints("", members),)),)
 
 
 def socket_name(index: int, *, over_http: bool) -> str:

@@ -74,6 +74,8 @@ class Telemetry(msgspec.Struct, frozen=True, cache_hash=True):
     ``tags`` are constant labels of this proxy's own side. ``access_log`` is the path of the JSON log, empty for none;
     ``log_expression`` is the CEL expression that its entries meet, empty for all. ``more_logs`` and ``service_logs``
     are those of providers. ``metrics`` are those that differ. ``tracing`` None: nothing is traced.
+    ``byte_interval``: how often the agent is told of bytes of connections; None: they are counted in the proxy, at the
+    end.
     """
 
     reporter: str
@@ -85,6 +87,7 @@ class Telemetry(msgspec.Struct, frozen=True, cache_hash=True):
     more_logs: tuple[FileLog, ...] = ()
     service_logs: tuple[ServiceLog, ...] = ()
     tracing: Tracing | None = None
+    byte_interval: float | None = None
 
 
 # --- listeners ---------------------------------------------------------------------------------------------------

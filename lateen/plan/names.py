@@ -4,6 +4,7 @@ from __future__ import annotations
 
 PASSTHROUGH = "PassthroughCluster"
 MESH_PASSTHROUGH = "PassthroughCluster-mesh"
+AGENT_CLUSTER = "lateen-agent"
 BLACK_HOLE = "BlackHoleCluster"
 DYNAMIC_DNS = "AllowAnyDynamicDNSCluster"
 PASSTHROUGH_CHAIN = "PassthroughFilterChain"

@@ -30,7 +30,7 @@ from lateen.plan.inbound import inbound
 from lateen.plan.limits.rules import limit_rules, with_limits
 from lateen.plan.localities import place_of
 from lateen.plan.looked_up_hosts import with_looked_up_hosts
-from lateen.plan.metric_exports import export_listeners
+from lateen.plan.metric_exports import agent_destination, export_listeners
 from lateen.plan.mixer.rules import mixer_parts, with_mixer
 from lateen.plan.model import ProxyPlan
 from lateen.plan.outbound import OutboundListeners, outbound_listeners, passthrough_clusters
@@ -80,22 +80,24 @@ class Planner:
         ``folder`` is the proxy's own, where it opens sockets by which its metrics leave; empty: it does not.
         """
         if proxy.type is ProxyType.GATEWAY:
-            planned = self._gateway(proxy, gateway_address, access_log)
+            planned = self._gateway(proxy, gateway_address, access_log, folder)
         else:
-            planned = self._sidecar(proxy, access_log)
+            planned = self._sidecar(proxy, access_log, folder)
         return self._exporting(planned, proxy, folder)
 
     def _exporting(self, planned: Planned, proxy: Proxy, folder: str) -> Planned:
         plan = planned.plan
-        sockets, wanted = export_listeners(self._seen_by(proxy), proxy, folder)
-        if not sockets:
+        snapshot = self._seen_by(proxy)
+        sockets, wanted = export_listeners(snapshot, proxy, folder)
+        agent = agent_destination(snapshot, proxy, folder)
+        if not sockets and not agent[0]:
             return planned
-        asked = provider_destinations(self._seen_by(proxy), wanted, plan.all_clusters, proxy.namespace, proxy.labels)
+        asked = provider_destinations(snapshot, wanted, plan.all_clusters, proxy.namespace, proxy.labels)
         plan = msgspec.structs.replace(
             plan,
             listeners=(*plan.listeners, *sockets),
-            clusters=(*plan.clusters, *asked[0]),
-            endpoints=(*plan.endpoints, *asked[1]),
+            clusters=(*plan.clusters, *asked[0], *agent[0]),
+            endpoints=(*plan.endpoints, *asked[1], *agent[1]),
         )
         return msgspec.structs.replace(planned, plan=plan)
 
@@ -164,11 +166,11 @@ class Planner:
             self._outbound[key] = outbound_listeners(self._seen_by(proxy), proxy, view)
         return self._outbound[key]
 
-    def _sidecar(self, proxy: Proxy, access_log: str) -> Planned:
+    def _sidecar(self, proxy: Proxy, access_log: str, folder: str) -> Planned:
         snapshot, view = self._seen_by(proxy), self._view(proxy)
         tags = _own_tags(proxy)
-        outgoing = reported(snapshot, proxy, SOURCE, tags, access_log)
-        incoming = reported(snapshot, proxy, DESTINATION, tags, access_log)
+        outgoing = reported(snapshot, proxy, SOURCE, tags, access_log, folder)
+        incoming = reported(snapshot, proxy, DESTINATION, tags, access_log, folder)
         access = access_policy(snapshot, proxy.namespace, proxy.labels)
         services = self._services.of(proxy.id, proxy.address)
         arriving = inbound(snapshot, proxy, view.scope, services, access.policy, incoming)
@@ -199,9 +201,9 @@ class Planner:
         found = patches_of(self.snapshot, proxy)
         return self._patches.setdefault(found, found) if found else ()
 
-    def _gateway(self, proxy: Proxy, address: str, access_log: str) -> Planned:
+    def _gateway(self, proxy: Proxy, address: str, access_log: str, folder: str) -> Planned:
         view = self._view(proxy)
-        telemetry = reported(self.snapshot, proxy, SOURCE, _own_tags(proxy), access_log)
+        telemetry = reported(self.snapshot, proxy, SOURCE, _own_tags(proxy), access_log, folder)
         snapshot = self._seen_by(proxy)
         access = access_policy(snapshot, proxy.namespace, proxy.labels, at_gateway=True)
         parts = plan_gateway(snapshot, proxy, view, address, access.policy, telemetry)

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from lateen.mesh.model import MeshSnapshot
 from lateen.mesh.providers import content_of, provider_named, service_behind
-from lateen.mesh.telemetry_policy import CLIENT, SERVER, LogPolicy, log_policies, metric_changes
+from lateen.mesh.telemetry_policy import CLIENT, SERVER, LogPolicy, log_policies, metric_changes, reporting_interval
 from lateen.plan.model import FileLog, MetricRule, ServiceLog, Telemetry
 from lateen.plan.names import outbound_cluster
 from lateen.plan.proxy import Proxy
@@ -35,9 +35,15 @@ LOG_NAMES = {"http": "http_envoy_accesslog", "tcp": "tcp_envoy_accesslog", "otel
 
 
 def reported(
-    snapshot: MeshSnapshot, proxy: Proxy, reporter: str, tags: tuple[tuple[str, str], ...], access_log: str
+    snapshot: MeshSnapshot,
+    proxy: Proxy,
+    reporter: str,
+    tags: tuple[tuple[str, str], ...],
+    access_log: str,
+    folder: str = "",
 ) -> Telemetry:
-    """The telemetry of a proxy as ``source`` or ``destination``; ``access_log`` is where its log would be written."""
+    """The telemetry of a proxy as ``source`` or ``destination``; ``access_log`` is where its log would be written, and
+    ``folder`` has its agent's socket, if there is one."""
     mode = CLIENT if reporter == SOURCE else SERVER
     changes = metric_changes(snapshot, proxy.namespace, proxy.labels, mode)
     logs = log_policies(snapshot, proxy.namespace, proxy.labels, mode)
@@ -52,6 +58,7 @@ def reported(
         metrics=tuple(MetricRule(change.metric, change.disabled, change.labels) for change in changes),
         log_expression=own.expression if own is not None else "",
         tracing=traced(snapshot, proxy, mode),
+        byte_interval=reporting_interval(snapshot, proxy.namespace, proxy.labels) if folder else None,
     )
 
 

@@ -88,13 +88,9 @@ WITHOUT_MEANING = {
     ),
 }
 """Kinds that cannot have an effect here: why, and what to write instead."""
-REMEDIES = {
-    **dict.fromkeys(
-        ("targetRef", "targetRefs"), "there is no Gateway API and no waypoint here: name the workloads by selector"
-    ),
-    "metrics[].reportingInterval": "leave it out: bytes of a connection are counted once it is over, "
-    "as this Envoy's counters take what a connection has come to in all; rules of Mixer see it every ten seconds",
-}
+REMEDIES = dict.fromkeys(
+    ("targetRef", "targetRefs"), "there is no Gateway API and no waypoint here: name the workloads by selector"
+)
 """What to write in place of a field, where it is not enough to leave it out."""
 KUBERNETES = frozenset({"Service", "Secret", "Pod", "Node", "Endpoints", "EndpointSlice", "Ingress", "IngressClass"})
 REVISION = "istio.io/rev"

@@ -16,7 +16,6 @@ TELEMETRY_FIELDS = frozenset(
     {
         "targetRef",
         "targetRefs",
-        "metrics[].reportingInterval",
     }
 )
 

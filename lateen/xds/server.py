@@ -13,7 +13,7 @@ import logging
 import stat
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,11 +88,14 @@ class _DiscoveryServer:
         self._large = asyncio.Semaphore(limits.large_writes)
         self._server: grpc.aio.Server | None = None
 
-    async def start(self, uds_path: Path) -> None:
-        """Listen on a Unix socket that only its owner may open; a socket left behind there is replaced."""
+    async def start(self, uds_path: Path, beside: Sequence[grpc.GenericRpcHandler] = ()) -> None:
+        """Listen on a Unix socket that only its owner may open; a socket left behind there is replaced.
+
+        ``beside``: other services that are served there.
+        """
         _remove_socket(uds_path)
         server = grpc.aio.server(options=_grpc_options(self._limits))
-        server.add_generic_rpc_handlers((_Handler(*self._methods, self._delta, self._world),))
+        server.add_generic_rpc_handlers((_Handler(*self._methods, self._delta, self._world), *beside))
         server.add_insecure_port(f"unix:{uds_path}")
         await server.start()
         uds_path.chmod(0o600)
@@ -214,11 +217,15 @@ class SecretServer(_DiscoveryServer):
 
 
 async def serve_secrets(
-    uds_path: Path, cache: ResourceCache, proxy_id: str, status: StatusBoard | None = None
+    uds_path: Path,
+    cache: ResourceCache,
+    proxy_id: str,
+    status: StatusBoard | None = None,
+    beside: Sequence[grpc.GenericRpcHandler] = (),
 ) -> SecretServer:
     """Start a ``SecretServer``. ``cache.put(proxy_id, resources)`` is how secrets come and are rotated."""
     server = SecretServer(cache, proxy_id, status)
-    await server.start(uds_path)
+    await server.start(uds_path, beside)
     return server
 
 

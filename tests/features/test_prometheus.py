@@ -19,7 +19,7 @@ from docs.catalogue import ALERTS, DASHBOARDS
 from lateen import __version__
 from tests.debian import program
 from tests.envoy.collectors import GrpcCollector, HttpCollector, Told
-from tests.features.running import ROOT, Mesh, free_port, running_mesh, until
+from tests.features.running import BIN, ROOT, Mesh, free_port, running_mesh, until
 
 RULES = ROOT / "docs" / "monitoring" / "alerts.yaml"
 SERVICE = "echo.default.svc.cluster.local"
@@ -51,7 +51,7 @@ kind: Telemetry
 metadata: {{name: web}}
 spec:
   selector: {{matchLabels: {{app: client}}}}
-  metrics: [{{providers: [{{name: web}}]}}]
+  metrics: [{{providers: [{{name: web}}], reportingInterval: 0.5s}}]
 """
 
 
@@ -188,3 +188,37 @@ def test_collectors_are_told_of_metrics_by_otlp(watched: Watched) -> None:
     assert (over_http.path, over_http.headers["x-key"]) == ("/own/v1/metrics", "mine")
     sent = watched.mesh.lateen("metrics", "lateen_metric_exports_sent_total{").stdout
     assert float(sent.rpartition(" ")[2]) >= 4
+
+
+TALKING = """
+import os, socket
+connection = socket.create_connection((os.environ["ECHO_SERVICE_HOST"], 7000))
+connection.sendall(b"x" * 10)
+print(connection.recv(100), flush=True)
+input()
+"""
+
+
+@pytest.mark.covers("Telemetry metrics[].reportingInterval")
+def test_bytes_of_a_connection_are_counted_while_it_goes_on(watched: Watched) -> None:
+    words = [str(BIN / "lateen"), "exec", "client", "--", "python3", "-c", TALKING]
+    command = {"cwd": watched.mesh.project, "env": watched.mesh.environment, "text": True}
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **command) as talking:
+        assert talking.stdout is not None
+        assert "echo" in talking.stdout.readline()
+
+        def counted(metric: str) -> dict[str, float]:
+            lines = watched.mesh.text("api.sock", "/metrics").splitlines()
+            wanted = [line for line in lines if line.startswith(f"istio_tcp_{metric}_total{{")]
+            found = (line.rpartition(" ") for line in wanted if 'reporter="source"' in line and "echo" in line)
+            return {head: float(value) for head, _, value in found}
+
+        received = until(lambda: counted("received_bytes"), "bytes are counted")
+        assert talking.poll() is None
+        talking.communicate("\n")
+    until(lambda: counted("connections_closed"), "it is over")
+    ((labels, count),) = received.items()
+    assert count == 10
+    assert 'pod="client-0"' in labels
+    assert 'destination_principal="spiffe://cluster.local/ns/default/sa/echo"' in labels
+    assert sum(counted("received_bytes").values()) == 10

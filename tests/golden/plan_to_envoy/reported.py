@@ -53,6 +53,7 @@ REPORTED = Telemetry(
     log_expression="response.code >= 400",
     more_logs=(FileLog("/dev/null", is_json=True), FileLog("/dev/null", text="%PROTOCOL%", omits_empty=True)),
     service_logs=LOGS,
+    byte_interval=5.0,
 )
 
 

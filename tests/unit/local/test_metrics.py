@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lateen.local.metrics import Rate, Traffic, count_traffic, merge, rate
+from lateen.local.metrics import Rate, Traffic, count_traffic, joined, merge, rate
 
 ONE = b"""# TYPE envoy_istio_requests_total counter
 envoy_istio_requests_total{reporter="destination",response_code="200"} 5
@@ -37,3 +37,12 @@ def test_counts_and_rates() -> None:
     assert count_traffic(TWO, "destination") == Traffic(1, 1)
     assert rate(Traffic(7, 2), Traffic(17, 4), 2.0) == Rate(5, 1)
     assert rate(Traffic(7, 2), Traffic(4, 0), 2.0) == Rate(2, 0)
+
+
+def test_what_a_proxy_and_its_agent_counted_of_one_series_is_added_up() -> None:
+    text = b'# TYPE a counter\na{x="1",y="2"} 5\na{x="2"} 1\n'
+    more = b'# TYPE a counter\na{y="2",x="1"} 7\na{x="3"} 4\n'
+    assert joined(text, b"") == text
+    page = b"".join(merge([({"pod": "p"}, joined(text, more))])).decode().splitlines()
+    assert page[0] == "# TYPE a counter"
+    assert sorted(page[1:]) == ['a{pod="p",x="2"} 1', 'a{pod="p",x="3"} 4', 'a{pod="p",y="2",x="1"} 12']

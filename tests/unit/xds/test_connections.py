@@ -6,8 +6,9 @@ from typing import Any
 
 from envoy.data.accesslog.v3 import accesslog_pb2
 
-from lateen.mixer.connections import GRACE_S, Connections
 from lateen.mixer.report_bag import ConnectionBag
+from lateen.xds.connection_log import KEPT_S, ConnectionLog
+from lateen.xds.connections import GRACE_S, Connections
 
 BEGAN = 1000.0
 _Type = accesslog_pb2.AccessLogType
@@ -59,3 +60,30 @@ def test_attributes_of_a_connection_that_goes_on() -> None:
     found = [bag.get(f"connection.{name}") for name in names]
     assert found == ["continue", "one", 10, 15, 90, 100, None]
     assert ConnectionBag(entry(OVER, 1, 1), {}, {}, (1, 1)).get("connection.duration").total_seconds() == 30
+
+
+def told(received: int, sent: int, kind: Any = GOES_ON, name: str = "one", caller: str = "a") -> Any:
+    found = entry(kind, received, sent, name)
+    found.common_properties.custom_tags["source_workload"] = caller
+    return found
+
+
+def test_an_agent_counts_bytes_by_metric_and_labels() -> None:
+    now = BEGAN
+    log = ConnectionLog(lambda: now)
+    for metric in ("tcp_sent_bytes_total", "tcp_received_bytes_total"):
+        log.count(metric, told(10, 100))
+        log.count(metric, told(15, 120, OVER))
+        log.count(metric, told(1, 2, OVER, "two"))
+        log.count(metric, told(3, 4, OVER, "three", 'b"'))
+    assert log.text().decode().splitlines() == [
+        "# TYPE envoy_istio_tcp_sent_bytes_total counter",
+        'envoy_istio_tcp_sent_bytes_total{source_workload="a"} 122',
+        'envoy_istio_tcp_sent_bytes_total{source_workload="b\\""} 4',
+        "# TYPE envoy_istio_tcp_received_bytes_total counter",
+        'envoy_istio_tcp_received_bytes_total{source_workload="a"} 16',
+        'envoy_istio_tcp_received_bytes_total{source_workload="b\\""} 3',
+    ]
+    now = BEGAN + KEPT_S + 1
+    log.count("tcp_sent_bytes_total", told(7, 7, OVER, "four"))
+    assert log.text().decode().splitlines()[1:] == ['envoy_istio_tcp_sent_bytes_total{source_workload="a"} 129']
