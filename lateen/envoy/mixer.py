@@ -31,6 +31,8 @@ from lateen.plan.mixer.model import MIXER_CLUSTER, MixerCheck, MixerDenial, Mixe
 
 DENIAL_FILTER = "envoy.filters.http.rbac.mixer"
 RBAC_DETAILS = "rbac_access_denied_matched_policy"
+DENIAL = "mixer-"
+"""What names of denials begin with."""
 NOTES = "lateen_mixer_"
 CACHE_FILTER = "envoy.filters.http.lua.check_cache"
 CHECK_FILTER = "envoy.filters.http.ext_authz.mixer"
@@ -62,7 +64,7 @@ def local_replies(denials: Sequence[MixerDenial]) -> list[Any]:
 
 
 def _reply(denial: MixerDenial) -> Any:
-    matched = f"{RBAC_DETAILS}[mixer-{denial.reply}:"
+    matched = f"{RBAC_DETAILS}[{DENIAL}{denial.reply}:"
     wanted = cel_pb2.ExpressionFilter(expression=f"response.code_details.startsWith('{matched}')")
     mapper = manager_pb2.ResponseMapper(
         filter=accesslog_pb2.AccessLogFilter(

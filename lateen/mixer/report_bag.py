@@ -15,7 +15,9 @@ from envoy.config.core.v3 import base_pb2
 from envoy.data.accesslog.v3.accesslog_pb2 import AccessLogType
 from google.protobuf import wrappers_pb2
 
+from lateen.envoy.check_cache import ASK, NOTES, REFUSED_BY
 from lateen.envoy.mesh_headers import state_key
+from lateen.envoy.mixer import DENIAL, RBAC_DETAILS
 from lateen.mixer.bags import RequestBag, caller_of, identity_of, ip_of, query_of, without_scheme
 
 WORKLOAD_STATE = state_key("workload")
@@ -136,6 +138,23 @@ class ReportBag(_EntryBag):
     def _protocol(self) -> str:
         return "grpc" if (self._header("content-type") or "").startswith(GRPC) else "http"
 
+    @property
+    def _notes(self) -> Any:
+        """What the proxy noted of its check, or of a kept answer."""
+        return self._metadata().get(NOTES, {})
+
+    def _cache_hit(self) -> bool | None:
+        """Whether a kept answer was used; None where nothing was checked."""
+        return True if "kept" in self._notes else False if ASK in self._notes else None
+
+    def _flags(self) -> str:
+        """Whatever Mixer refuses is UAEX, also where the proxy did not have to ask."""
+        flags, details = super()._flags(), self._response.response_code_details
+        refused = REFUSED_BY in self._notes or details.startswith(f"{RBAC_DETAILS}[{DENIAL}")
+        if not refused or "UAEX" in flags:
+            return flags
+        return "UAEX" if flags == "-" else f"{flags},UAEX"
+
 
 class ConnectionBag(_EntryBag):
     """A bag on one entry of connections that pass bytes on: one has opened, goes on, or is over.
@@ -201,6 +220,8 @@ _OF_CONNECTIONS: Mapping[str, Callable[[ConnectionBag], Any]] = {
     "connection.duration": lambda bag: bag._duration() if bag._event == "close" else None,
 }
 _OF_REQUESTS: Mapping[str, Callable[[ReportBag], Any]] = {
+    "check.cache_hit": ReportBag._cache_hit,
+    "context.proxy_error_code": ReportBag._flags,
     "context.protocol": ReportBag._protocol,
     "request.time": ReportBag._started,
     "request.headers": lambda bag: dict(bag._request.request_headers),

@@ -486,6 +486,7 @@ def log_rule(path, **params):
                         "took": 'response.duration | "0ms"',
                         "type": 'response.headers["content-type"] | ""',
                         "flags": "context.proxy_error_code",
+                        "kept": "check.cache_hit | false",
                     },
                 },
             },
@@ -514,6 +515,34 @@ def test_what_is_over_is_reported_with_what_rules_ask_for(mesh, tmp_path):
         assert entry["flags"] == "-"
         assert entry["level"] == "info"
         assert entry["took"].endswith("s")
+
+
+def test_whatever_mixer_refuses_has_the_same_flag(mesh, tmp_path):
+    path = tmp_path / "refused.log"
+    denier = resource("handler", "deny", {"compiledAdapter": "denier", "params": {"status": {"code": 7}}})
+    texts = documents(
+        log_rule(path),
+        denier,
+        NOTHING,
+        rule(f'{TO_ECHO} && request.path == "/in-proxy"', ("deny", "nothing"), name="in-proxy"),
+        rule(f'{TO_ECHO} && request.path == "/asked" && size(request.path) > 1', ("deny", "nothing"), name="asked"),
+    )
+    with mesh.applied(texts):
+
+        def entries():
+            for name in ("/in-proxy", "/asked", "/asked"):
+                assert mesh.fetch(f"{ECHO}{name}").status == 403
+            lines = path.read_text().splitlines() if path.exists() else []
+            found = [json.loads(line) for line in lines]
+            return (
+                any(one["kept"] for one in found)
+                and {one["path"] for one in found} == {"/in-proxy", "/asked"}
+                and found
+            )
+
+        found = until(entries, "all are reported")
+        assert {one["flags"] for one in found} == {"UAEX"}
+        assert {one["kept"] for one in found if one["path"] == "/in-proxy"} == {False}
 
 
 def test_connections_are_reported_as_they_open_and_once_they_are_over(mesh, tmp_path):

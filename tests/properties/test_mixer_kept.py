@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import random
 import tempfile
@@ -48,7 +49,7 @@ MORE = (
     'conditional(connection.mtls, request.headers["x-a"] | "", request.host) == "a"',
     'request.time < timestamp("2999-01-01T00:00:00Z") && request.headers["x-b"] == "b"',
 )
-ROUNDS = 3
+SOME, REQUESTS, ROUNDS = (20, 12, 3) if is_long() else (6, 6, 3)
 HEAD = {"apiVersion": "config.istio.io/v1alpha2"}
 
 
@@ -131,7 +132,7 @@ def asking(number: int, port: int, tls: ServerTls | None) -> Listener:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_what_is_asked_and_what_is_kept_is_what_the_rules_say(seed: int) -> None:
     written, authority = Written(seed), Authority()
-    texts = [*written.texts(), *((text, "CEXL") for text in MORE)]
+    texts = [*itertools.islice(written.texts(), SOME), *((text, "CEXL") for text in MORE)]
     rules = rules_of(texts)
     matches = [compile_match(check(text, parse_as(language, text, match=True))[0]) for text, language in texts]
     free: dict[int, None] = {}
@@ -143,7 +144,7 @@ def test_what_is_asked_and_what_is_kept_is_what_the_rules_say(seed: int) -> None
         for number, pair in enumerate(ports)
         for port, tls in zip(pair, (None, TLS), strict=True)
     )
-    client, requests = Client(authority), written.requests()[:10]
+    client, requests = Client(authority), written.requests()[:REQUESTS]
     calls = [(number, asked) for number in range(len(texts)) for asked in requests] * ROUNDS
     random.Random(seed).shuffle(calls)
     with tempfile.TemporaryDirectory(prefix="lt-") as folder, mixer(rules, f"{folder}/m") as served:
