@@ -35,7 +35,8 @@ class Request(msgspec.Struct, frozen=True):
     headers: tuple[tuple[str, str], ...]
 
     def values(self, name: str) -> list[str]:
-        """All values of a header field."""
+        """All values of a header field. To Envoy ``host`` is another name of ``:authority``."""
+        name = ":authority" if name == "host" else name
         return [value for known, value in self.headers if known == name]
 
     @property
@@ -44,6 +45,8 @@ class Request(msgspec.Struct, frozen=True):
         found: dict[str, str] = {}
         for name, value in self.headers:
             found[name] = f"{found[name]},{value}" if name in found else value
+        if ":authority" in found:
+            found["host"] = found[":authority"]
         return found
 
 
