@@ -26,9 +26,13 @@ def pytest_itemcollected(item):
 
 
 def pytest_generate_tests(metafunc):
-    """Every test that takes a mesh runs in each way; those of one way in one worker, as they share the mesh."""
+    """Every test that takes a mesh runs in each way; those of one way in one worker, as they share the mesh.
+
+    One that is marked ``one_capture`` runs in the first way alone: what it shows does not depend on the way.
+    """
     if "mesh" in metafunc.fixturenames:
-        found = [pytest.param(way, marks=pytest.mark.xdist_group(way)) for way in ways()]
+        once = metafunc.definition.get_closest_marker("one_capture") is not None
+        found = [pytest.param(way, marks=pytest.mark.xdist_group(way)) for way in (ways()[:1] if once else ways())]
         metafunc.parametrize("mesh", found, indirect=True, scope="module")
 
 

@@ -267,6 +267,7 @@ def test_an_open_policy_agent_is_asked(mesh):
         assert statuses(mesh, path="/allowed") == {200}
 
 
+@pytest.mark.one_capture
 def test_calls_of_an_api_have_an_operation_and_a_key(mesh, tmp_path):
     """By an HTTPAPISpec: checks and reports, and keys that come in a header are looked at by the proxy."""
     log = tmp_path / "calls.log"
@@ -329,6 +330,7 @@ def role(name, **spec):
     return f"apiVersion: rbac.istio.io/v1alpha1\nkind: {kind}\nmetadata: {{name: {name}}}\nspec: {json.dumps(spec)}\n"
 
 
+@pytest.mark.one_capture
 @pytest.mark.parametrize(("told", "where"), [({}, "in the proxy"), ({"v": "request.size | 0"}, "by the mixer")])
 def test_roles_decide_where_the_adapter_rbac_is_asked(mesh, told, where):
     caller = {"user": 'source.principal | ""', "groups": '"devs,ops"', "properties": {}}
@@ -651,6 +653,7 @@ SPAN = {
 EDGE = {"timestamp": "request.time", "sourceOwner": 'source.owner | ""', "destinationOwner": "destination.owner"}
 
 
+@pytest.mark.one_capture
 def test_an_adapter_outside_mixer_decides_counts_and_is_told(mesh):
     """As it was written for Mixer: it answers Mixer's own services over gRPC, those of all templates."""
     others = {
@@ -743,6 +746,7 @@ def collectors():
         yield (*(stack.enter_context(one) for one in opened), udp)
 
 
+@pytest.mark.one_capture
 def test_whoever_collects_is_told_of_real_requests(mesh):
     """Over OTLP by both ways, Zipkin, fluentd and dogstatsd, all of them by one rule; noop takes whatever there is."""
     with collectors() as (over_http, over_grpc, zipkin, fluentd, dogstatsd):

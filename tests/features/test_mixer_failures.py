@@ -22,6 +22,7 @@ from tests.features.test_mixer import (
     rule,
     statuses,
 )
+from tests.outside_support import CONFIG, OutsideAdapter
 
 pytestmark = [pytest.mark.mesh, pytest.mark.xdist_group("mixer-failures"), pytest.mark.timeout(240)]
 WAYS = ("gone", "hung", "slow", "garbage")
@@ -130,6 +131,37 @@ def test_an_open_policy_agent_that_fails(loopback, fail_close):
             until(lambda: asked() == {200}, f"it is asked again after {way}")
 
 
+def outside(port, params):
+    value = 'request.headers["x-v"] | "good"'
+    return documents(
+        resource("adapter", "mine", {"config": CONFIG, "templates": ["listentry"]}),
+        resource(
+            "handler",
+            "outside",
+            {"adapter": "mine", "connection": {"address": f"127.0.0.1:{port}", "timeout": "0.3s"}, "params": params},
+        ),
+        resource("instance", "version", {"template": "listentry", "params": {"value": value}}),
+        rule(TO_ECHO, ("outside", "version"), name="outside"),
+    )
+
+
+def test_an_adapter_outside_mixer_that_fails(loopback):
+    params = {"list": ["good"]}
+    with server() as failing, OutsideAdapter() as well:
+        for way in ("gone", "hung", "garbage"):
+            failing.way = way
+            with loopback.applied(documents(outside(failing.port, params), closed())):
+                until(lambda: statuses(loopback, path="/closed", count=1) <= {401, 503, 504}, "the rules are in force")
+                assert statuses(loopback, count=2) <= {503, 504}, way
+        with loopback.applied(outside(failing.port, params) + OPEN):
+            until(lambda: statuses(loopback, count=2) == {200}, "it goes on, as configured")
+        with loopback.applied(outside(well.port, params)):
+            until(lambda: statuses(loopback, count=2) == {200}, "it is asked elsewhere")
+            assert statuses(loopback, {"x-v": "bad"}, count=2) == {403}
+        with loopback.applied(outside(well.port, {"lst": []})):
+            until(lambda: statuses(loopback, {"x-v": "other"}, count=2) == {500}, "it cannot be told its parameters")
+
+
 def test_a_list_that_cannot_be_had(loopback):
     def of(port):
         params = {"providerUrl": f"http://127.0.0.1:{port}/list", "refreshInterval": "1s", "cachingInterval": "0s"}
@@ -176,7 +208,8 @@ def test_reports_that_nobody_takes_harm_no_request(loopback, way):
     metric = {"name": "seen_beside", "instanceName": "seen.default", "kind": "COUNTER"}
     with server(b"") as collector:
         collector.way = way
-        url = f"http://127.0.0.1:{collector.port}/api/v2/spans"
+        otlp = f"http://127.0.0.1:{collector.port}"
+        url = f"{otlp}/api/v2/spans"
         fluentd = {
             "address": f"127.0.0.1:{collector.port}",
             "pushIntervalDuration": "0.2s",
@@ -185,17 +218,20 @@ def test_reports_that_nobody_takes_harm_no_request(loopback, way):
         texts = documents(
             resource("handler", "spans", {"compiledAdapter": "zipkin", "params": {"url": url, "sampleProbability": 1}}),
             resource("handler", "entries", {"compiledAdapter": "fluentd", "params": fluentd}),
+            resource("handler", "otlp", {"compiledAdapter": "opentelemetry", "params": {"url": otlp}}),
             resource("handler", "beside", {"compiledAdapter": "prometheus", "params": {"metrics": [metric]}}),
             resource("instance", "span", {"compiledTemplate": "tracespan", "params": span}),
             resource("instance", "entry", {"compiledTemplate": "logentry", "params": {"severity": '"INFO"'}}),
             resource("instance", "seen", {"compiledTemplate": "metric", "params": {"value": "1"}}),
-            rule(TO_ECHO, ("spans", "span"), ("entries", "entry"), ("beside", "seen")),
+            rule(TO_ECHO, ("spans", "span"), ("entries", "entry"), ("otlp", "entry"), ("beside", "seen")),
         )
         with loopback.applied(texts):
             until(lambda: statuses(loopback, count=5) == {200} and counted() >= 5, "what another takes is counted")
             if way in ("gone", "hung"):
                 until(lambda: statuses(loopback, count=2) == {200} and lost("spans") > 0, "its loss is counted", 90)
                 until(lambda: lost("entries") > 0, "its loss is counted", 90)
+            if way == "gone":
+                until(lambda: lost("otlp") > 0, "its loss is counted", 90)
 
 
 def test_a_mixer_that_hangs_lets_through_where_that_is_configured(loopback):
