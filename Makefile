@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-JOBS ?= 2
+JOBS ?= 4
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test long check format golden conformance bench benchmark-latency clean
