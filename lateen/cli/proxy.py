@@ -61,20 +61,26 @@ def config(proxy_id: str, kind: str | None, output: str, mesh_name: str | None, 
 
 def _line(section: str, entry: dict[str, Any]) -> str:
     if section == "listeners":
-        address = entry.get("address", {}).get("socketAddress", {})
-        return f"{entry['name']}  {address.get('address', '')}:{address.get('portValue', '')}"
+        return f"{entry['name']}  {_place(entry.get('address', {}))}"
     if section == "routes":
         hosts = ", ".join(host["name"] for host in entry.get("virtualHosts", []))
         return f"{entry['name']}  {hosts}"
     if section == "endpoints":
         members = [
-            f"{address.get('address', '')}:{address.get('portValue', '')}"
+            _place(member["endpoint"]["address"])
             for group in entry.get("endpoints", [])
             for member in group.get("lbEndpoints", [])
-            for address in [member["endpoint"]["address"].get("socketAddress", {})]
         ]
         return f"{entry['clusterName']}  {', '.join(members) or 'none'}"
     return str(entry["name"])
+
+
+def _place(address: dict[str, Any]) -> str:
+    """An address and port, or the path of a Unix socket."""
+    if "pipe" in address:
+        return str(address["pipe"]["path"])
+    found = address.get("socketAddress", {})
+    return f"{found.get('address', '')}:{found.get('portValue', '')}"
 
 
 def _ask(target: str, mesh_name: str | None, run_dir: Path | None) -> Any:

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from lateen.cli.logs import _print
 from lateen.cli.main import cli
+from lateen.cli.proxy import _line
 from lateen.values.printing import printable
 
 EVIL = "a\x1b[31mred\x1b]0;title\x07\x9b2J\r\nok: fake \u202e line\x00"
@@ -53,3 +54,14 @@ def test_a_line_of_a_log_stays_one_line(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_what_can_be_seen_stays() -> None:
     assert printable("/päth?q=“x” 日本 {a}") == "/päth?q=“x” 日本 {a}"
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ({"pipe": {"path": "/run/a.sock"}}, "one  /run/a.sock"),
+        ({"socketAddress": {"address": "127.0.0.1", "portValue": 80}}, "one  127.0.0.1:80"),
+    ],
+)
+def test_a_listener_is_shown_with_its_place(address: dict[str, object], shown: str) -> None:
+    assert _line("listeners", {"name": "one", "address": address}) == shown
