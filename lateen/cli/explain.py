@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import click
 from lateen.api.client import ApiError, Client
 from lateen.cli.finding_mesh import find_mesh, mesh_options
 from lateen.cli.saying import say
+
+_METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 @click.command(help="Say what becomes of a call, step by step, and why. Nothing is sent.")
@@ -39,6 +42,8 @@ def explain(
     mesh_name: str | None,
     run_dir: Path | None,
 ) -> None:
+    if not _METHOD.fullmatch(method):
+        raise click.BadParameter(f"{method!r} is no method, such as GET", param_hint="--method")
     question = {
         "client": client,
         "url": url,
@@ -95,7 +100,8 @@ def _claims(token: str | None, claims: str | None) -> dict[str, Any] | None:
             raise click.BadParameter("its payload cannot be read", param_hint=hint) from None
     try:
         found = json.loads(text)
-    except ValueError:
+        json.dumps(found, allow_nan=False)
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise click.BadParameter("the claims are no JSON object", param_hint=hint)

@@ -25,6 +25,7 @@ from lateen.mesh.members import LOOPBACK_INBOUND, ServicesOfWorkloads
 from lateen.mesh.model import MeshSnapshot, Workload
 from lateen.mesh.security_policy import peer_policy
 from lateen.mesh.visibility import full_host
+from lateen.plan import names
 from lateen.plan.mixer.place import OF_BYTES, port_attributes, proxy_attributes
 from lateen.plan.model import HttpChain, ProxyPlan, TcpChain
 from lateen.plan.planner import Planner, proxy_of
@@ -33,6 +34,7 @@ from lateen.values.network import is_ip
 
 DEFAULT_PORTS = {"http": 80, "https": 443, "tcp": 0}
 OUTSIDE = "outside"
+FIRST_ERROR = 400
 
 
 class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -60,7 +62,7 @@ class Stage(msgspec.Struct, frozen=True):
 
 
 class Explanation(msgspec.Struct, frozen=True):
-    """The stages, how it ends in one sentence, and whether the application gets the call."""
+    """The stages, how it ends in one sentence, and whether the call is served: not refused, closed or an error."""
 
     stages: tuple[Stage, ...]
     end: str
@@ -159,6 +161,9 @@ class _Explaining:
 
     def _onward(self, proxy: Workload, verdict: Verdict) -> Explanation:
         """To the member that is chosen, where that has a proxy here."""
+        if verdict.cluster == names.BLACK_HOLE:
+            end = f"{proxy.id} closes it: nothing in the mesh takes such a call to port {self._port}"
+            return Explanation(tuple(self._stages), end, False)
         plan = _plan(self._snapshot, proxy)
         cluster = next((one for one in plan.all_clusters if one.name == verdict.cluster), None)
         sets = [one for one in plan.all_endpoints if one.cluster == verdict.cluster]
@@ -259,7 +264,8 @@ class _Explaining:
     def _end(self, proxy: Workload, verdict: Verdict) -> Explanation:
         if verdict.error is not None:
             return Explanation(tuple(self._stages), f"it ends at {proxy.id}: {verdict.error.value}", False)
-        return Explanation(tuple(self._stages), f"{proxy.id} answers {verdict.status} itself", True)
+        end = f"{proxy.id} answers {verdict.status} itself"
+        return Explanation(tuple(self._stages), end, verdict.status < FIRST_ERROR)
 
 
 def _plan(snapshot: MeshSnapshot, workload: Workload) -> ProxyPlan:

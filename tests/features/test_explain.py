@@ -40,6 +40,15 @@ def test_a_call_is_followed_to_its_application(mesh):
     assert "a client comes to port" in said
 
 
+def test_a_call_that_nobody_takes_is_closed_and_not_said_to_leave(mesh):
+    for url in ("https://echo:8000/", "http://echo:9999/"):
+        code, said = explained(mesh, "client", url)
+        assert code == 1, said
+        assert "leaves the mesh" not in said
+    code, said = explained(mesh, "client", f"{ECHO}/a%00b")
+    assert (code, "client-0 answers 400 itself" in said) == (1, True)
+
+
 def test_a_denial_names_the_rule_its_file_and_its_line(mesh):
     with mesh.applied(policy("  action: DENY\n  rules:\n  - to: [{operation: {paths: [/secret]}}]")):
         assert mesh.fetch(f"{ECHO}/secret").status == 403
@@ -126,6 +135,10 @@ def test_what_came_near_is_told_with_what_it_failed_by(mesh):
         (("client", "http://echo:8000/", "--claims", "[]"), "no JSON object"),
         (("client", "http://echo:8000/", "--token", "x"), "three parts"),
         (("client", "http://echo:8000/", "-H", "x"), "NAME: VALUE"),
+        (("client", "http://echo:8000/", "-X", ""), "no method"),
+        (("client", "http://echo:8000/", "-X", "GET / HTTP"), "no method"),
+        (("client", "http://echo:8000/", "--claims", '{"a":' * 20_000 + "1" + "}" * 20_000), "no JSON object"),
+        (("client", "http://echo:8000/", "--claims", '{"exp": NaN}'), "no JSON object"),
     ],
 )
 def test_a_question_that_cannot_be_answered_is_told(mesh, words, told):
