@@ -7,31 +7,62 @@ block clients find out by themselves what each member takes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
+
+import msgspec
 
 from lateen.findings import Finding, warning
 from lateen.mesh.members import member_port
 from lateen.mesh.model import Member, MeshSnapshot, Service
 from lateen.mesh.security_policy import MtlsMode, peer_policy
-from lateen.mesh.visibility import full_host, selects
+from lateen.mesh.visibility import full_host, host_matches, selects
 from lateen.resources.destination_rule import DestinationRuleSpec, TrafficPolicy
 from lateen.resources.resource import Resource
 
 MESH_TLS = "ISTIO_MUTUAL"
-_Block = tuple[str, str, int | None, Mapping[str, str]]
-"""Where a block stands, its mode, the port that it is for, and the labels of the subset that it is for."""
+NAMED = 5
+
+
+class _Block(msgspec.Struct, frozen=True):
+    """A ``tls`` block: where it stands, its mode, the labels of its subset, its port (None: any but ``besides``)."""
+
+    place: str
+    mode: str
+    labels: Mapping[str, str]
+    port: int | None = None
+    besides: tuple[int, ...] = ()
+
+    def is_for(self, number: int) -> bool:
+        return number not in self.besides if self.port is None else number == self.port
 
 
 def mtls_conflicts(snapshot: MeshSnapshot) -> Iterator[Finding]:
     """The warnings, in the order of the rules."""
+    written = {_host_of(snapshot, rule) for rules in snapshot.destination_rules.values() for rule in rules}
     for rules in snapshot.destination_rules.values():
         for resource in rules:
-            spec: DestinationRuleSpec = resource.spec
-            host = full_host(spec.host, resource.key.namespace, snapshot.settings.domain)
-            service = snapshot.services.get(host)
-            if service is not None:
-                for block in _blocks(spec):
-                    yield from _judged(snapshot, resource, service, block)
+            if blocks := list(_blocks(resource.spec)):
+                services = _services(snapshot, _host_of(snapshot, resource), written)
+                for block in blocks:
+                    yield from _judged(snapshot, resource, services, block)
+
+
+def _host_of(snapshot: MeshSnapshot, resource: Resource) -> str:
+    return full_host(resource.spec.host, resource.key.namespace, snapshot.settings.domain)
+
+
+def _services(snapshot: MeshSnapshot, host: str, written: Set[str]) -> list[Service]:
+    """The services that a host means; of those that a wildcard means, the ones that no narrower host is written for."""
+    if not host.startswith("*"):
+        return [service for name in (host,) if (service := snapshot.services.get(name)) is not None]
+    narrower = [other for other in written if other.startswith("*") and other != host and host_matches(host, other)]
+    return [
+        service
+        for service in snapshot.services.values()
+        if host_matches(host, service.hostname)
+        and not (service.external or service.hostname in written)
+        and not any(host_matches(other, service.hostname) for other in narrower)
+    ]
 
 
 def _blocks(spec: DestinationRuleSpec) -> Iterator[_Block]:
@@ -41,38 +72,41 @@ def _blocks(spec: DestinationRuleSpec) -> Iterator[_Block]:
 
 
 def _of(place: str, policy: TrafficPolicy | None, labels: Mapping[str, str]) -> Iterator[_Block]:
+    """What is said of a port takes the place of all that is said of any, also where it says nothing of TLS."""
     if policy is None:
         return
+    of_ports = [setting for setting in policy.port_level_settings if setting.port is not None]
     if policy.tls is not None:
-        yield f"{place}.tls", policy.tls.mode or "DISABLE", None, labels
+        besides = tuple(setting.port.number for setting in of_ports if setting.port is not None)
+        yield _Block(f"{place}.tls", policy.tls.mode or "DISABLE", labels, besides=besides)
     for index, setting in enumerate(policy.port_level_settings):
         if setting.tls is not None and setting.port is not None:
             where = f"{place}.portLevelSettings[{index}].tls"
-            yield where, setting.tls.mode or "DISABLE", setting.port.number, labels
+            yield _Block(where, setting.tls.mode or "DISABLE", labels, setting.port.number)
 
 
-def _judged(snapshot: MeshSnapshot, resource: Resource, service: Service, block: _Block) -> Iterator[Finding]:
-    place, mode, port, labels = block
+def _judged(snapshot: MeshSnapshot, resource: Resource, services: list[Service], block: _Block) -> Iterator[Finding]:
     refused = [
         member
+        for service in services
         for member in snapshot.members.get(service.hostname, ())
-        if selects(labels, member.labels) and _refuses(snapshot, service, member, mode, port)
+        if selects(block.labels, member.labels) and _refuses(snapshot, service, member, block)
     ]
     if not refused:
         return
-    names = ", ".join(dict.fromkeys(member.workload or member.address for member in refused))
-    if mode == MESH_TLS:
+    names = ", ".join(list(dict.fromkeys(member.workload or member.address for member in refused))[:NAMED])
+    if block.mode == MESH_TLS:
         message, remedy = f"{names} takes no mesh TLS, so calls of this rule fail", "leave tls out"
     else:
-        message = f"{names} takes mesh TLS alone, and mode {mode} is none, so calls of this rule are refused"
+        message = f"{names} takes mesh TLS alone, and mode {block.mode} is none, so calls of this rule are refused"
         remedy = "use ISTIO_MUTUAL or leave tls out, or a PeerAuthentication with mode PERMISSIVE"
-    yield warning("mtls-conflict", message, resource.origin_at(f"{place}.mode"), remedy)
+    yield warning("mtls-conflict", message, resource.origin_at(f"{block.place}.mode"), remedy)
 
 
-def _refuses(snapshot: MeshSnapshot, service: Service, member: Member, mode: str, port: int | None) -> bool:
+def _refuses(snapshot: MeshSnapshot, service: Service, member: Member, block: _Block) -> bool:
     policy = peer_policy(snapshot, member.namespace, member.labels)
-    ports = [one for one in service.ports if port in (None, one.number)]
+    ports = [one for one in service.ports if block.is_for(one.number)]
     targets = [target for one in ports if (target := member_port(one, member)) is not None]
-    if mode == MESH_TLS:
+    if block.mode == MESH_TLS:
         return any(not member.mesh_tls or policy.on(target) is MtlsMode.DISABLE for target in targets)
     return any(member.mesh_tls and policy.on(target) is MtlsMode.STRICT for target in targets)

@@ -43,8 +43,9 @@ WORKLOAD = Workload(
 )
 
 
-def found(mode, other, rule):
-    documents, problems = parse_documents((SERVICE % (mode, other, rule)).encode(), "mesh.yaml")
+def found(mode, other, rule, host="echo", more=""):
+    text = (SERVICE % (mode, other, rule)).replace("host: echo", f"host: '{host}'") + more
+    documents, problems = parse_documents(text.encode(), "mesh.yaml")
     assert not problems
     resources = [decode(document)[0] for document in documents]
     snapshot = build_snapshot(Settings(), [one for one in resources if one is not None], [WORKLOAD])
@@ -53,6 +54,7 @@ def found(mode, other, rule):
 
 TLS = "trafficPolicy: {tls: {mode: %s}}"
 PORT = "trafficPolicy: {portLevelSettings: [{port: {number: %s}, tls: {mode: %s}}]}"
+TLS_BUT = "trafficPolicy: {tls: {mode: %s}, portLevelSettings: [{port: {number: %s}, %s}]}"
 SUBSET = "subsets: [{name: v, labels: {version: %s}, trafficPolicy: {tls: {mode: DISABLE}}}]"
 
 
@@ -80,7 +82,35 @@ def test_what_cannot_work_is_told(mode, other, rule, field):
         ("STRICT", "PERMISSIVE", PORT % (81, "DISABLE")),
         ("STRICT", "STRICT", SUBSET % "v2"),
         ("STRICT", "STRICT", "trafficPolicy: {connectionPool: {tcp: {maxConnections: 1}}}"),
+        ("STRICT", "PERMISSIVE", TLS_BUT % ("DISABLE", 80, "tls: {mode: ISTIO_MUTUAL}")),
+        ("STRICT", "PERMISSIVE", TLS_BUT % ("DISABLE", 80, "connectionPool: {tcp: {maxConnections: 1}}")),
     ],
 )
 def test_what_works_is_not(mode, other, rule):
     assert found(mode, other, rule) == []
+
+
+NARROWER = """
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: narrower}
+spec: {host: "%s"}
+"""
+
+
+@pytest.mark.parametrize(
+    ("host", "narrower", "told"),
+    [
+        ("*.local", "", True),
+        ("*", "", True),
+        ("*.default.svc.cluster.local", "*.svc.cluster.local", True),
+        ("*.elsewhere.svc.cluster.local", "", False),
+        ("*.local", "echo", False),
+        ("*.local", "*.default.svc.cluster.local", False),
+    ],
+)
+def test_a_rule_for_many_hosts_is_told_of_those_that_are_its_own(host, narrower, told):
+    more = NARROWER % narrower if narrower else ""
+    wanted = [("mtls-conflict", "spec.trafficPolicy.tls.mode")] if told else []
+    assert found("STRICT", "STRICT", TLS % "DISABLE", host, more) == wanted
