@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
 
 import pytest
@@ -1012,6 +1013,11 @@ def test_what_all_proxies_use_is_counted_together(mesh):
         until(lambda: mesh.get("/echo", headers={"x-who": "first"}).status == 429 or None, "the quota is in force")
         assert granted(mesh, "poor") == [200] * 5 + [429] * 7
         assert granted(mesh, "rich") == [200] * 9 + [429] * 3
+        with ThreadPoolExecutor(8) as pool:
+            at_once = [
+                status for found in pool.map(lambda _: granted(mesh, "many", count=4), range(8)) for status in found
+            ]
+        assert sorted(at_once) == [200] * 5 + [429] * 27
         refused = mesh.get("/echo", headers={"x-who": "poor"})
         assert refused.body == b"RESOURCE_EXHAUSTED:Quota is exhausted for: used"
         assert granted(mesh, "poor", "/other") == [200] * 12

@@ -18,11 +18,13 @@ from tests.features.test_mixer import (
     TO_ECHO,
     documents,
     opa_rule,
+    quota,
     resource,
     rule,
     statuses,
 )
 from tests.outside_support import CONFIG, OutsideAdapter
+from tests.redis_support import redis_server
 
 pytestmark = [pytest.mark.mesh, pytest.mark.xdist_group("mixer-failures"), pytest.mark.timeout(240)]
 WAYS = ("gone", "hung", "slow", "garbage")
@@ -245,6 +247,29 @@ def test_a_mixer_that_hangs_lets_through_where_that_is_configured(loopback):
         finally:
             os.kill(pid, signal.SIGCONT)
         until(lambda: "x-t" in json.loads(loopback.fetch(f"{ECHO}/echo").body)["headers"], "it is asked again")
+
+
+@pytest.mark.parametrize("text", ["", OPEN], ids=["closed", "open"])
+def test_a_redis_that_is_gone_or_hangs(loopback, text):
+    def granted(count=2):
+        return [loopback.fetch(f"{ECHO}/echo", headers={"x-who": "anybody"}).status for _ in range(count)]
+
+    with redis_server() as redis:
+        limits = {"name": "used", "maxAmount": 1_000_000, "validDuration": "3600s"}
+        params = {"quotas": [limits], "redisServerUrl": redis.url}
+        with loopback.applied(documents(*quota("redisquota", params)) + text):
+            until(lambda: redis.command("DBSIZE") != b":0\r\n" or not granted(), "it is asked")
+            redis.process.send_signal(signal.SIGSTOP)
+            wanted = [200, 200] if text else [503, 503]
+            until(lambda: granted() == wanted, "it hangs")
+            redis.process.send_signal(signal.SIGCONT)
+            until(lambda: granted() == [200, 200], "it is asked again")
+            redis.stop()
+            with contextlib.closing(socket.socket(socket.AF_UNIX)) as other:
+                redis.socket.unlink(missing_ok=True)
+                other.bind(str(redis.socket))
+                other.listen()
+                until(lambda: granted() == wanted, "somebody else is there, who says nothing")
 
 
 def test_annotations_say_whether_checks_are_made_and_what_without_an_answer(loopback):

@@ -10,6 +10,7 @@ import pytest
 
 from tests.features.running import ROOT, running_mesh, until
 from tests.features.test_mixer import NOTHING, TO_ECHO, documents, resource, rule, statuses
+from tests.features.test_mixer_failures import OPEN
 
 pytestmark = [pytest.mark.mesh, pytest.mark.xdist_group("own-adapters"), pytest.mark.timeout(240)]
 EXAMPLE = ROOT / "examples" / "adapter"
@@ -127,6 +128,10 @@ def test_one_that_crashes_or_hangs_harms_nobody_else(own):
             assert own.fetch("http://echo:8000/closed").status in (200, 401)
             until(lambda: status("deny") == 403, f"it is at work again after {order}")
         assert own.record["processes"]["mixer"]["pid"]
+    with own.applied(documents(naughty, what, ordered) + OPEN):
+        until(lambda: status("deny") == 403, "the rule is in force")
+        for order in ("raise", "garbage", "odd", "die", "hang"):
+            assert status(order) == 200, "open, as configured"
     log = (own.run_dir / "mixer.log").read_text()
     assert "not today" in log
     assert "Traceback" not in log
