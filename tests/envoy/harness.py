@@ -362,3 +362,16 @@ def raw(port: int, text: bytes) -> bytes:
             while part := connection.recv(65536):
                 found += part
         return found
+
+
+def raw_status(port: int, text: bytes) -> int:
+    """The status that these bytes are answered with; 0 where there is none. Nobody waits for the connection's end."""
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=10) as connection,
+        contextlib.suppress(OSError, http.client.HTTPException),
+    ):
+        connection.sendall(text)
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        return response.status
+    return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,7 @@ import pytest
 from lateen.settings import Settings
 from tests.envoy.from_yaml import Running, sidecar
 from tests.envoy.gateways import entry, gateway, gateway_workload, serves, serves_mesh
-from tests.envoy.harness import Answer, Application, free_port
+from tests.envoy.harness import Answer, Application, free_port, raw_status
 from tests.envoy.mixer_support import MixerProcess, mixer_process
 from tests.envoy.tls_support import EdgeAuthority, call
 from tests.machine import eventually
@@ -157,13 +156,8 @@ def test_clients_and_keys_have_buckets_of_their_own_in_the_whole_mesh(edges: tup
 
 @pytest.mark.parametrize("value", [b"\xff\xfe", b"a" * 255 + "ü".encode()], ids=["no UTF-8", "a cut character"])
 def test_no_bytes_of_a_client_keep_a_limit_from_counting(edges: tuple[Edge, Edge], value: bytes) -> None:
-    assert [raw(edge.port, b"bytes.example", value) for edge in (*edges, *edges)] == [b"200", b"200", b"503", b"503"]
-
-
-def raw(port: int, host: bytes, value: bytes) -> bytes:
-    with socket.create_connection(("127.0.0.1", port)) as connection:
-        connection.sendall(b"GET / HTTP/1.1\r\nhost: " + host + b"\r\nx-key: " + value + b"\r\n\r\n")
-        return connection.recv(100).split(b" ")[1]
+    text = b"GET / HTTP/1.1\r\nhost: bytes.example\r\nx-key: " + value + b"\r\n\r\n"
+    assert [raw_status(edge.port, text) for edge in (*edges, *edges)] == [200, 200, 503, 503]
 
 
 @pytest.mark.covers("RateLimit response.status", "RateLimit response.headers", "RateLimit response.body")
