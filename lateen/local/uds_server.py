@@ -34,9 +34,9 @@ class _Bounded(H11Protocol):
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self.began = self.loop.time()
-        others = [one for one in self.connections if isinstance(one, _Bounded) and one is not self]
-        if len(others) >= MOST_CONNECTIONS:
-            min(others, key=lambda one: one.began).transport.abort()
+        present = [one for one in self.connections if isinstance(one, _Bounded) and not one.transport.is_closing()]
+        if len(present) > MOST_CONNECTIONS:
+            min(present, key=lambda one: one.began).transport.abort()
         self.loop.call_later(REQUEST_S, self._unless_asked)
 
     def _unless_asked(self) -> None:
