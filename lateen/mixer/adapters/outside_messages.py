@@ -17,6 +17,7 @@ from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, duration_p
 from google.rpc import status_pb2
 
 from lateen.mixer.adapter import CheckResult, DirectAnswer, QuotaArgs, QuotaResult
+from lateen.mixer.adapters.texts import text
 from lateen.mixer.templates import Instance
 from lateen.values.rpc_code import http_status
 
@@ -177,7 +178,7 @@ def _fill(message: Any, struct: msgspec.Struct) -> None:
         if isinstance(value, msgspec.Struct):
             _fill(getattr(message, name), value)
         elif field.message_type is None:
-            setattr(message, name, value)
+            setattr(message, name, text(value) if field.type == field.TYPE_STRING else value)
         elif field.message_type.GetOptions().map_entry:
             for key, entry in value.items():
                 if entry is not None:

@@ -150,6 +150,8 @@ def test_times_addresses_and_truths() -> None:
     assert (found.span_tags["on"].bool_value, found.span_tags["share"].double_value) == (True, 0.5)
     assert found.span_tags["ip"].ip_address_value.value == ipaddress.ip_address("::1").packed
     assert found.span_tags["at"].timestamp_value.value.seconds == int(NOON.timestamp())
+    address = ipaddress.ip_address("10.0.0.1")
+    assert request("listentry", [ListEntry(value=address)], None).instances.value == "10.0.0.1"
     assert request("apikey", [ApiKey(api_key="k", timestamp=NOON)], None).instances.timestamp.value.seconds
     assert request("edge", [Edge(destination_service_name="d")], None).instances[0].destination_service_name == "d"
 
