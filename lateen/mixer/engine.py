@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+import re2
 from msgspec.structs import replace
 
 from lateen.expressions.evaluate import AbsentError, Bag, Evaluator, RecordingBag, compile_expression, compile_match
@@ -29,6 +30,9 @@ from lateen.mixer.outcome import HeaderOperation, Outcome, combine
 from lateen.mixer.sampling import Sampler
 from lateen.resources.mixer.adapters import NEEDS_ABSENT
 from lateen.resources.mixer.templates import Variety
+
+_UNFIT = re2.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+"""What would end a header, or break the message that it stands in: a client may have written it."""
 
 
 class Asked(NamedTuple):
@@ -64,7 +68,7 @@ class _Operation:
         for evaluate in self._values:
             value = _value(evaluate, bag)
             if value:
-                yield HeaderOperation(operation, self._name, value)
+                yield HeaderOperation(operation, self._name, _UNFIT.sub("?", value))
                 operation = "append"
 
 

@@ -180,7 +180,10 @@ def test_headers_of_requests_and_responses_are_changed(mesh):
             {"name": "x-added", "values": ['source.workload.name | "nobody"'], "operation": "APPEND"},
             {"name": "x-gone", "operation": "REMOVE"},
         ],
-        responseHeaderOperations=[{"name": "x-by", "values": ["destination.service.host"], "operation": "REPLACE"}],
+        responseHeaderOperations=[
+            {"name": "x-by", "values": ["destination.service.host"], "operation": "REPLACE"},
+            {"name": "x-split", "values": ['request.query_params["r"] | ""'], "operation": "REPLACE"},
+        ],
     )
     with mesh.applied(wanted):
         for _ in range(4):
@@ -190,6 +193,9 @@ def test_headers_of_requests_and_responses_are_changed(mesh):
             assert seen["x-added"] == "client"
             assert "x-gone" not in seen
             assert answer.headers["x-by"] == "echo.default.svc.cluster.local"
+        split = mesh.get("/echo?r=a%0d%0aset-cookie:%20b%00")
+        assert (split.status, split.headers["x-split"]) == (200, "a??set-cookie: b?")
+        assert "set-cookie" not in split.headers
         forged = mesh.get("/echo", headers={"x-istio-attributes": "CgA="})
         assert forged.status == 200
         assert "x-istio-attributes" not in forged.body.decode().lower()
