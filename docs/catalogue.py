@@ -173,6 +173,13 @@ ALERTS = (
         "the certificate of a workload ends within minutes and is not renewed",
     ),
     Alert(
+        "CollectorNotReached",
+        f"sum(rate(lateen_metric_exports_failed_total[{WINDOW}])) > 0",
+        "10m",
+        "warning",
+        "a collector of metrics is not reached by OTLP",
+    ),
+    Alert(
         "MeshNotScraped",
         'up{job="lateen"} == 0',
         "2m",

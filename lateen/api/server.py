@@ -10,8 +10,9 @@ POST /v1/scale                 {"workload": "reviews/v1", "replicas": 3}
 POST /v1/restart               {"workload": "reviews"}
 POST /v1/stop                  take the mesh down
 GET  /metrics                  the merged Prometheus text of all proxies
+GET  /metrics/INSTANCE         that of one proxy
 
-Errors are ``{"error": sentence}`` with status 400 or 404. Over TCP, where asked for, only /metrics is served.
+Errors are ``{"error": sentence}`` with status 400 or 404. Over TCP, where asked for, only those two are served.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from starlette.routing import Route
 from lateen.local.mesh import Mesh
 from lateen.local.processes import tail
 from lateen.local.rundir import RunDir
-from lateen.local.scrape import Rates, merged_metrics
+from lateen.local.scrape import Rates, merged_metrics, proxy_metrics
 from lateen.local.uds_server import BodyTooLarge, body_of
 
 PROMETHEUS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -79,13 +80,16 @@ class Api:
                 Route("/v1/scale", self._scale, methods=["POST"]),
                 Route("/v1/restart", self._restart, methods=["POST"]),
                 Route("/v1/stop", self._stop, methods=["POST"]),
-                Route("/metrics", self._metrics),
+                *self._metrics_routes(),
             ]
         )
 
     def metrics_application(self) -> Starlette:
         """Metrics alone: for a TCP port."""
-        return Starlette(routes=[Route("/metrics", self._metrics)])
+        return Starlette(routes=self._metrics_routes())
+
+    def _metrics_routes(self) -> list[Route]:
+        return [Route("/metrics", self._metrics), Route("/metrics/{instance}", self._metrics_of_one)]
 
     async def _status(self, _: Request) -> Response:
         return _json(self._mesh.status())
@@ -166,3 +170,10 @@ class Api:
 
     async def _metrics(self, _: Request) -> Response:
         return StreamingResponse(merged_metrics(self._mesh), media_type=PROMETHEUS_TYPE)
+
+    async def _metrics_of_one(self, request: Request) -> Response:
+        name = request.path_params["instance"]
+        text = await proxy_metrics(self._mesh, name)
+        if text is None:
+            return _problem(f"there is no instance {name}", 404)
+        return Response(text, media_type=PROMETHEUS_TYPE)

@@ -22,12 +22,7 @@ BUILD = b"# TYPE istio_build gauge\nistio_build 1\n"
 
 async def merged_metrics(mesh: Mesh) -> AsyncIterator[bytes]:
     """The merged Prometheus text of proxies, control plane and mixer, in pieces. Who does not answer is left out."""
-    runners = mesh.runners()
-    texts = await _fetch(mesh, runners, "")
-    parts: list[tuple[Mapping[str, str], bytes]] = [
-        ({"pod": runner.id, "namespace": runner.workload.namespace}, joined(text, mesh.measured(runner.id)))
-        for runner, text in zip(runners, texts, strict=True)
-    ]
+    parts = await _of_proxies(mesh, mesh.runners())
     parts.append(({"app": "istiod"}, await _of_own(mesh.run.control_socket)))
     if mesh.mixer.started:
         parts.append(({"app": "mixer"}, await _of_own(mesh.run.mixer_metrics_socket)))
@@ -38,6 +33,20 @@ async def merged_metrics(mesh: Mesh) -> AsyncIterator[bytes]:
         parts.append(({"component": "lateen"}, f"# TYPE {metric} counter\n{metric} {count}\n".encode()))
     for piece in merge(parts):
         yield piece
+
+
+async def proxy_metrics(mesh: Mesh, instance_id: str) -> bytes | None:
+    """The Prometheus text of one proxy; None if there is no such instance."""
+    runners = [runner for runner in mesh.runners() if runner.id == instance_id]
+    return b"".join(merge(await _of_proxies(mesh, runners))) if runners else None
+
+
+async def _of_proxies(mesh: Mesh, runners: list[Runner]) -> list[tuple[Mapping[str, str], bytes]]:
+    texts = await _fetch(mesh, runners, "")
+    return [
+        ({"pod": runner.id, "namespace": runner.workload.namespace}, joined(text, mesh.measured(runner.id)))
+        for runner, text in zip(runners, texts, strict=True)
+    ]
 
 
 def _of_certificates(mesh: Mesh) -> Iterator[tuple[Mapping[str, str], bytes]]:

@@ -61,6 +61,9 @@ def test_status_logs_and_changes(tmp_path: Path) -> None:
             assert place["environment"]["POD_NAME"] == "a-0"
             metrics = await asyncio.to_thread(client.text, "GET", "/metrics")
             assert metrics.count("# TYPE envoy_server_live gauge") == 1
+            alone = await asyncio.to_thread(client.text, "GET", "/metrics/a-1")
+            assert 'pod="a-1"' in alone
+            assert 'pod="a-0"' not in alone
             rates = await asyncio.to_thread(client.get, "/v1/rates")
             assert set(rates) == {"a-0", "a-1", "in-0"}
 
@@ -76,6 +79,7 @@ def test_what_cannot_be_done_is_said(tmp_path: Path) -> None:
                 ("POST", "/v1/scale", {"workload": "a"}, 400),
                 ("POST", "/v1/restart", {"workload": "b"}, 404),
                 ("GET", "/v1/logs?name=b", None, 404),
+                ("GET", "/metrics/b-0", None, 404),
                 ("GET", "/v1/logs?name=a&kind=../../x", None, 400),
                 ("GET", "/v1/logs?name=../../x", None, 404),
                 ("GET", "/v1/logs?name=a&lines=x", None, 400),
