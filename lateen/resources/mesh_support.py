@@ -54,6 +54,7 @@ PROXY_CONFIG: dict[str, str] = {
     "image": "there are no images here",
 }
 _BY_PROVIDER = "define an extensionProvider, and name it in defaultProviders.tracing"
+_BY_OTLP = "name an opentelemetry provider in defaultProviders.metrics; statsd is served by rules of Mixer"
 DEFAULT_CONFIG: dict[str, str] = {
     **{
         f"tracing.{field}": _BY_PROVIDER
@@ -76,9 +77,9 @@ DEFAULT_CONFIG: dict[str, str] = {
     "interceptionMode": "mesh.capture of lateen.yaml says how traffic is captured",
     "zipkinAddress": _BY_PROVIDER,
     "envoyAccessLogService": "name an envoyHttpAls in defaultProviders.accessLogging",
-    "envoyMetricsService": "metrics are scraped",
-    "envoyMetricsServiceAddress": "metrics are scraped",
-    "statsdUdpAddress": "metrics are scraped",
+    "envoyMetricsService": _BY_OTLP,
+    "envoyMetricsServiceAddress": _BY_OTLP,
+    "statsdUdpAddress": _BY_OTLP,
     "availabilityZone": "it is deprecated; a WorkloadEntry has a locality",
     "sds": "keys always come over SDS",
     "proxyMetadata": "there is no agent that reads it",
