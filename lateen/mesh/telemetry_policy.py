@@ -2,7 +2,8 @@
 
 Comes in: the snapshot, a workload's namespace and labels. Goes out: changes of metrics, and whether and what is logged.
 
-Three levels, each of them one resource: the root namespace, the workload's namespace, and what selects the workload.
+Three levels, each of them one resource: the root namespace, the workload's namespace, and what selects the workload,
+in its namespace or else in the root one.
 The oldest of a level holds. Changes of metrics add up from the first level to the last. A level that names providers of
 access logs leaves no other; an entry that names none is about those that stand.
 """
@@ -150,15 +151,20 @@ def is_for(wanted: str | None, mode: str) -> bool:
 
 
 def holding(snapshot: MeshSnapshot, namespace: str, labels: Labels) -> list[Resource]:
-    """One for each level that there is, the widest first."""
+    """One for each level that there is, the widest first. What selects in the root namespace does so in all, where
+    nothing in the workload's own does."""
     root = snapshot.settings.root_namespace
     levels: dict[str, Resource] = {}
+    chosen: dict[str, Resource] = {}
     for resource in snapshot.telemetries:
         spec: TelemetrySpec = resource.spec
         own = resource.key.namespace
         selector = spec.selector.match_labels if spec.selector is not None else {}
-        if selector and own == namespace and selects(selector, labels):
-            levels.setdefault("workload", resource)
+        if selector and own in (root, namespace) and selects(selector, labels):
+            chosen.setdefault(own, resource)
         elif not selector and own in (root, namespace):
             levels.setdefault("mesh" if own == root else "namespace", resource)
+    for own in (namespace, root):
+        if own in chosen:
+            levels.setdefault("workload", chosen[own])
     return [levels[level] for level in ("mesh", "namespace", "workload") if level in levels]

@@ -65,6 +65,14 @@ def test_sides_are_told_apart() -> None:
     assert (_logs(levels, CLIENT), _logs(levels, SERVER)) == ({}, {"other": ALL})
 
 
+def test_what_selects_in_the_root_namespace_holds_where_nothing_nearer_selects() -> None:
+    chosen = level(f"{{{OTHER}}}", "workload")
+    wide = chosen.replace("{name: workload}", "{name: wide, namespace: istio-system}")
+    assert _logs(wide + level("{disabled: true}"), CLIENT) == {"other": ALL}
+    assert _logs(wide.replace("app: a", "app: b"), CLIENT) == {"usual": ALL}
+    assert _logs(wide + level(f"{{{FILTER}}}", "workload"), CLIENT) == {"usual": ERRORS}
+
+
 def test_the_oldest_of_a_level_holds() -> None:
     older = level(f"{{{OTHER}}}").replace("name: namespace", 'name: z, creationTimestamp: "2020-01-01T00:00:00Z"')
     newer = level("{disabled: true}").replace("name: namespace", 'name: a, creationTimestamp: "2021-01-01T00:00:00Z"')
