@@ -11,6 +11,7 @@ import ipaddress
 from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
+import re2
 
 from lateen.expressions.syntax import (
     AND,
@@ -36,6 +37,8 @@ ALWAYS, NEVER = All(), AnyOf()
 SPIFFE = "spiffe://"
 GRPC = "application/grpc"
 MOST_TERMS = 64
+LARGEST_PATTERN = 100
+"""The program of a pattern, as Envoy bounds it unless it is told otherwise."""
 _PRESENT = StringMatcher(MatchKind.PRESENT)
 _SCHEME = StringMatcher(MatchKind.PREFIX, SPIFFE)
 _ANY = r"\C*"
@@ -98,7 +101,7 @@ class TextSource(msgspec.Struct, frozen=True):
             return PeerIdentity(msgspec.structs.replace(match, value=value))
         if match == StringMatcher(MatchKind.EXACT, ""):
             return NEVER
-        return PeerIdentity(StringMatcher(MatchKind.REGEX, self._identity(match)))
+        return PeerIdentity(_regex(self._identity(match)))
 
     def _identity(self, match: StringMatcher) -> str:
         if match.kind is MatchKind.REGEX:
@@ -276,8 +279,22 @@ def _ends(pattern: str) -> tuple[StringMatcher, Callable[[str], bool]]:
 
 
 def anywhere(pattern: str) -> StringMatcher:
-    """A pattern of RE2 that is found anywhere in a text, whatever bytes stand around it."""
-    return StringMatcher(MatchKind.REGEX, f"{_ANY}(?:{pattern}){_ANY}")
+    """A pattern of RE2 that is found anywhere in a text, whatever bytes stand around it. Raises Beyond."""
+    return _regex(f"{_ANY}(?:{pattern}){_ANY}")
+
+
+def _regex(pattern: str) -> StringMatcher:
+    """Raises Beyond for a pattern that Envoy does not take: it knows no characters but bytes, and bounds programs."""
+    options = re2.Options()
+    options.log_errors = False
+    options.encoding = re2.Options.Encoding.LATIN1
+    try:
+        size = re2.compile(pattern.encode(), options).programsize
+    except re2.error:
+        raise Beyond("Envoy does not read its pattern") from None
+    if size > LARGEST_PATTERN:
+        raise Beyond("its pattern is too large for Envoy")
+    return StringMatcher(MatchKind.REGEX, pattern)
 
 
 def _found(pattern: str) -> tuple[StringMatcher, Callable[[str], bool]]:

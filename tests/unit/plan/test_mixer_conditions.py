@@ -35,3 +35,17 @@ def test_what_may_fail_in_cel_is_still_decided_in_the_proxy() -> None:
     for part, (name, value) in zip(found.terms, (("a", "x"), ("b", "y")), strict=True):
         assert isinstance(part, All)
         assert Header(name, StringMatcher(MatchKind.EXACT, value)) in part.terms
+
+
+@pytest.mark.parametrize(
+    ("pattern", "reason"),
+    [
+        ("a{200}", "too large for Envoy"),
+        (r"\\x{10000}", "does not read its pattern"),
+        (r"\\pL{30}", "too large for Envoy"),
+    ],
+)
+def test_a_pattern_that_envoy_would_not_take_is_for_the_mixer(pattern: str, reason: str) -> None:
+    with pytest.raises(Beyond, match=reason):
+        condition(f'"{pattern}".matches(request.path)')
+    assert condition('"a{20}".matches(request.path)')
