@@ -108,9 +108,11 @@ def _check_rule(report: Report, field: str, rule: Rule, action: str) -> None:
         if action == "ALLOW" and entry.source is not None and allows_the_unknown(entry.source):
             message = "whom this excludes is known by a certificate; a caller in plain text has none and is allowed"
             report.note(f"{field}.from[{index}].source", message, "name who may call, or make the port STRICT")
-    if action == "DENY" and _denies_every_connection(rule):
+    if action == "DENY":
         message = "this DENY asks about HTTP alone, so it denies every connection to TCP ports"
-        report.warn(field, message, "name the HTTP ports in to[].operation.ports")
+        tell = report.warn if _denies_every_connection(rule) else report.note if _asks_for_headers(rule) else None
+        if tell is not None:
+            tell(field, message, "name the HTTP ports in to[].operation.ports")
     for index, condition in enumerate(rule.when):
         place = f"{field}.when[{index}]"
         if not condition.key:
@@ -151,6 +153,11 @@ def _denies_every_connection(rule: Rule) -> bool:
         msgspec.structs.replace(source, request_principals=(), not_request_principals=()) != Source()
         for source in sources
     )
+
+
+def _asks_for_headers(rule: Rule) -> bool:
+    """Whether all that a rule asks about are headers and tokens, by ``when``; Istio says nothing of that."""
+    return not (rule.from_ or rule.to) and bool(rule.when) and all(one.key.startswith("request.") for one in rule.when)
 
 
 def _is_port(text: str) -> bool:

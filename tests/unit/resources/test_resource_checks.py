@@ -188,6 +188,12 @@ def test_authorization_policies() -> None:
     ]
     deny = {"action": "DENY", "rules": [{"to": [{"operation": {"methods": ["GET"]}}]}]}
     assert _fields("AuthorizationPolicy", deny, "warning") == ["spec.rules[0]"]
+    by_header = {"key": "request.headers[x-a]", "values": ["b"]}
+    assert _fields("AuthorizationPolicy", {"action": "DENY", "rules": [{"when": [by_header]}]}, "info") == [
+        "spec.rules[0]"
+    ]
+    by_port = {"key": "destination.port", "values": ["80"]}
+    assert _fields("AuthorizationPolicy", {"action": "DENY", "rules": [{"when": [by_header, by_port]}]}, "info") == []
     dry = {"istio.io/dry-run": "maybe"}
     assert _fields("AuthorizationPolicy", {"rules": [{}]}, annotations=dry) == ["metadata.annotations.istio.io/dry-run"]
     assert _fields("VirtualService", _http(), annotations=dry) == ["metadata.annotations.istio.io/dry-run"]
