@@ -16,6 +16,7 @@ import msgspec
 from lateen.identity.authority import Authority
 from lateen.identity.certificate import RequestRefused, build_request, new_key
 from lateen.identity.csr_client import CertificateUnavailable
+from lateen.identity.keystore import problems_of
 from lateen.identity.workload import judge_chain, renewal_time
 from lateen.values.names import SpiffeId
 
@@ -49,10 +50,12 @@ def rehearse(
     """
     clock = _Clock(start)
     with tempfile.TemporaryDirectory(prefix="lt-") as copy:
-        for path in folder.iterdir():
-            target = Path(copy, path.name)
-            target.touch(mode=0o600)
-            target.write_bytes(path.read_bytes())
+        with problems_of(folder):
+            for path in folder.iterdir():
+                if path.is_file():
+                    target = Path(copy, path.name)
+                    target.touch(mode=0o600)
+                    target.write_bytes(path.read_bytes())
         authority = Authority(Path(copy), trust_domain, clock.read, life)
         yield from _Rehearsal(authority, clock, life).until(start + span)
 

@@ -5,6 +5,7 @@ import datetime
 from lateen.identity.authority import Authority
 from lateen.identity.rehearsal import rehearse
 from tests.unit.identity.names import NOW
+from tests.unit.identity.test_plugged import Link, put
 
 DAY = datetime.timedelta(days=1)
 
@@ -31,3 +32,12 @@ def test_as_long_as_the_authority_lives_all_is_well_and_its_files_stay(tmp_path)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert [kind for kind, _ in kinds(folder, NOW, 30 * DAY)] == ["signed", "signed"]
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_plugged_in_authority_ends_with_its_first_link(tmp_path):
+    root = Link("root", life=400 * DAY)
+    folder = put(tmp_path / "ca", Link("own", root, life=40 * DAY), root)
+    (folder / "before").mkdir()  # what an operator keeps there is left alone
+    found = dict(kinds(folder, NOW, 60 * DAY))
+    assert list(found) == ["signed", "warning", "shortened", "refused", "down"]
+    assert found["down"] == NOW + 40 * DAY
