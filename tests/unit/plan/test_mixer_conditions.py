@@ -49,3 +49,6 @@ def test_a_pattern_that_envoy_would_not_take_is_for_the_mixer(pattern: str, reas
     with pytest.raises(Beyond, match=reason):
         condition(f'"{pattern}".matches(request.path)')
     assert condition('"a{20}".matches(request.path)')
+    assert condition(f'source.namespace == "{"a" * 60}"')
+    with pytest.raises(Beyond, match="too large for Envoy"):
+        condition(f'source.namespace == "{"a" * 90}"')
