@@ -13,6 +13,9 @@ from hypothesis import strategies as st
 from lateen.control.conversion import InputFile, convert
 from lateen.control.offline import OfflineProxy, configure
 from lateen.control.store import ResourceStore
+from lateen.explain.access import rule_holds
+from lateen.explain.facts import Facts
+from lateen.explain.request import Request
 from lateen.mesh.build import build_snapshot
 from lateen.mesh.model import MeshSnapshot
 from lateen.mesh.security_policy import peer_policy
@@ -144,12 +147,19 @@ def snapshot_of(text: str) -> MeshSnapshot:
 
 
 def meaning(snapshot: MeshSnapshot, labels: tuple[tuple[str, str], ...]) -> Any:
-    """What a workload enforces, without where it comes from."""
+    """What a workload enforces, without where it comes from. Of tokens: which are looked at, and who gets in without one;
+    what becomes of one that is not good, policies of the present kinds say in another way.
+    """
     access = access_policy(snapshot, "default", labels).policy
-    rules_by_use = [
+    rules_by_use: list[Any] = [
         None if found is None else {(rule.principal, rule.permission) for rule in found}
-        for found in (access.deny, access.allow, access.trial_deny, access.trial_allow)
+        for found in (access.allow, access.trial_deny, access.trial_allow)
     ]
+    for port in (8080, 81, 82, 83, 9000):
+        for way in ("/x", "/x/y", "/{a}", "/a.b", "/"):
+            request = Request("h", way, "", ((":authority", "h"), (":method", "GET"), (":path", way)))
+            facts = Facts(address="127.0.0.1", port=port, request=request)
+            rules_by_use.append(any(rule_holds(rule, facts) for rule in access.deny))
     peer = peer_policy(snapshot, "default", labels)
     tokens = {(one.issuer, one.jwks, one.headers, one.params) for one in token_providers(snapshot, "default", labels)}
     return rules_by_use, peer.mode, peer.ports, tokens
