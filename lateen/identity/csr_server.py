@@ -49,11 +49,13 @@ _OVER_TLS = (
     ("grpc.server.max_pending_requests", MOST_CALLS // 2),
     ("grpc.server.max_pending_requests_hard_limit", MOST_CALLS),
     ("grpc.http2.settings_timeout", 10_000),
-    ("grpc.max_connection_age_ms", 60_000),
-    ("grpc.max_connection_age_grace_ms", 10_000),
+    ("grpc.max_connection_idle_ms", 10_000),
+    ("grpc.max_connection_age_ms", 20_000),
+    ("grpc.max_connection_age_grace_ms", 5_000),
     ("grpc.server_handshake_timeout_ms", 10_000),
 )
-"""A connection is judged by the roots of its handshake, so it does not outlive them for long."""
+"""A connection is judged by the roots of its handshake, so it does not outlive them for long; nor does it keep others
+from one for long."""
 Prove = Callable[[Any], Redeemable | None]
 logger = logging.getLogger(__name__)
 
