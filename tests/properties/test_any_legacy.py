@@ -147,8 +147,9 @@ def snapshot_of(text: str) -> MeshSnapshot:
 
 
 def meaning(snapshot: MeshSnapshot, labels: tuple[tuple[str, str], ...]) -> Any:
-    """What a workload enforces, without where it comes from. Of tokens: which are looked at, and who gets in without one;
-    what becomes of one that is not good, policies of the present kinds say in another way.
+    """What a workload enforces, without where it comes from. Of tokens: which are looked at, who gets in without one.
+
+    What becomes of one that is not good, policies of the present kinds say in another way.
     """
     access = access_policy(snapshot, "default", labels).policy
     rules_by_use: list[Any] = [
