@@ -16,6 +16,7 @@ import ssl
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -167,7 +168,10 @@ class ControlPlane:
         return ProxyOptions(gateway_address=address, access_log=str(folder / "access.log"), folder=str(folder))
 
     async def serve(self, stop: asyncio.Event) -> None:
-        """Read everything once, then open the sockets, then follow changes until ``stop`` is set."""
+        """Read everything once, then open the sockets, then follow changes until ``stop`` is set.
+
+        Raises what keeps a change from being followed: better a new control plane than one that follows no more.
+        """
         named = [Path(name) for name in (*self._config_files, *self.options.resources)]
         files = FileSource(named, back_s=REWRITTEN_WITHIN_S)
         registry = FileSource([self.run / "registry"])
@@ -183,13 +187,18 @@ class ControlPlane:
                 asyncio.ensure_future(self._follow(files, self._apply_files, stop)),
                 asyncio.ensure_future(self._follow(registry, self._apply_registry, stop)),
             ]
-            await stop.wait()
-            await asyncio.gather(*followers, return_exceptions=True)
+            working: list[asyncio.Future[Any]] = [asyncio.ensure_future(stop.wait()), rolling, *followers]
+            await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
+            stop.set()
+            ended: list[object] = await asyncio.gather(*followers, return_exceptions=True)
         await self._keys.stop()
         rolling.cancel()
-        await asyncio.gather(rolling, return_exceptions=True)
+        ended.extend(await asyncio.gather(rolling, return_exceptions=True))
         await self.ads.stop()
         await certificates.stop()
+        for one in ended:
+            if isinstance(one, Exception):
+                raise one
 
     async def _serve_certificates(self, certificates: CertificateServer) -> None:
         """On the Unix socket, and over TLS if that was asked for. What cannot be is a finding, and the rest goes on."""

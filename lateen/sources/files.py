@@ -35,7 +35,8 @@ def matching_files(paths: Iterable[Path], excluded: frozenset[Path] = frozenset(
     found: dict[Path, None] = {}
     for path in paths:
         if path.is_dir():
-            candidates = [file for file in sorted(path.rglob("*")) if file.suffix in SUFFIXES]
+            walked = (Path(folder, name) for folder, _, names in os.walk(path) for name in names)
+            candidates = sorted(file for file in walked if file.suffix in SUFFIXES)
             candidates = [
                 file for file in candidates if not any(part.startswith(".") for part in file.relative_to(path).parts)
             ]
@@ -92,8 +93,9 @@ class FileSource:
         for path, event in present.items():
             if event.data is not None and self._known.get(path) != event:
                 events.append(event)
-        gone = [FileEvent(path, None) for path in self._known if path not in present]
-        self._known = {path: event for path, event in present.items() if event.data is not None}
+        known = {path: event for path, event in present.items() if event.data is not None}
+        gone = [FileEvent(path, None) for path in self._known if path not in known]
+        self._known = known
         return events + gone
 
     def _read(self, path: Path) -> FileEvent:
