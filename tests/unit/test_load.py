@@ -17,6 +17,8 @@ import pytest
 from benchmarks import load
 from benchmarks.load import Load, is_whole, run
 
+pytestmark = pytest.mark.xdist_group("loads")  # one after the other: loads disturb each other
+
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
