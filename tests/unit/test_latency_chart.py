@@ -8,6 +8,8 @@ import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import pytest
+
 pytestmark = pytest.mark.xdist_group("loads")  # one after the other: loads disturb each other
 
 ROOT = Path(__file__).parents[2]
