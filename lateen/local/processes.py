@@ -18,6 +18,8 @@ from pathlib import Path
 from lateen.local.procfs import ProcessRef, reference
 
 LOG_CAP_BYTES = 10 * 1024 * 1024
+TAIL_BYTES = 64 * 1024
+"""How much of a log is read first to find its last lines."""
 
 
 class Child:
@@ -116,16 +118,23 @@ class LogCap:
         return trimmed
 
 
-def tail(path: Path, lines: int = 20, limit_bytes: int = 64 * 1024) -> list[str]:
-    """The last lines of a file; empty if it is not there."""
+def tail(path: Path, lines: int = 20) -> list[str]:
+    """The last lines of a file, each of them whole; empty if it is not there."""
+    if lines < 1:
+        return []
+    taken = TAIL_BYTES
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - limit_bytes))
-            text = file.read().decode(errors="replace")
+            while True:
+                file.seek(max(0, size - taken))
+                data = file.read(taken)
+                if taken >= size or data.count(b"\n") > lines:
+                    break
+                taken *= 4
     except OSError:
         return []
-    return text.splitlines()[-lines:]
+    return data.decode(errors="replace").splitlines()[-lines:]
 
 
 def last_words(path: Path) -> str:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
 from lateen.findings import Finding, Severity, error
-from lateen.resources.base import Duration
+from lateen.resources.base import Duration, Spec
 from lateen.resources.documents import Document
 from lateen.resources.registry import BARE, BY_GROUP_AND_NAME, KNOWN_GROUPS, Kind
 from lateen.resources.resource import Resource
@@ -27,6 +28,11 @@ _DURATION = re.compile(
 _DURATION_PART = re.compile(r"([0-9.]+)(ns|us|ms|s|m|h)")
 _HEADER = frozenset({"apiVersion", "kind", "metadata"})
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+class _Names(Spec, frozen=True):
+    name: str = ""
+    namespace: str = ""
 
 
 def parse_duration(text: str) -> Duration:
@@ -78,6 +84,9 @@ def decode(
         return _decode_bare(document, kind)
     key = identify(document, default_namespace)
     metadata = value.get("metadata")
+    wrong = tuple(_wrong_metadata(document, kind, metadata)) if isinstance(metadata, dict) else ()
+    if wrong:
+        return None, wrong
     if key is None or not isinstance(metadata, dict):
         origin = document.origin(kind.name).at("metadata.name", document.lines.get("metadata", document.line))
         return None, (error("missing-name", "the resource has no name", origin, "give metadata.name"),)
@@ -116,8 +125,20 @@ def _bare_key(value: dict[str, Any], kind: str) -> ResourceKey:
     return ResourceKey(kind, str(named.get("namespace") or ""), str(named.get("name") or kind))
 
 
+def _wrong_metadata(document: Document, kind: Kind, metadata: dict[str, Any]) -> Iterator[Finding]:
+    """Name and namespace that are there and no text. A namespace that YAML reads as a number is not the default one."""
+    names = {field: metadata[field] for field in ("name", "namespace") if metadata.get(field) is not None}
+    for problem in walk(names, _Names, "metadata")[1]:
+        line = document.lines.get(problem.field, document.lines.get("metadata", document.line))
+        place = document.origin(kind.name).at(problem.field, line)
+        yield error(problem.code, problem.message, place, problem.remedy)
+
+
 def _texts(value: Any) -> dict[str, str]:
-    return {str(name): str(text) for name, text in value.items()} if isinstance(value, dict) else {}
+    """Labels or annotations; ``true`` without quotes is meant as it is written."""
+    if not isinstance(value, dict):
+        return {}
+    return {str(name): str(text).lower() if isinstance(text, bool) else str(text) for name, text in value.items()}
 
 
 def _kind(document: Document, value: dict[str, Any], hint: str) -> tuple[Kind | None, Finding | None]:

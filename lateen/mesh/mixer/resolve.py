@@ -283,7 +283,7 @@ class _Resolver:
             self._used.add(id(resource))
             return resource
         message = f"there is no {what} {name}"
-        remedy = f"add it, or correct the name: NAME or NAME.NAMESPACE of a {what}"
+        remedy = f"add it, or correct the name: the {what}'s NAME, or NAME.NAMESPACE"
         self.findings.append(error(f"unknown-{what}", message, rule.origin_at(place), remedy))
         return None
 

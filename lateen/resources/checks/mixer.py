@@ -33,6 +33,10 @@ from lateen.resources.shape import Problem
 
 def check_handler(report: Report) -> None:
     spec = report.resource.spec
+    if isinstance(spec, HandlerSpec) and spec.adapter and spec.compiled_adapter:
+        message = "adapter and compiledAdapter exclude each other"
+        report.error("spec.adapter", message, "keep the one whose adapter is meant")
+        return
     if isinstance(spec, HandlerSpec) and spec.connection is not None and spec.compiled_adapter:
         message = f"{spec.compiled_adapter} runs here, and nothing is connected to"
         report.error("spec.connection", message, "leave it out, or name an adapter of kind adapter in adapter")
@@ -46,6 +50,7 @@ def check_handler(report: Report) -> None:
             report.error(found.place, f"{found.adapter.name} needs {name}", f"give {name}", "missing-field")
     if isinstance(found.params, OutsideParams):
         check_connection(report, found.params.connection)
+        return
     judge = PARAMS.get(found.adapter.name)
     if judge is not None:
         judge(report, found.place, found.params)

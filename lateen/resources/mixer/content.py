@@ -6,13 +6,14 @@ template (``checknothing``). Goes out: adapter or template with typed parameters
 
 from __future__ import annotations
 
+import difflib
 from typing import Any
 
 import msgspec
 
 from lateen.expressions.language import CEXL
 from lateen.resources.base import Spec
-from lateen.resources.mixer.adapters import ADAPTERS, AdapterKind, adapter_named
+from lateen.resources.mixer.adapters import ADAPTERS, OWN, AdapterKind, adapter_named
 from lateen.resources.mixer.kinds import HandlerSpec, InstanceSpec
 from lateen.resources.mixer.outside import OutsideParams, outside, short_name
 from lateen.resources.mixer.templates import TEMPLATES, KubernetesParams, Template
@@ -57,7 +58,9 @@ def handler_content(resource: Resource) -> HandlerContent | list[Problem]:
     kind = adapter_named(name)
     if kind is None:
         what = f"there is no adapter {name}" if name else "no adapter is named"
-        return [Problem("unknown-adapter", what, place, "docs/reference/mixer.md lists them")]
+        near = difflib.get_close_matches(name, (*ADAPTERS, *OWN), 1)
+        remedy = f"did you mean {near[0]}?" if near else "docs/reference/mixer.md lists them"
+        return [Problem("unknown-adapter", what, place, remedy)]
     if kind.params is None:
         return [_gone(kind, place)]
     params = _params(spec.params, kind.params)

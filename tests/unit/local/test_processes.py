@@ -35,6 +35,17 @@ def test_an_end_is_told_with_its_code_and_output_is_kept(tmp_path: Path) -> None
     assert tail(tmp_path / "app.log") == ["hello"]
 
 
+def test_the_last_lines_are_whole_however_long_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    written = [f"{number} {'x' * 900}" for number in range(3000)]
+    path.write_text("".join(f"{line}\n" for line in written))
+    assert tail(path, 100) == written[-100:]
+    assert tail(path, 1000) == written[-1000:]
+    assert tail(path, 5000) == written
+    assert tail(path, 0) == []
+    assert tail(tmp_path / "none.log", 5) == []
+
+
 def test_what_a_child_forked_ends_with_it(tmp_path: Path) -> None:
     run_id = str(uuid.uuid4())
 

@@ -88,6 +88,33 @@ def test_documents_that_give_no_resource(text: str, code: str) -> None:
     assert findings[0].is_error is (code != "ignored-kind")
 
 
+@pytest.mark.parametrize(
+    ("metadata", "field", "message", "remedy"),
+    [
+        ("{name: 5}", "metadata.name", "5 stands where text is expected", 'put it into quotes: "5"'),
+        (
+            "{name: a, namespace: 17}",
+            "metadata.namespace",
+            "17 stands where text is expected",
+            'put it into quotes: "17"',
+        ),
+        ("{name: a, namespace: [b]}", "metadata.namespace", "a list stands where text is expected", "write text"),
+    ],
+)
+def test_names_that_are_no_text_are_told_and_never_taken_for_the_default(
+    metadata: str, field: str, message: str, remedy: str
+) -> None:
+    resource, findings = _decode(HEAD.replace("{name: a, namespace: n}", metadata))
+    assert resource is None
+    assert [(one.origin.field, one.message, one.remedy) for one in findings] == [(field, message, remedy)]
+
+
+def test_true_without_quotes_is_true_in_annotations() -> None:
+    resource, _ = _decode(HEAD.replace("namespace: n}", "annotations: {istio.io/dry-run: true}}"))
+    assert resource is not None
+    assert resource.annotations == {"istio.io/dry-run": "true"}
+
+
 def test_mesh_config_needs_neither_kind_nor_name() -> None:
     resource, findings = _decode("trustDomain: a.b\nconnectTimeout: 5s\n", kind_hint="MeshConfig")
     assert resource is not None and not findings
