@@ -144,15 +144,18 @@ class Handler:
         return result
 
     def _failed(self, problem: Exception) -> _Failed:
+        """What the client is told. Words of the problem may name files, addresses and queries: the log has them."""
         self._breaker.fail(time.monotonic())
         self.tally.failures += 1
         if isinstance(problem, TimeoutError):
             self.tally.timeouts += 1
-            failed = _Failed(DEADLINE_EXCEEDED, f"it did not answer within {self._deadline:g} s")
+            failed, words = _Failed(DEADLINE_EXCEEDED, f"it did not answer within {self._deadline:g} s"), ""
+        elif isinstance(problem, OSError | CounterError):
+            failed, words = _Failed(UNAVAILABLE, "what it asks does not answer"), _words(problem)
         else:
-            failed = _Failed(UNAVAILABLE if isinstance(problem, OSError | CounterError) else INTERNAL, _words(problem))
+            failed, words = _Failed(INTERNAL, "it failed"), _words(problem)
         if self._seldom.may(type(problem).__name__):
-            LOG.warning("handler %s: %s", self.name, failed)
+            LOG.warning("handler %s: %s", self.name, words or failed)
         return failed
 
 

@@ -129,11 +129,17 @@ class Broken(AttributeAdapter):
 def test_what_cannot_be_found_refuses_unless_rules_say_otherwise() -> None:
     caller = {"source.ip": to_ip("10.0.0.1")}
     refused = outcome(caller, adapter=Broken(), fail_open=False)
-    assert (refused.code, refused.message) == (UNAVAILABLE, "env.default:OSError: gone")
+    assert (refused.code, refused.message) == (UNAVAILABLE, "env.default:what it asks does not answer")
     assert refused.inputs is None
     assert outcome(caller, adapter=Broken(), fail_open=True).code == 0
     everything = {**caller, "source.namespace": "shop", "source.labels": {"app": "a"}}
     assert outcome(everything, adapter=Broken(), fail_open=False).code == 9, "nothing had to be found"
+
+
+def test_why_it_failed_stands_in_the_log_and_is_not_told_to_clients(caplog: pytest.LogCaptureFixture) -> None:
+    refused = outcome({"source.ip": to_ip("10.0.0.1")}, adapter=Broken(), fail_open=False)
+    assert "gone" not in refused.message
+    assert "handler env.default: OSError: gone" in caplog.text
 
 
 @pytest.mark.parametrize(
