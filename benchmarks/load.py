@@ -191,17 +191,18 @@ class Generator:
         return Result(self._latencies, self._lags, dict(self._errors), self._examples, seconds, self._answered)
 
     def _schedule(self, now: float) -> float:
-        """Put what is due into the queue; gives the time until the next is due."""
-        if self.stopped or now >= self._end:
+        """Put what is due into the queue, however late it is; gives the time until the next is due."""
+        if self.stopped:
             return SWEEP_S
         if not self._interval:
-            if now >= self._start:
+            if self._start <= now < self._end:
                 self._waiting.extend([now] * (len(self._idle) - len(self._waiting)))
             return SWEEP_S
-        while (due := self._start + self._scheduled * self._interval) <= now:
+        last = self._end - self._interval / 2
+        while (due := self._start + self._scheduled * self._interval) <= min(now, last):
             self._waiting.append(due)
             self._scheduled += 1
-        return min(due - now, SWEEP_S)
+        return min(due - now, SWEEP_S) if due <= last else SWEEP_S
 
     def _has_unanswered(self) -> bool:
         return any(connection.due is not None for connection in self._connections.values())

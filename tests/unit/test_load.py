@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import pytest
 
 from benchmarks import load
-from benchmarks.load import Load, is_whole, run
+from benchmarks.load import Generator, Load, is_whole, run
 
 pytestmark = pytest.mark.xdist_group("loads")  # one after the other: loads disturb each other
 
@@ -66,6 +66,13 @@ def test_constant_rate() -> None:
     assert len(result.latencies) == len(result.lags) == 200
 
 
+def test_what_was_due_while_the_generator_itself_was_late_is_sent_too() -> None:
+    with server(lambda _: OK) as url:
+        result = Generator(Load(url, rate=100, duration=0.2, connections=2), time.perf_counter() - 0.3).run()
+    assert (result.errors, result.answered) == ({}, 20)
+    assert min(result.latencies) >= 0.1
+
+
 def test_latency_counts_from_when_a_request_was_due() -> None:
     """One stall of 0.5 s delays the 50 requests that are due meanwhile, and all of them show it."""
 
@@ -107,7 +114,7 @@ def test_nobody_there() -> None:
 
 def test_closed_loop_and_warmup() -> None:
     with server(lambda _: OK) as url:
-        result = run(Load(url, rate=0, duration=0.5, connections=2, warmup=0.25))
+        result = run(Load(url, rate=0, duration=1.0, connections=2, warmup=0.5))
     assert result.errors == {}
     assert 0 < len(result.latencies) < result.answered
 
