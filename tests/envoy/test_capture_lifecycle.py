@@ -154,6 +154,7 @@ def test_one_binding_for_all_clusters_may_stand_in_the_bootstrap(rootless):
             },
         }
         runtime.envoy("gateway", config)
+        eventually(lambda: get(ports["mesh"]).status == 200)
         assert get(ports["mesh"]).seen["app"] == "b"
         assert get(ports["machine"]).seen["app"] == "b"
         assert get(ports["pipe"], "/ready").body == b"LIVE\n"
