@@ -51,7 +51,7 @@ class Client:
             answer = connection.getresponse()
             data = answer.read().decode(errors="replace")
         except (OSError, http.client.HTTPException) as problem:
-            raise ApiError(f"the mesh does not answer on {self._path}: {problem}") from problem
+            raise ApiError(self._silent(problem)) from problem
         finally:
             connection.close()
         if answer.status >= 400:
@@ -68,9 +68,14 @@ class Client:
                 if line.startswith(b"data: "):
                     yield json.loads(line[6:])
         except (OSError, http.client.HTTPException) as problem:
-            raise ApiError(f"the mesh does not answer on {self._path}: {problem}") from problem
+            raise ApiError(self._silent(problem)) from problem
         finally:
             connection.close()
+
+    def _silent(self, problem: Exception) -> str:
+        if isinstance(problem, FileNotFoundError | ConnectionRefusedError):
+            return f"nothing answers on {self._path} now; what has ended is started again: see lateen status"
+        return f"the mesh does not answer on {self._path}: {problem}"
 
 
 def _sentence(data: str) -> str:

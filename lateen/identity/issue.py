@@ -7,6 +7,7 @@ other at every moment, whoever reads them and whenever this process is killed.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -35,10 +36,17 @@ def check_new(folder: Path) -> None:
 
 async def obtain(folder: Path, identity: SpiffeId, key_kind: str, ask: Ask, now: float) -> Credentials:
     """Make a key, have it certified and write all down. Raises CertificateUnavailable, KeystoreError."""
+    new = not folder.exists()
     check_new(folder)
-    key = new_key(key_kind)
-    credentials = judge_chain(await ask(build_request(key, identity)), key, identity, now)
-    _write(folder, credentials)
+    try:
+        key = new_key(key_kind)
+        credentials = judge_chain(await ask(build_request(key, identity)), key, identity, now)
+        _write(folder, credentials)
+    except BaseException:
+        if new:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
     return credentials
 
 

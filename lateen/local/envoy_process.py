@@ -16,6 +16,8 @@ from lateen.plan.proxy import Bind, node_metadata
 
 LOG_FORMAT = "%Y-%m-%dT%T.%e %l %n %v"
 DRAIN_TIME_S = 45
+LOG_FLUSH_MS = 500
+"""How long a line of an access log may wait in Envoy, whose own default is ten seconds."""
 ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - a source address, not a listener
 SIDECAR_CONCURRENCY = 1
 GATEWAY_CONCURRENCY = 2
@@ -82,6 +84,8 @@ def envoy_argv(envoy: Path, folder: Path, concurrency: int) -> list[str]:
         str(DRAIN_TIME_S),
         "--drain-strategy",
         "immediate",
+        "--file-flush-interval-msec",
+        str(LOG_FLUSH_MS),
         "-l",
         "warn",
         "--component-log-level",

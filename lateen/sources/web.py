@@ -65,7 +65,8 @@ class _Judged(httpcore.AsyncNetworkBackend):
         if failure is not None:
             raise FetchError(f"{host} cannot be reached: {_cause(failure)}") from failure
         address, reason = next(iter(refused.items()))
-        raise FetchError(f"{host} is {address}, {reason}, which is not called unless mesh.jwks.allow has it")
+        found = f"{host} is" if host == address else f"{host} is {address},"
+        raise FetchError(f"{found} {reason}, which is not called unless mesh.jwks.allow has it")
 
     async def connect_unix_socket(
         self,

@@ -318,7 +318,7 @@ def test_access_logs_are_json(mesh):
         out = "".join(mesh.lateen("logs", f"echo-{version}-0", "--access").stdout for version in ("v1", "v2"))
         return [json.loads(line) for line in out.splitlines() if target in line and line.startswith("{")]
 
-    entry = until(logged, "the line of the request")[0]
+    entry = until(logged, "the line of the request", patience=5)[0]
     assert entry["response_code"] == 200
     assert entry["method"] == "GET"
 

@@ -130,9 +130,12 @@ def test_a_server_of_another_root_is_not_believed(site, tmp_path):
 
 def test_a_wrong_token_and_an_empty_folder_are_told(site):
     site.write_token("join-wrong")
-    (wrong, said), (empty, none) = site.calls(site.new, site.renewal)
-    assert (wrong, empty) == (1, 1)
+    (wrong, said), (without, missing) = site.calls(site.new, site.renewal)
+    (site.folder / "out").mkdir(mode=0o700)
+    ((empty, none),) = site.calls(site.renewal)
+    assert (wrong, without, empty) == (1, 1, 1)
     assert "no known token" in said
+    assert "No such file or directory" in missing
     assert "does not hold key.pem" in none
 
 

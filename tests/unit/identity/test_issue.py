@@ -68,6 +68,16 @@ def test_an_answer_for_someone_else_is_not_written(tmp_path, ask):
 
     with pytest.raises(CertificateUnavailable, match="ratings"):
         get(tmp_path / "out", other)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_was_there_stays(tmp_path):
+    async def nobody(request):
+        raise CertificateUnavailable("nobody signs")
+
+    (tmp_path / "out").mkdir(mode=0o700)
+    with pytest.raises(CertificateUnavailable, match="nobody signs"):
+        get(tmp_path / "out", nobody)
     assert list((tmp_path / "out").iterdir()) == []
 
 

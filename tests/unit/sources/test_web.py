@@ -59,7 +59,7 @@ def test_a_document_is_fetched_without_anything_that_was_not_asked_for(monkeypat
         (redirect("/there", 301), "redirects"),
         (redirect("file:///etc/passwd"), "file"),
         (redirect("//me:pw@127.0.0.1/"), "password"),
-        (redirect("http://10.0.0.1/keys"), "10.0.0.1, a private address"),
+        (redirect("http://10.0.0.1/keys"), "10.0.0.1 is a private address"),
         (redirect("http://169.254.169.254/latest"), "link-local"),
         (redirect("http://[::ffff:169.254.169.254]/latest"), "link-local"),
         (redirect("http://2852039166/latest"), "link-local"),
