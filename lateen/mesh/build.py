@@ -12,6 +12,7 @@ from lateen.mesh.ingress import ingress_routes
 from lateen.mesh.legacy import legacy_security
 from lateen.mesh.members import MembersOfServices
 from lateen.mesh.mesh_config import with_mesh_config
+from lateen.mesh.mixer.charges import bound_to_nobody
 from lateen.mesh.mixer.resolve import resolve
 from lateen.mesh.model import Contender, Member, MeshSnapshot, Workload
 from lateen.mesh.ownership import held_to_owners
@@ -89,6 +90,7 @@ def build_snapshot(
             *overrides_for_some(by_kind.get("Telemetry", ())),
             *unknown_providers(by_kind.get("Telemetry", ()), mesh_config, services),
             *of_mixer,
+            *bound_to_nobody(by_kind, services),
         ),
         mesh_config=mesh_config.spec if mesh_config is not None else MeshConfigSpec(),
         sidecars=tuple(by_kind.get("Sidecar", ())),

@@ -6,7 +6,7 @@ and findings on names that lead nowhere.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -22,6 +22,7 @@ from lateen.resources.resource import Resource
 from lateen.values.names import ResourceKey
 
 DOMAIN = "svc.cluster.local"
+BINDINGS = ("QuotaSpecBinding", "HTTPAPISpecBinding")
 QUOTA = "quota"
 
 
@@ -111,6 +112,17 @@ def bound_to(service: BoundService, namespace: str) -> BoundTo:
     if service.service:
         return BoundTo("" if service.service == "*" else service.service, labels)
     return BoundTo(f"{service.name}.{service.namespace or namespace}.{service.domain or DOMAIN}", labels)
+
+
+def bound_to_nobody(by_kind: Mapping[str, Sequence[Resource]], hosts: Container[str]) -> Iterator[Finding]:
+    """Warnings on bindings to services that the mesh does not have."""
+    for resource in (one for kind in BINDINGS for one in by_kind.get(kind, ())):
+        for index, service in enumerate(resource.spec.services):
+            host = bound_to(service, resource.key.namespace).host
+            if host and host not in hosts:
+                message = f"the mesh has no service {host}, so nothing is bound to it"
+                origin = resource.origin_at(f"spec.services[{index}]")
+                yield warning("unknown-service", message, origin, "correct name and namespace")
 
 
 def uncounted(rules: Sequence[Rule], charges: Sequence[Charge]) -> Iterator[Finding]:
