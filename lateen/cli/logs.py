@@ -29,6 +29,7 @@ REFUSED = (
     '"response_flags":"RL"',
 )
 """What stands in the lines of refused requests and connections."""
+OF_THE_MESH = ("control", "mixer", "supervisor")
 
 
 @click.command()
@@ -45,6 +46,8 @@ def logs(
     name: str | None, follow: bool, lines: int, kind: str | None, mesh_name: str | None, run_dir: Path | None
 ) -> None:
     """Show what applications (or proxies) wrote: of one instance, of all of a service, or of everything."""
+    if name and kind in OF_THE_MESH:
+        raise click.UsageError(f"--{kind} shows what is one for the whole mesh: leave {name} out")
     run, _ = find_mesh(mesh_name, run_dir, need_alive=False)
     files = log_files(run, name, kind or "app")
     if not files:

@@ -65,6 +65,12 @@ def test_without_a_mesh_commands_say_so(tmp_path: Path) -> None:
         assert "no mesh runs" in output
 
 
+def test_logs_of_the_whole_mesh_are_of_no_workload(tmp_path: Path) -> None:
+    code, output = run("logs", "reviews", "--mixer", base=tmp_path)
+    assert code == 2
+    assert "--mixer shows what is one for the whole mesh: leave reviews out" in output
+
+
 def test_up_tells_what_is_wrong_with_the_file(tmp_path: Path) -> None:
     assert "there is no lateen.yaml" in run("up", str(tmp_path), base=tmp_path)[1]
     (tmp_path / "lateen.yaml").write_text("services:\n  a:\n    comand: x\n")
