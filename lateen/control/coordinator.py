@@ -25,6 +25,7 @@ from lateen.mesh.build import build_snapshot, with_workloads
 from lateen.mesh.credentials import CredentialError
 from lateen.mesh.model import MeshSnapshot, Workload
 from lateen.mesh.mtls_conflicts import mtls_conflicts
+from lateen.mesh.selected import nobody_selected
 from lateen.mesh.token_keys import NO_KEYS, TokenKeys
 from lateen.plan.planner import Planner, proxy_of
 from lateen.plan.proxy import Proxy
@@ -129,7 +130,7 @@ class Coordinator:
         effective, held = settle_rules(self.effective, settled)
         planner = Planner(build_snapshot(self._settings, effective, workloads, token_keys))
         snapshot = planner.snapshot
-        told = (*snapshot.findings, *mtls_conflicts(snapshot), *access_gaps(snapshot))
+        told = (*snapshot.findings, *mtls_conflicts(snapshot), *access_gaps(snapshot), *nobody_selected(snapshot))
         findings = [*kept, *waiting, *held, *told]
         made: dict[str, EnvoyResources] = {}
         patches: dict[Origin, bool] = {}

@@ -13,7 +13,7 @@ from lateen.findings import Finding, warning
 from lateen.mesh.members import member_port
 from lateen.mesh.model import MeshSnapshot, Workload
 from lateen.mesh.security_policy import MtlsMode, peer_policy
-from lateen.mesh.visibility import selects
+from lateen.mesh.selected import selected
 from lateen.resources.checks.security import allows_the_unknown
 from lateen.resources.resource import Resource
 from lateen.resources.security import AuthorizationPolicySpec, PeerAuthenticationSpec, Rule
@@ -29,23 +29,15 @@ def access_gaps(snapshot: MeshSnapshot) -> Iterator[Finding]:
     placed = [(resource, places) for resource in _policies(snapshot) if (places := list(_ports_of(resource)))]
     known = _listening(snapshot) if placed else {}
     for resource, places in placed:
-        selected = [known.get(workload.id, {}) for workload in _selected(snapshot, resource)]
+        listening = [known.get(workload.id, {}) for workload in selected(snapshot, resource)]
         for field, text in places:
-            yield from _port_of_a_service(resource, field, int(text), selected)
+            yield from _port_of_a_service(resource, field, int(text), listening)
     for resource in snapshot.authorization_policies:
         yield from _unknown_callers(snapshot, resource)
 
 
 def _policies(snapshot: MeshSnapshot) -> tuple[Resource, ...]:
     return (*snapshot.authorization_policies, *snapshot.peer_authentications)
-
-
-def _selected(snapshot: MeshSnapshot, resource: Resource) -> Iterator[Workload]:
-    labels = resource.spec.selector.match_labels if resource.spec.selector is not None else {}
-    own = resource.key.namespace
-    for workload in snapshot.workloads.values():
-        if own in (workload.namespace, snapshot.settings.root_namespace) and selects(labels, workload.labels):
-            yield workload
 
 
 # --- ports -----------------------------------------------------------------------------------------------------------
@@ -107,7 +99,7 @@ def _unknown_callers(snapshot: MeshSnapshot, resource: Resource) -> Iterator[Fin
         for place, entry in enumerate(rule.from_ or ()):
             if entry.source is None or not allows_the_unknown(entry.source):
                 continue
-            open_to = next((one for one in _selected(snapshot, resource) if _takes_plain_text(snapshot, one)), None)
+            open_to = next((one for one in selected(snapshot, resource) if _takes_plain_text(snapshot, one)), None)
             if open_to is not None:
                 message = f"{open_to.name} takes calls in plain text, whose callers have no identity: this allows them"
                 field = f"spec.rules[{index}].from[{place}].source"
