@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ def serve(run_dir: Path) -> None:
 
 
 @mixer.command(help="Say of each rule where it is decided, in the proxy or by the mixer, and why.")
-@click.argument("workload", required=False)
+@click.argument("workload", required=False, metavar="[INSTANCE|WORKLOAD|SERVICE]")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @mesh_options
 def explain(workload: str | None, output: str, mesh_name: str | None, run_dir: Path | None) -> None:
@@ -43,15 +43,23 @@ def explain(workload: str | None, output: str, mesh_name: str | None, run_dir: P
         raise click.ClickException(str(problem)) from problem
     if workload is not None:
         known = sorted({one["workload"] for one in found})
-        if found and workload not in known:
+        meant = meant_by(workload, known)
+        if found and not meant:
             raise click.ClickException(f"there is no workload {workload}; there are: {', '.join(known)}")
-        found = [one for one in found if one["workload"] == workload]
+        found = [one for one in found if one["workload"] in meant]
     if output == "json":
         click.echo(json.dumps(found, indent=2))
     elif not found:
         click.echo("no rule of Mixer has a say in requests")
     else:
         _print(found)
+
+
+def meant_by(name: str, workloads: Iterable[str]) -> set[str]:
+    """The workloads that a name means: of a workload, of one of its instances, or of a service."""
+    workload, _, number = name.rpartition("-")
+    exact = {one for one in workloads if one in (name, workload if number.isdecimal() else name)}
+    return exact or {one for one in workloads if one.startswith(f"{name}-")}
 
 
 def _print(found: list[dict[str, Any]]) -> None:
