@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import random
 import socket
@@ -9,14 +10,22 @@ import time
 from pathlib import Path
 from typing import Any
 
+_GIVEN: collections.deque[int] = collections.deque(maxlen=1000)
+
 
 def free_port() -> int:
-    """A port that nobody has now, below those that the kernel gives to clients, which would take it meanwhile."""
+    """A port that nobody has now or was given lately.
+
+    It is below those that the kernel gives to clients, which would take it meanwhile.
+    """
     low = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     while True:
         port = random.randrange(10_000, max(low, 20_000))
+        if port in _GIVEN:
+            continue
         with socket.socket() as found, contextlib.suppress(OSError):
             found.bind(("", port))
+            _GIVEN.append(port)
             return port
 
 

@@ -91,7 +91,8 @@ class KeyBook:
             self._entries[source].timeout = seconds
         first = [self._entries[source].tried.wait() for source in new if not self._entries[source].keys]
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.gather(*first), FIRST_WAIT_S)
+            async with asyncio.timeout(FIRST_WAIT_S):
+                await asyncio.gather(*first)
 
     async def stop(self) -> None:
         """Fetch nothing more; what is kept stays."""

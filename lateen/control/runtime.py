@@ -155,7 +155,8 @@ class ControlPlane:
             deadline = self._rollout.progress(time.monotonic())
             with contextlib.suppress(TimeoutError):
                 left = None if deadline is None else max(0.0, deadline - time.monotonic())
-                await asyncio.wait_for(self._progress.wait(), left)
+                async with asyncio.timeout(left):
+                    await self._progress.wait()
 
     def _deliver(self, proxy_id: str, resources: EnvoyResources | None) -> None:
         self.cache.put(proxy_id, resources)

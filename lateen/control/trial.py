@@ -79,7 +79,8 @@ class Trial:
                 stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
             )  # fmt: skip
             try:
-                _, told = await asyncio.wait_for(process.communicate(), limit)
+                async with asyncio.timeout(limit):
+                    _, told = await process.communicate()
             except TimeoutError:
                 return SILENT
             finally:

@@ -128,7 +128,8 @@ class ServiceChild:
             return
         self._child.terminate()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._ended.wait(), TERM_S)
+            async with asyncio.timeout(TERM_S):
+                await self._ended.wait()
         if self._child is not None:
             self._child.kill()
             await self._ended.wait()

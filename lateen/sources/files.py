@@ -117,7 +117,8 @@ class FileSource:
         while (left := end - time.monotonic()) > 0 and not all(os.path.lexists(name) for name in self._known):
             touched.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(touched.wait(), min(left, COMPARE_S))
+                async with asyncio.timeout(min(left, COMPARE_S)):
+                    await touched.wait()
 
     async def watch(self, stop: asyncio.Event, debounce_ms: int = 20) -> AsyncIterator[list[FileEvent]]:
         """Yield every change from now on, until ``stop`` is set.
@@ -138,7 +139,8 @@ class FileSource:
         try:
             while not stop.is_set():
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(touched.wait(), pause)
+                    async with asyncio.timeout(pause):
+                        await touched.wait()
                 touched.clear()
                 pause = min(COMPARE_S, 2 * pause)
                 await self._until_back(touched)

@@ -311,7 +311,8 @@ class _Stream:
             await self._wake.wait()
             return
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), max(0.01, deadline - time.monotonic()))
+            async with asyncio.timeout(max(0.01, deadline - time.monotonic())):
+                await self._wake.wait()
 
     async def _send(self, response: bytes) -> None:
         try:

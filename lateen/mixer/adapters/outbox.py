@@ -107,6 +107,7 @@ class Outbox(Generic[_T]):
                     LOG.warning("%d reports are lost: %s", len(batch), problem or type(problem).__name__)
                     return
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._closing.wait(), min(self._interval, 2.0**attempt))
+                    async with asyncio.timeout(min(self._interval, 2.0**attempt)):
+                        await self._closing.wait()
             else:
                 return
