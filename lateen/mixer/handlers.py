@@ -88,14 +88,23 @@ class Noop(CheckAdapter, QuotaAdapter, ReportAdapter):
         return
 
 
-def _denier(params: Spec, web: Web) -> Adapter:
+class Around(msgspec.Struct, frozen=True):
+    """What adapters are made of beside their parameters: the handler's name, the web, what the mesh knows just then."""
+
+    name: str
+    web: Web
+    pods: Callable[[], Pods]
+    grants: Callable[[], tuple[model.Grant, ...]]
+
+
+def _denier(params: Spec, around: Around) -> Adapter:
     assert isinstance(params, DenierParams)
     status = params.status or Status()
     valid = 5.0 if params.valid_duration is None else float(params.valid_duration)
     return Denier(status.code, status.message, valid, params.valid_use_count or 1000)
 
 
-def _listchecker(params: Spec, web: Web) -> Adapter:
+def _listchecker(params: Spec, around: Around) -> Adapter:
     assert isinstance(params, ListcheckerParams)
     return ListChecker(
         params.overrides,
@@ -106,15 +115,35 @@ def _listchecker(params: Spec, web: Web) -> Adapter:
         ttl=_seconds(params.ttl, 300.0),
         valid=_seconds(params.caching_interval, 300.0),
         uses=params.caching_use_count or 10_000,
-        fetch=web.fetch,
+        fetch=around.web.fetch,
     )
 
 
-def _opa(params: OpaParams, web: Web, name: str) -> Adapter:
-    return Opa(params.url, params.check_method, web.send, policies=params.policy, folder=f"lateen/{name}")
+def _opa(params: Spec, around: Around) -> Adapter:
+    assert isinstance(params, OpaParams)
+    folder = f"lateen/{around.name}"
+    return Opa(params.url, params.check_method, around.web.send, policies=params.policy, folder=folder)
 
 
-def _stdio(params: Spec, web: Web) -> Adapter:
+def _kubernetesenv(params: Spec, around: Around) -> Adapter:
+    return KubernetesEnv(around.pods)
+
+
+def _rbac(params: Spec, around: Around) -> Adapter:
+    assert isinstance(params, RbacParams)
+    return Rbac(around.grants, valid=_seconds(params.cache_duration, 60.0))
+
+
+def _bypass(params: Spec, around: Around) -> Adapter:
+    assert isinstance(params, BypassParams)
+    return Outside(Connection(params.backend_address), lambda: None)
+
+
+def _outside(params: OutsideParams, around: Around) -> Adapter:
+    return Outside(params.connection, partial(config_of, params), tokens_of(params.connection, around.web.send))
+
+
+def _stdio(params: Spec, around: Around) -> Adapter:
     assert isinstance(params, StdioParams)
     return Stdio(
         _sink(params),
@@ -138,7 +167,7 @@ def _sink(params: StdioParams) -> Sink:
     return Stream(sys.stderr.buffer if params.log_stream == "STDERR" else sys.stdout.buffer)
 
 
-def _statsd(params: Spec, web: Web) -> Adapter:
+def _statsd(params: Spec, around: Around) -> Adapter:
     assert isinstance(params, StatsdParams)
     metrics = {
         name: StatsdMetric(metric.type or "COUNTER", metric.name_template) for name, metric in params.metrics.items()
@@ -153,7 +182,7 @@ def _statsd(params: Spec, web: Web) -> Adapter:
     )
 
 
-def _dogstatsd(params: Spec, web: Web) -> Adapter:
+def _dogstatsd(params: Spec, around: Around) -> Adapter:
     assert isinstance(params, DogstatsdParams)
     metrics = {
         name: StatsdMetric(metric.type or "COUNTER", metric.name, metric.tags)
@@ -169,19 +198,19 @@ def _dogstatsd(params: Spec, web: Web) -> Adapter:
     )
 
 
-def _prometheus(params: Spec, web: Web) -> Adapter:
+def _prometheus(params: Spec, around: Around) -> Adapter:
     assert isinstance(params, PrometheusParams)
     return Prometheus(_metrics(params.metrics), expiry=_expiry(params.metrics_expiration_policy))
 
 
-def _opentelemetry(params: Spec, web: Web) -> Adapter:
+def _opentelemetry(params: Spec, around: Around) -> Adapter:
     assert isinstance(params, OpenTelemetryParams)
     scheme, _, address = (params.url or "http://localhost:4318").partition("://")
     to: OverHttp | OverGrpc
     if scheme in ("grpc", "grpcs"):
         to = OverGrpc(address, params.headers, secure=scheme == "grpcs")
     else:
-        to = OverHttp(f"{scheme}://{address}", params.headers, web.send)
+        to = OverHttp(f"{scheme}://{address}", params.headers, around.web.send)
     return OpenTelemetry(
         to,
         _metrics(params.metrics),
@@ -224,7 +253,7 @@ def _buckets(said: Buckets | None) -> tuple[float, ...]:
     return DEFAULT_BUCKETS
 
 
-def _fluentd(params: Spec, web: Web) -> Adapter:
+def _fluentd(params: Spec, around: Around) -> Adapter:
     assert isinstance(params, FluentdParams)
     return Fluentd(
         params.address or "localhost:24224",
@@ -236,12 +265,12 @@ def _fluentd(params: Spec, web: Web) -> Adapter:
     )
 
 
-def _zipkin(params: Spec, web: Web) -> Adapter:
+def _zipkin(params: Spec, around: Around) -> Adapter:
     assert isinstance(params, ZipkinParams)
-    return Zipkin(params.url, web.post, probability=params.sample_probability)
+    return Zipkin(params.url, around.web.post, probability=params.sample_probability)
 
 
-def _memquota(params: Spec, web: Web) -> Adapter:
+def _memquota(params: Spec, around: Around) -> Adapter:
     """Rolling windows that are counted by hundredths of their length; without a duration, nothing comes back."""
     assert isinstance(params, MemquotaParams)
 
@@ -262,7 +291,7 @@ def _memquota(params: Spec, web: Web) -> Adapter:
     return QuotaCounter("memquota", cache(limit), MemoryCounter())
 
 
-def _redisquota(params: Spec, web: Web) -> Adapter:
+def _redisquota(params: Spec, around: Around) -> Adapter:
     assert isinstance(params, RedisquotaParams)
 
     def limit(name: str) -> QuotaLimit | None:
@@ -290,10 +319,14 @@ def _seconds(given: float | None, default: float) -> float:
     return default if given is None else float(given)
 
 
-MAKERS: Mapping[str, Callable[[Spec, Web], Adapter]] = {
+MAKERS: Mapping[str, Callable[[Spec, Around], Adapter]] = {
+    "bypass": _bypass,
     "denier": _denier,
+    "kubernetesenv": _kubernetesenv,
     "listchecker": _listchecker,
-    "noop": lambda params, web: Noop(),
+    "noop": lambda params, around: Noop(),
+    "opa": _opa,
+    "rbac": _rbac,
     "opentelemetry": _opentelemetry,
     "prometheus": _prometheus,
     "stdio": _stdio,
@@ -324,20 +357,12 @@ class Handlers:
         return {name: handler for name, (_, _, handler) in self._running.items()}
 
     def _made(self, config: model.Handler) -> Adapter:
-        if config.adapter == "kubernetesenv":
-            return KubernetesEnv(lambda: self._pods)
-        if isinstance(config.params, RbacParams):
-            return Rbac(lambda: self._grants, valid=_seconds(config.params.cache_duration, 60.0))
-        if isinstance(config.params, OpaParams):
-            return _opa(config.params, self._web, config.name)
+        around = Around(config.name, self._web, lambda: self._pods, lambda: self._grants)
         if isinstance(config.params, OutsideParams):
-            connection = config.params.connection
-            return Outside(connection, partial(config_of, config.params), tokens_of(connection, self._web.send))
-        if isinstance(config.params, BypassParams):
-            return Outside(Connection(config.params.backend_address), lambda: None)
+            return _outside(config.params, around)
         make = MAKERS.get(config.adapter)
         if make is not None:
-            return make(config.params, self._web)
+            return make(config.params, around)
         given = {name: value for name, value in msgspec.structs.asdict(config.params).items() if value is not None}
         return OwnAdapter(config.adapter, given)
 
