@@ -253,6 +253,42 @@ def test_another_mesh_runs_beside(mesh):
         assert mesh.get(VIA).status == 200
 
 
+CHURNED = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: churned-%d}
+spec:
+  hosts: [churned-%d.example]
+  location: MESH_INTERNAL
+  ports: [{number: 8000, name: http, protocol: HTTP}]
+  resolution: STATIC
+  endpoints: [{address: 127.0.0.1}]
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: churned-%d}
+spec: {action: DENY, rules: [{to: [{operation: {paths: ["/churned-%d"]}}]}]}
+"""
+
+
+def test_clusters_and_rules_that_come_and_go_in_numbers_end_no_proxy(mesh):
+    def proxies():
+        names = [name for name in mesh.record["processes"] if name.endswith("/envoy")]
+        return {name: process(mesh, name) for name in names}
+
+    text = "---".join(CHURNED % ((number,) * 4) for number in range(100))
+    before = proxies()
+    with mesh.load(VIA) as load:
+        for _ in range(2):
+            assert mesh.get("/via/churned-7").status == 200
+            with mesh.applied(text):
+                assert mesh.get("/via/churned-7").status != 200
+                traffic_goes_on(mesh)
+    assert load.failures == []
+    assert before
+    assert proxies() == before
+
+
 def test_bad_edits_of_security_resources_are_all_told_and_cost_nothing(mesh):
     """Each in a file of its own, all at once; every one is told with its file, line, field and what to write."""
     files = {name: f"edit-{number}.yaml" for number, name in enumerate(BAD_EDITS)}
