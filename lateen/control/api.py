@@ -83,8 +83,11 @@ _KINDS = {CLUSTER: "clusters", ENDPOINT: "endpoints", LISTENER: "listeners", ROU
 
 
 def proxy_entries(plane: ControlPlane) -> list[dict[str, object]]:
-    """Each proxy with the state of each type: SYNCED, NOT SENT, STALE or NACKED, versions, and what it refuses."""
-    known = {name for snapshot in (plane.coordinator.snapshot,) if snapshot for name in snapshot.workloads}
+    """Each proxy with the state of each type: SYNCED, NOT SENT, STALE or NACKED, versions, and what it refuses.
+
+    ``ready``: the configuration of all proxies is made with this one as ready.
+    """
+    known = plane.coordinator.snapshot.workloads if plane.coordinator.snapshot is not None else {}
     types: dict[str, dict[str, dict[str, object]]] = {name: {} for name in sorted(known)}
     connected = plane.status.connected()
     for row in plane.status.rows():
@@ -96,7 +99,11 @@ def proxy_entries(plane: ControlPlane) -> list[dict[str, object]]:
             "last_ack": row.last_ack,
             "error": row.error,
         }
-    return [{"id": name, "connected": name in connected, "types": kinds} for name, kinds in types.items()]
+    ready = {name for name, workload in known.items() if workload.ready}
+    return [
+        {"id": name, "connected": name in connected, "ready": name in ready, "types": kinds}
+        for name, kinds in types.items()
+    ]
 
 
 def gateway_entries(plane: ControlPlane) -> dict[str, list[dict[str, object]]]:
@@ -133,7 +140,7 @@ def application(plane: ControlPlane) -> Starlette:
         return _json({"gateways": gateway_entries(plane)})
 
     async def proxies(_: Request) -> Response:
-        return _json({"proxies": proxy_entries(plane)})
+        return _json({"proxies": proxy_entries(plane), "settled": plane.is_settled})
 
     async def config(request: Request) -> Response:
         resources = plane.coordinator.published(request.path_params["proxy"])

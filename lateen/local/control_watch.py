@@ -88,7 +88,7 @@ class ControlWatch:
             self._events.emit("findings-mended", "nothing is wrong with the resources any more")
 
     async def wait_synced(self, instances: frozenset[str], bound_s: float) -> bool:
-        """Wait until each of these proxies has accepted all that it was sent; False if that took too long."""
+        """Wait until each of these counts as ready and has accepted what it was sent; False if that took too long."""
         try:
             async with asyncio.timeout(bound_s):
                 while not await self._synced(instances):  # noqa: ASYNC110 - another process is waited for
@@ -101,7 +101,8 @@ class ControlWatch:
         try:
             _, body = await request(self._socket, "/v1/proxies")
             answer: Any = msgspec.json.decode(body)
-            states = {proxy["id"]: {kind["state"] for kind in proxy["types"].values()} for proxy in answer["proxies"]}
+            proxies = {proxy["id"]: proxy for proxy in answer["proxies"] if proxy["ready"]}
+            states = {kind["state"] for name in instances for kind in proxies[name]["types"].values()}
+            return bool(answer["settled"]) and states <= {SYNCED, "NOT SENT", "NACKED"}
         except (OSError, TimeoutError, msgspec.MsgspecError, KeyError, TypeError):
             return False
-        return all(states.get(instance, {""}) <= {SYNCED, "NOT SENT", "NACKED"} for instance in instances)

@@ -33,7 +33,7 @@ from lateen.local.status import CaptureStatus, MeshStatus, finding_status
 from lateen.values.names import Origin
 
 STEP_BOUND_S = 30.0
-SYNC_BOUND_S = 2.0
+SYNC_BOUND_S = 10.0
 
 
 class Mesh:
@@ -139,7 +139,13 @@ class Mesh:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             for wait in waits:
                 wait.cancel()
+        await self._wait_synced()
         self._guard.settle()
+
+    async def _wait_synced(self) -> None:
+        """Until each proxy knows of all that are ready: before that a request may find nobody."""
+        ready = frozenset(name for name, runner in self._runners.items() if runner.status().ready)
+        await self._watch.wait_synced(ready, SYNC_BOUND_S)
 
     def _give_up(self) -> None:
         self.failed = True
@@ -168,7 +174,7 @@ class Mesh:
         for runner in list(self._runners.values()):
             await runner.wait_ready()
         await self._watch.look()
-        await self._watch.wait_synced(frozenset(self._runners), SYNC_BOUND_S)
+        await self._wait_synced()
         await self._look_at_ports()
         self.ready.set()
         self.events.emit("mesh-ready", "everything is ready")
@@ -214,6 +220,7 @@ class Mesh:
                 raise LookupError(f"{name} means {'several workloads' if found else 'no workload'}: {known}")
             started = await self._move_to(rescale(self.project, found[0].name, replicas))
         await asyncio.gather(*(self._await_ready(runner) for runner in started))
+        await self._wait_synced()
         return found[0].name
 
     async def restart(self, name: str) -> list[str]:
