@@ -25,6 +25,7 @@ from lateen.mesh.build import build_snapshot, with_workloads
 from lateen.mesh.credentials import CredentialError
 from lateen.mesh.model import MeshSnapshot, Workload
 from lateen.mesh.mtls_conflicts import mtls_conflicts
+from lateen.mesh.port_gaps import port_gaps
 from lateen.mesh.selected import nobody_selected
 from lateen.mesh.token_keys import NO_KEYS, TokenKeys
 from lateen.plan.planner import Planner, proxy_of
@@ -130,8 +131,9 @@ class Coordinator:
         effective, held = settle_rules(self.effective, settled)
         planner = Planner(build_snapshot(self._settings, effective, workloads, token_keys))
         snapshot = planner.snapshot
-        told = (*snapshot.findings, *mtls_conflicts(snapshot), *access_gaps(snapshot), *nobody_selected(snapshot))
-        findings = [*kept, *waiting, *held, *told]
+        seen = (mtls_conflicts, port_gaps, access_gaps, nobody_selected)
+        told = (finding for look in seen for finding in look(snapshot))
+        findings = [*kept, *waiting, *held, *snapshot.findings, *told]
         made: dict[str, EnvoyResources] = {}
         patches: dict[Origin, bool] = {}
         for workload in planner.snapshot.workloads.values():

@@ -33,13 +33,14 @@ class PathMatch(Spec, frozen=True):
 
 
 class RequestMatch(Spec, frozen=True):
-    """All of the fields have to hold, and of each list one entry; ``hosts`` are as in AuthorizationPolicy."""
+    """All of the fields have to hold, and of each list one entry; ``hosts`` are as in AuthorizationPolicy. A list that
+    is left out matches all; one that is there has entries."""
 
-    methods: tuple[str, ...] = ()
-    hosts: tuple[str, ...] = ()
-    paths: tuple[PathMatch, ...] = ()
+    methods: tuple[str, ...] | None = None
+    hosts: tuple[str, ...] | None = None
+    paths: tuple[PathMatch, ...] | None = None
     headers: dict[str, StringMatch] = {}
-    ports: tuple[Uint32, ...] = ()
+    ports: tuple[Uint32, ...] | None = None
 
 
 class Limit(Spec, frozen=True):

@@ -74,14 +74,15 @@ def _keys(text: str) -> tuple[BucketKey, ...]:
 
 
 def _counted(match: RequestMatch) -> Counted:
+    hosts = match.hosts or ()
     return Counted(
-        methods=match.methods,
-        hosts=tuple(_host(text) for text in match.hosts) if "*" not in match.hosts else (),
-        paths=tuple(_path(path) for path in match.paths),
+        methods=match.methods or (),
+        hosts=tuple(_host(text) for text in hosts) if "*" not in hosts else (),
+        paths=tuple(_path(path) for path in match.paths or ()),
         headers=tuple(
             HeaderMatcher(name.lower(), string_matcher(wanted)) for name, wanted in sorted(match.headers.items())
         ),
-        ports=match.ports,
+        ports=match.ports or (),
     )
 
 

@@ -94,13 +94,17 @@ def _check_key(report: Report, field: str, key: str) -> None:
 
 
 def _check_match(report: Report, field: str, match: RequestMatch) -> None:
-    for index, method in enumerate(match.methods):
+    for name in ("methods", "hosts", "paths", "ports"):
+        if getattr(match, name) == ():
+            message = f"{name} is empty, which no request fits"
+            report.error(f"{field}.{name}", message, "leave it out for every request, or add entries")
+    for index, method in enumerate(match.methods or ()):
         if not _METHOD.fullmatch(method):
             report.error(f"{field}.methods[{index}]", f"{method!r} is no method", "write it in capitals, such as GET")
-    for index, host in enumerate(match.hosts):
+    for index, host in enumerate(match.hosts or ()):
         if host != "*" and (not host.strip("*") or "*" in host[1:-1]):
             report.error(f"{field}.hosts[{index}]", f"{host!r} is no host", "such as shop.example or *.example")
-    for index, path in enumerate(match.paths):
+    for index, path in enumerate(match.paths or ()):
         _check_path(report, f"{field}.paths[{index}]", path)
     for name, wanted in match.headers.items():
         if not is_header(name):
@@ -108,7 +112,7 @@ def _check_match(report: Report, field: str, match: RequestMatch) -> None:
         check_string_match(report, f"{field}.headers.{name}", wanted)
         if wanted.regex is not None:
             _check_size(report, f"{field}.headers.{name}.regex", wanted.regex)
-    for index, port in enumerate(match.ports):
+    for index, port in enumerate(match.ports or ()):
         check_port(report, f"{field}.ports[{index}]", port)
 
 
