@@ -13,7 +13,7 @@ from lateen.mesh.legacy import legacy_security
 from lateen.mesh.members import MembersOfServices
 from lateen.mesh.mesh_config import with_mesh_config
 from lateen.mesh.mixer.charges import bound_to_nobody
-from lateen.mesh.mixer.counted import uncountable
+from lateen.mesh.mixer.counted import never_counted, uncountable
 from lateen.mesh.mixer.resolve import resolve
 from lateen.mesh.model import Contender, Member, MeshSnapshot, Workload
 from lateen.mesh.ownership import held_to_owners
@@ -93,6 +93,7 @@ def build_snapshot(
             *of_mixer,
             *bound_to_nobody(by_kind, services),
             *uncountable(mixer.rules),
+            *never_counted(by_kind, mixer.rules),
         ),
         mesh_config=mesh_config.spec if mesh_config is not None else MeshConfigSpec(),
         sidecars=tuple(by_kind.get("Sidecar", ())),

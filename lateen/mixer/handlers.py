@@ -231,7 +231,7 @@ def _metrics(metrics: Sequence[PrometheusMetric]) -> list[MetricKind]:
         MetricKind(
             metric.name,
             metric.instance_name,
-            metric.kind if metric.kind not in (None, "UNSPECIFIED") else "GAUGE",
+            metric.kind,
             metric.description,
             metric.namespace or "istio",
             metric.label_names,

@@ -84,11 +84,15 @@ def _struct(value: Any, wanted: inspect.StructType, path: str, problems: list[Pr
             continue
         result[known] = _walk(item, fields[known].type, below, problems)
     problems.extend(
-        Problem("missing-field", f"{name} is required", path, f"give {name}")
+        Problem("missing-field", f"{name} is required", path, f"give {name}{_choices(field.type)}")
         for name, field in fields.items()
         if field.required and name not in result
     )
     return result
+
+
+def _choices(wanted: inspect.Type) -> str:
+    return f": {' or '.join(map(str, wanted.values))}" if isinstance(wanted, inspect.LiteralType) else ""
 
 
 def _unknown(name: str, below: str, fields: dict[str, Any], path: str) -> Problem:

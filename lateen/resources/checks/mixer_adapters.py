@@ -136,6 +136,9 @@ def _prometheus(report: Report, place: str, params: PrometheusParams | OpenTelem
         given = [one for one in _shapes(shapes) if one is not None] if shapes is not None else []
         if shapes is not None and len(given) != 1:
             report.error(f"{field}.buckets", "buckets have one shape", "give linear, exponential or explicit buckets")
+        if shapes is not None and metric.kind != "DISTRIBUTION":
+            message = f"a {metric.kind} has no buckets, so these have no effect"
+            report.warn(f"{field}.buckets", message, "leave them out, or write kind: DISTRIBUTION")
         if any(not _rises(one) for one in given):
             report.error(f"{field}.buckets", "the bounds of buckets do not rise", "give each bound once, in order")
         labels = [_NOT_IN_LABELS.sub("_", name) for name in metric.label_names]

@@ -182,11 +182,11 @@ class Buckets(Spec, frozen=True):
 
 
 class PrometheusMetric(Spec, frozen=True):
+    kind: Literal["GAUGE", "COUNTER", "DISTRIBUTION"]
     namespace: str = ""
     name: str = ""
     instance_name: str = ""
     description: str = ""
-    kind: Literal["UNSPECIFIED", "GAUGE", "COUNTER", "DISTRIBUTION"] | None = None
     buckets: Buckets | None = None
     label_names: tuple[str, ...] = ()
 

@@ -1,4 +1,4 @@
-"""Metrics of Mixer whose value is no number are told where they would be counted."""
+"""Metrics of Mixer that cannot be counted, or never are, are told."""
 
 from __future__ import annotations
 
@@ -36,6 +36,47 @@ spec: {actions: [{handler: counter, instances: [calls]}]}
     ],
 )
 def test_a_metric_that_cannot_be_counted_is_told(adapter: str, value: str, told: list[str]) -> None:
-    params = {"prometheus": "metrics: [{name: calls, instanceName: calls}]", "statsd": 'address: "127.0.0.1:1"'}
+    params = {
+        "prometheus": "metrics: [{kind: COUNTER, name: calls, instanceName: calls}]",
+        "statsd": 'address: "127.0.0.1:1"',
+    }
     found = snapshot(METRIC % (adapter, params.get(adapter, ""), value)).findings
     assert [finding.message for finding in found if finding.code == "not-a-number"] == told
+
+
+@pytest.mark.parametrize(
+    ("adapter", "params", "told"),
+    [
+        (
+            "prometheus",
+            "metrics: [{kind: COUNTER, name: a, instanceName: calls.metric.default, labelNames: [caller]}]",
+            [],
+        ),
+        (
+            "prometheus",
+            "metrics: [{kind: COUNTER, name: a, instanceName: calls}, {kind: GAUGE, name: b, instanceName: call}]",
+            ["metrics[1]"],
+        ),
+        ("prometheus", "metrics: [{kind: COUNTER, name: a, instanceName: calls.other}]", ["metrics", "metrics[0]"]),
+        ("prometheus", "metrics: []", ["metrics"]),
+        (
+            "opentelemetry",
+            "metrics: [{kind: COUNTER, name: a, instanceName: calls, labelNames: [caller, path]}]",
+            ["metrics[0].labelNames[1]"],
+        ),
+        ("statsd", "metrics: {calls.instance.default: {}, calls.other: {}}", ["metrics.calls.other"]),
+        ("dogstatsd", "metrics: {}", ["metrics"]),
+        ("stdio", "", []),
+    ],
+)
+def test_metrics_that_nothing_is_counted_for_are_told(adapter: str, params: str, told: list[str]) -> None:
+    found = snapshot(METRIC % (adapter, params, "1")).findings
+    codes = ("uncounted-metric", "empty-label")
+    assert sorted(one.origin.field for one in found if one.code in codes) == [f"spec.params.{field}" for field in told]
+
+
+def test_a_name_that_two_metrics_have_is_told() -> None:
+    metrics = "metrics: [{kind: COUNTER, name: a, instanceName: calls}, {kind: GAUGE, name: a, instanceName: calls}]"
+    found = snapshot(METRIC % ("prometheus", metrics, "1")).findings
+    assert [one.origin.field for one in found if one.code == "duplicate-metric"] == ["spec.params.metrics[1].name"]
+    assert "duplicate-metric" not in {one.code for one in snapshot(METRIC % ("opentelemetry", metrics, "1")).findings}

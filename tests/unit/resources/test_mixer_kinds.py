@@ -39,6 +39,7 @@ def bound(attribute: str, text: str) -> list[tuple[str, str, str]]:
 
 RANDOM = "spec.sampling.random"
 BUCKETS = "spec.params.metrics[0].buckets"
+METRIC = {"kind": "COUNTER", "name": "a", "instanceName": "a"}
 
 
 def sampled(**sampling: Any) -> list[tuple[str, str, str]]:
@@ -83,7 +84,11 @@ def buckets(**shape: Any) -> list[tuple[str, str, str]]:
         (handler("opentelemetry", headers={"a b": "c"}), "spec.params.headers.a b", "cannot be sent"),
         (handler("opentelemetry", pushInterval="10ms"), "spec.params.pushInterval", "shorter than a second"),
         (handler("opentelemetry", sampleProbability=2), "spec.params.sampleProbability", "not between 0 and 1"),
-        (handler("opentelemetry", metrics=[{"name": "a"}]), "spec.params.metrics[0]", "no instanceName"),
+        (
+            handler("opentelemetry", metrics=[{"kind": "GAUGE", "name": "a"}]),
+            "spec.params.metrics[0]",
+            "no instanceName",
+        ),
         (handler("denier", status={"code": 99}), "spec.params.status.code", "99 is no code"),
         (handler("denier", valid_duration="soon"), "spec.params.valid_duration", "'soon' is not a duration"),
         (handler("denier", statuss={}), "spec.params.statuss", "there is no field statuss"),
@@ -132,7 +137,7 @@ def buckets(**shape: Any) -> list[tuple[str, str, str]]:
         (buckets(exponentialBuckets={"numFiniteBuckets": 3, "growthFactor": 1, "scale": 1}), BUCKETS, "do not rise"),
         (buckets(explicitBuckets={"bounds": [1, 1]}), BUCKETS, "do not rise"),
         (
-            handler("prometheus", metrics=[{"name": "a", "instanceName": "a", "labelNames": ["a-b", "a.b"]}]),
+            handler("prometheus", metrics=[{**METRIC, "labelNames": ["a-b", "a.b"]}]),
             "spec.params.metrics[0].labelNames",
             "one name for Prometheus",
         ),
@@ -178,3 +183,15 @@ def test_the_older_form_and_snake_case_are_read() -> None:
     assert findings("checknothing", {}) == []
     assert findings("listentry", {"value": 'source.labels["version"]'}) == []
     assert handler("listchecker", overrides=["10.0.0.0/8", "::1"], entry_type="IP_ADDRESSES") == []
+
+
+def test_metrics_say_what_they_are() -> None:
+    metric = {"name": "a", "instanceName": "a"}
+    (told,) = findings("prometheus", {"metrics": [metric]})
+    assert told == ("spec.metrics[0]", "kind is required", "give kind: COUNTER or DISTRIBUTION or GAUGE")
+    (told,) = findings("prometheus", {"metrics": [{**metric, "kind": "UNSPECIFIED"}]})
+    assert told[0] == "spec.metrics[0].kind"
+    (told,) = findings(
+        "prometheus", {"metrics": [{**metric, "kind": "COUNTER", "buckets": {"explicitBuckets": {"bounds": [1]}}}]}
+    )
+    assert told[:2] == ("spec.metrics[0].buckets", "a COUNTER has no buckets, so these have no effect")
