@@ -2,7 +2,8 @@
 
 Comes in: the snapshot. Goes out: a warning for each ``tls`` block of a DestinationRule that a member of its host cannot
 understand: mesh TLS to a port that takes none, or anything else to a port that takes mesh TLS alone. Without such a
-block clients find out by themselves what each member takes.
+block clients find out by themselves what each member takes; where ``enableAutoMtls`` is false they speak plain text,
+and a warning tells of each PeerAuthentication that takes none of it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from lateen.mesh.security_policy import MtlsMode, peer_policy
 from lateen.mesh.visibility import full_host, host_matches, selects
 from lateen.resources.destination_rule import DestinationRuleSpec, TrafficPolicy
 from lateen.resources.resource import Resource
+from lateen.values.names import Origin
 
 MESH_TLS = "ISTIO_MUTUAL"
 NAMED = 5
@@ -45,6 +47,8 @@ def mtls_conflicts(snapshot: MeshSnapshot) -> Iterator[Finding]:
                 services = _services(snapshot, _host_of(snapshot, resource), written)
                 for block in blocks:
                     yield from _judged(snapshot, resource, services, block)
+    if not snapshot.settings.auto_mtls:
+        yield from _told_by_nobody(snapshot, written)
 
 
 def _host_of(snapshot: MeshSnapshot, resource: Resource) -> str:
@@ -110,3 +114,27 @@ def _refuses(snapshot: MeshSnapshot, service: Service, member: Member, block: _B
     if block.mode == MESH_TLS:
         return any(not member.mesh_tls or policy.on(target) is MtlsMode.DISABLE for target in targets)
     return any(member.mesh_tls and policy.on(target) is MtlsMode.STRICT for target in targets)
+
+
+def _told_by_nobody(snapshot: MeshSnapshot, written: Set[str]) -> Iterator[Finding]:
+    """Members that take mesh TLS alone, and that no ``tls`` block of a DestinationRule is about."""
+    said: dict[str, list[_Block]] = {}
+    for resource in (resource for rules in snapshot.destination_rules.values() for resource in rules):
+        for service in _services(snapshot, _host_of(snapshot, resource), written):
+            said.setdefault(service.hostname, []).extend(_blocks(resource.spec))
+    refused: dict[Origin, list[str]] = {}
+    for service in snapshot.services.values():
+        for member in snapshot.members.get(service.hostname, ()) if not service.external else ():
+            about = [block for block in said.get(service.hostname, ()) if selects(block.labels, member.labels)]
+            policy = peer_policy(snapshot, member.namespace, member.labels)
+            for port in service.ports:
+                target = member_port(port, member)
+                if target is None or not member.mesh_tls or any(block.is_for(port.number) for block in about):
+                    continue
+                if policy.on(target) is MtlsMode.STRICT:
+                    refused.setdefault(policy.origin_on(target), []).append(service.hostname)
+    for origin, hosts in refused.items():
+        names = ", ".join(list(dict.fromkeys(hosts))[:NAMED])
+        message = f"clients speak plain text to {names}, as enableAutoMtls is false, so that their calls are refused"
+        remedy = "write a DestinationRule with tls mode ISTIO_MUTUAL, or enableAutoMtls: true"
+        yield warning("mtls-conflict", message, origin, remedy)

@@ -43,12 +43,12 @@ WORKLOAD = Workload(
 )
 
 
-def found(mode, other, rule, host="echo", more=""):
+def found(mode, other, rule, host="echo", more="", **settings):
     text = (SERVICE % (mode, other, rule)).replace("host: echo", f"host: '{host}'") + more
     documents, problems = parse_documents(text.encode(), "mesh.yaml")
     assert not problems
     resources = [decode(document)[0] for document in documents]
-    snapshot = build_snapshot(Settings(), [one for one in resources if one is not None], [WORKLOAD])
+    snapshot = build_snapshot(Settings(**settings), [one for one in resources if one is not None], [WORKLOAD])
     return [(one.code, one.origin.field) for one in mtls_conflicts(snapshot)]
 
 
@@ -114,3 +114,19 @@ def test_a_rule_for_many_hosts_is_told_of_those_that_are_its_own(host, narrower,
     more = NARROWER % narrower if narrower else ""
     wanted = [("mtls-conflict", "spec.trafficPolicy.tls.mode")] if told else []
     assert found("STRICT", "STRICT", TLS % "DISABLE", host, more) == wanted
+
+
+@pytest.mark.parametrize(
+    ("mode", "other", "rule", "fields"),
+    [
+        ("STRICT", "STRICT", "trafficPolicy: {}", ["spec.mtls.mode", "spec.portLevelMtls.8081.mode"]),
+        ("PERMISSIVE", "STRICT", "trafficPolicy: {}", ["spec.portLevelMtls.8081.mode"]),
+        ("STRICT", "PERMISSIVE", PORT % (81, "ISTIO_MUTUAL"), ["spec.mtls.mode"]),
+        ("STRICT", "STRICT", TLS % "ISTIO_MUTUAL", []),
+        ("STRICT", "PERMISSIVE", PORT % (80, "ISTIO_MUTUAL"), []),
+        ("PERMISSIVE", "PERMISSIVE", "trafficPolicy: {}", []),
+    ],
+)
+def test_servers_that_nobody_speaks_mesh_tls_to_are_told(mode, other, rule, fields):
+    assert found(mode, other, rule, auto_mtls=False) == [("mtls-conflict", field) for field in fields]
+    assert found(mode, other, rule) == []
