@@ -126,12 +126,18 @@ def _bare_key(value: dict[str, Any], kind: str) -> ResourceKey:
 
 
 def _wrong_metadata(document: Document, kind: Kind, metadata: dict[str, Any]) -> Iterator[Finding]:
-    """Name and namespace that are there and no text. A namespace that YAML reads as a number is not the default one."""
+    """Name and namespace that are there and no text, labels and annotations that are no mapping. A namespace that YAML
+    reads as a number is not the default one."""
     names = {field: metadata[field] for field in ("name", "namespace") if metadata.get(field) is not None}
     for problem in walk(names, _Names, "metadata")[1]:
         line = document.lines.get(problem.field, document.lines.get("metadata", document.line))
         place = document.origin(kind.name).at(problem.field, line)
         yield error(problem.code, problem.message, place, problem.remedy)
+    for field in ("labels", "annotations"):
+        said = metadata.get(field)
+        if said is not None and not isinstance(said, dict):
+            place = document.origin(kind.name).at(f"metadata.{field}", document.lines.get(f"metadata.{field}", 0))
+            yield error("wrong-type", f"{field} are no mapping", place, "write a name and a text for each")
 
 
 def _texts(value: Any) -> dict[str, str]:

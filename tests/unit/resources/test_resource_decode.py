@@ -98,6 +98,13 @@ def test_documents_that_give_no_resource(text: str, code: str) -> None:
             "17 stands where text is expected",
             'put it into quotes: "17"',
         ),
+        ("{name: a, labels: []}", "metadata.labels", "labels are no mapping", "write a name and a text for each"),
+        (
+            "{name: a, annotations: text}",
+            "metadata.annotations",
+            "annotations are no mapping",
+            "write a name and a text for each",
+        ),
         ("{name: a, namespace: [b]}", "metadata.namespace", "a list stands where text is expected", "write text"),
     ],
 )
