@@ -106,7 +106,7 @@ def rehearse(span: str, mesh_name: str | None, run_dir: Path | None) -> None:
     life = datetime.timedelta(seconds=authority["life"])
     failed = False
     try:
-        for one in happenings(mesh.ca_folder, authority["trust_domain"], now, _parsed(span), life):
+        for one in happenings(mesh.ca_folder, authority["trust_domain"], now, _parsed(span, "--for"), life):
             click.echo(f"{one.at:%Y-%m-%d %H:%M}  {one.text}")
             failed = failed or one.kind == "down"
     except KeystoreError as problem:
@@ -129,7 +129,7 @@ def token(namespace: str, service_account: str, ttl: str, mesh_name: str | None,
             raise click.BadParameter(
                 f"{text!r} is no name of Kubernetes: small letters, digits, - and .", param_hint=name
             )
-    seconds = _parsed(ttl).total_seconds()
+    seconds = _parsed(ttl, "--ttl").total_seconds()
     if seconds > LONGEST_TOKEN_S:
         raise click.BadParameter("a token can be used for 7d at most", param_hint="--ttl")
     asked = {"namespace": namespace, "service_account": service_account, "ttl": seconds}
@@ -203,9 +203,10 @@ def _span(seconds: float) -> str:
     return f"{hours:g}h" if hours >= 1 and hours == int(hours) else f"{seconds / 60:g}m"
 
 
-def _parsed(text: str) -> datetime.timedelta:
+def _parsed(text: str, option: str) -> datetime.timedelta:
     units = {"m": 1 / 1440, "h": 1 / 24, "d": 1.0, "w": 7.0, "y": 365.0}
     number, unit = text[:-1], text[-1:]
     if unit not in units or not number.isascii() or not number.isdigit() or not 0 < int(number) < 10_000:
-        raise click.BadParameter(f"{text} is no span of time", param_hint="SPAN")
+        message = f"{text!r} is no span of time: write a number from 1 and one of {', '.join(units)}, such as 10m or 7d"
+        raise click.BadParameter(message, param_hint=option)
     return datetime.timedelta(days=int(number) * units[unit])

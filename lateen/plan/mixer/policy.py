@@ -5,6 +5,7 @@ Comes in: annotations as Istio's pods have them. Goes out: a ``Policy``; ``BadAn
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 
 import msgspec
@@ -50,7 +51,9 @@ def policy_of(annotations: Mapping[str, str], *, disabled: bool = False, fail_op
     """What holds at a workload; ``disabled`` and ``fail_open`` are the mesh's. Raises BadAnnotation."""
     mode = annotations.get(CHECK, "")
     if mode not in ("", *MODES):
-        raise BadAnnotation(CHECK, f"{mode!r} is none of {', '.join(MODES)}", f"write {ENABLE}")
+        near = difflib.get_close_matches(mode, MODES, 1)
+        remedy = f"did you mean {near[0]}?" if near else f"write {' or '.join(MODES)}"
+        raise BadAnnotation(CHECK, f"{mode!r} is none of {', '.join(MODES)}", remedy)
     policy = Policy(
         checked=mode != DISABLE if mode else not disabled,
         fail_open=mode == ALLOW_ON_ERROR if mode else fail_open,

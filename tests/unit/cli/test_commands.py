@@ -204,3 +204,14 @@ def test_the_status_names_gateways_first() -> None:
     assert lines[1] == "gateway in: http://127.0.0.1:8080  ready"
     assert lines[3].split() == ["a-0", "a", "-", "no", "2", "-", "240.241.1.1", "port", "80:", "refused"]
     assert lines[-1] == "x.yaml:1: error: no"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [(("token", "-s", "guest", "--ttl", "0s"), "--ttl"), (("token", "-s", "guest", "--ttl", "10"), "--ttl")],
+)
+def test_a_span_that_is_none_is_told_with_its_option_and_what_to_write(arguments: tuple[str, ...], option: str) -> None:
+    code, output = run("ca", *arguments)
+    assert code == 2
+    assert f"Invalid value for {option}:" in output
+    assert "such as 10m or 7d" in output

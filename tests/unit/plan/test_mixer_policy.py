@@ -58,6 +58,12 @@ def test_a_value_that_cannot_be_is_told(name: str, value: str) -> None:
     assert told.value.remedy
 
 
+def test_the_mode_that_is_near_is_told() -> None:
+    with pytest.raises(BadAnnotation) as told:
+        policy_of({CHECK: "disabled"})
+    assert told.value.remedy == "did you mean disable?"
+
+
 REPORTING = """
 apiVersion: config.istio.io/v1alpha2
 kind: handler
