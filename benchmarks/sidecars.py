@@ -41,6 +41,7 @@ from lateen.resources.resource import Resource
 from lateen.settings import Settings
 from lateen.values.names import SpiffeId
 from lateen.values.protocol import Protocol
+from lateen.values.told_names import told_names
 
 FIRST_PREFIX = 160
 MIXER_START_S = 20.0
@@ -67,7 +68,9 @@ class Authority:
         """Chain, key and roots as PEM."""
         key, identity = new_key(), SpiffeId("cluster.local", "default", name)
         public = read_request(build_request(key, identity))
-        leaf = build_workload(public, identity, self._root, self._key, self._now, datetime.timedelta(days=1))
+        told = told_names(name, {"app": name})
+        life = datetime.timedelta(days=1)
+        leaf = build_workload(public, identity, self._root, self._key, self._now, life, told=told)
         return certificate_pem(leaf), bytes(key_pem(key)), certificate_pem(self._root)
 
 

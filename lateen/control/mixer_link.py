@@ -108,10 +108,9 @@ def order_of(
     for workload in snapshot.workloads.values():
         proxy = proxy_of(workload)
         caller = workload_attributes("source", "", workload.namespace, workload.name, workload.labels)
-        callers[f"{workload.namespace}/{workload.name}"] = {
-            **caller,
-            "source.serviceAccount": workload.service_account,
-        }
+        caller["source.serviceAccount"] = workload.service_account
+        for domain in snapshot.settings.trust_domains:
+            callers[f"{domain}/{workload.namespace}/{workload.name}"] = caller
         if workload.is_gateway:
             continue
         reached = services.of(proxy.id, proxy.address)

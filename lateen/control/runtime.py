@@ -205,7 +205,7 @@ class ControlPlane:
         """On the Unix socket, and over TLS if that was asked for. What cannot be is a finding, and the rest goes on."""
         said = self.options.service
         elsewhere = tokens_from_elsewhere(self.join_tokens, self._account_tokens())
-        await certificates.start(self.run / "ca.sock", local_tokens(self.tokens.identity, elsewhere))
+        await certificates.start(self.run / "ca.sock", local_tokens(self.tokens.workload, elsewhere))
         own = SpiffeId(self.settings.trust_domain, self.settings.root_namespace, "istiod")
         hosts = (service_name(self.settings), *said.names)
         for address, tokens in ((said.listen, elsewhere), (said.listen_mutual, None)):

@@ -15,12 +15,13 @@ from lateen.values.names import SpiffeId
 
 
 class TokenOwner(msgspec.Struct, frozen=True):
-    """Whom a token was given to."""
+    """Whom a token was given to. ``told``: what its workload is called (``told_names``)."""
 
     id: str
     namespace: str
     service_account: str
     type: str
+    told: str = ""
 
 
 class TokenBook:
@@ -37,10 +38,12 @@ class TokenBook:
         owner = self._find(token)
         return owner.id if owner is not None else None
 
-    def identity(self, token: str) -> SpiffeId | None:
-        """The workload identity that a token proves."""
+    def workload(self, token: str) -> tuple[SpiffeId, str] | None:
+        """The workload that a token proves: its identity, and what it is called."""
         owner = self._find(token)
-        return SpiffeId(self._trust_domain, owner.namespace, owner.service_account) if owner is not None else None
+        if owner is None:
+            return None
+        return SpiffeId(self._trust_domain, owner.namespace, owner.service_account), owner.told
 
     def _find(self, token: str) -> TokenOwner | None:
         if not token:

@@ -1,6 +1,6 @@
 """Access logs: one JSON object a line, with Istio's keys and a few more; and those of providers, files and servers.
 
-Comes in: fields and their formats. Goes out: access loggers. A field without a value is null.
+Comes in: fields and their formats. Goes out: access loggers. A field without a value is left out.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ _CONNECTION_FIELDS = {
     "downstream_peer": "%DOWNSTREAM_PEER_URI_SAN%",
     "upstream_peer": "%UPSTREAM_PEER_URI_SAN%",
 }
-TCP_FIELDS: Mapping[str, str] = {
-    **_CONNECTION_FIELDS,
+TCP_FIELDS: Mapping[str, str] = _CONNECTION_FIELDS
+CHECKED_TCP_FIELDS: Mapping[str, str] = {
     "mixer_refused_by": f"%DYNAMIC_METADATA(envoy.filters.network.ext_authz:{REFUSED_BY})%",
 }
 LISTENER_FIELDS: Mapping[str, str] = {
@@ -71,10 +71,12 @@ HTTP_FIELDS: Mapping[str, str] = {
     "user_agent": "%REQ(USER-AGENT)%",
     "request_id": "%REQ(X-REQUEST-ID)%",
     "trace_id": "%REQ(X-B3-TRACEID?TRACEPARENT)%",
+}
+LIMITED_FIELDS: Mapping[str, str] = {
     "rate_limit": "%RESP(X-LATEEN-RATE-LIMIT)%",
-    "mixer_refused_by": f"%DYNAMIC_METADATA({NOTES}:{REFUSED_BY})%",
     "rate_limit_dry_run": "%DYNAMIC_METADATA(envoy.filters.http.ratelimit:dry_run)%",
 }
+CHECKED_FIELDS: Mapping[str, str] = {"mixer_refused_by": f"%DYNAMIC_METADATA({NOTES}:{REFUSED_BY})%"}
 
 _PATHS = re.compile(r"%(?:REQ\((?:X-ENVOY-ORIGINAL-PATH\?)?:PATH\)|PATH\([^)]*\)|PATH)(?::[0-9]+)?%", re.IGNORECASE)
 DEFAULT_TEXT = (
@@ -89,9 +91,11 @@ DEFAULT_TEXT = (
 
 
 def file_logger(path: str, fields: Mapping[str, str], wanted: Any = None) -> Any:
-    """Writes one JSON object a line; a field without a value is null."""
+    """Writes one JSON object a line; a field without a value is left out."""
     values = {name: struct_pb2.Value(string_value=value) for name, value in fields.items()}
-    formatted = substitution_format_string_pb2.SubstitutionFormatString(json_format=struct_pb2.Struct(fields=values))
+    formatted = substitution_format_string_pb2.SubstitutionFormatString(
+        json_format=struct_pb2.Struct(fields=values), omit_empty_values=True
+    )
     return accesslog_pb2.AccessLog(
         name=FILE_LOGGER,
         filter=wanted,

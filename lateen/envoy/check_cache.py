@@ -17,13 +17,13 @@ of values make the same key; an input that is absent differs from an empty one. 
 rules count for nothing. Each worker of a proxy keeps its own: ``LIMIT`` at most, the oldest half is forgotten first.
 
 The text is Lua for Envoy's filter. It stands before the filter that asks, and tells it by a note whether to ask, along
-with what the proxy knows and the asking filter would not tell: who the client says it is (over mutual TLS), and the
+with what the proxy knows and the asking filter would not tell: what the client is called (by its certificate), and the
 address that the request came from first.
 """
 
 from __future__ import annotations
 
-from lateen.envoy.mesh_headers import state_key
+from lateen.envoy.peer import CALLER_STATE
 
 NOTES = "lateen.mixer"
 KEYS = "lateen.mixer.keys"
@@ -46,7 +46,7 @@ _NAMES = {
     "ASK": ASK,
     "ANSWERS": ANSWERS,
     "REFUSED_BY": REFUSED_BY,
-    "WORKLOAD": state_key("workload"),
+    "CALLER": CALLER_STATE,
 }
 _TEXT = """
 local LIMIT, SHAPES = @LIMIT@, @SHAPES@
@@ -99,7 +99,10 @@ local EXTRACT = {
   address = function(handle) return host_of(handle:streamInfo():downstreamDirectRemoteAddress()) end,
   origin = function(handle) return host_of(handle:streamInfo():downstreamRemoteAddress()) end,
   server_name = function(handle) return handle:streamInfo():requestedServerName() end,
-  workload = function(handle) return told(handle, "@WORKLOAD@") end,
+  names = function(handle)
+    local caller = told(handle, "@CALLER@")
+    return caller and string.match(caller, "^%S* (%S+) ")
+  end,
   protocol = function(handle) return handle:streamInfo():protocol() end,
 }
 
@@ -144,9 +147,9 @@ end
 local function ask(handle, notes, rules, keys)
   notes:set("@NOTES@", "@ASK@", rules)
   for id, key in pairs(keys) do notes:set("@KEYS@", id, key) end
-  local origin, workload = EXTRACT.origin(handle), EXTRACT.workload(handle)
+  local origin, names = EXTRACT.origin(handle), EXTRACT.names(handle)
   if origin then notes:set("@NOTES@", "origin", origin) end
-  if workload then notes:set("@NOTES@", "workload", workload) end
+  if names then notes:set("@NOTES@", "names", names) end
 end
 
 function envoy_on_request(handle)

@@ -26,6 +26,7 @@ from lateen.plan.clusters import (
     OutlierDetection,
     TcpKeepalive,
 )
+from lateen.values.told_names import joined
 
 DNS_REFRESH = 60.0
 DNS_JITTER = 0.1
@@ -168,7 +169,11 @@ def _optional(value: int | None) -> Any:
 def _metadata(cluster: Cluster) -> Any:
     if not cluster.tags:
         return None
-    return base_pb2.Metadata(filter_metadata={wire.METADATA_NAMESPACE: wire.text_struct(cluster.tags)})
+    known = dict(cluster.tags)
+    if "service" in known:
+        names = ("service", "service_name", "service_namespace")
+        known[wire.TOLD] = joined(tuple(known.get(name, "") for name in names))
+    return base_pb2.Metadata(filter_metadata={wire.METADATA_NAMESPACE: wire.text_struct(known.items())})
 
 
 def _add_transport(message: Any, cluster: Cluster, profile: EnvoyProfile) -> None:

@@ -6,6 +6,7 @@ workload and whether it speaks mesh TLS.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from envoy.config.core.v3 import base_pb2, health_check_pb2
@@ -13,6 +14,7 @@ from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 
 from lateen.envoy import wire
 from lateen.plan.clusters import Endpoint, EndpointSet, LocalityEndpoints
+from lateen.values.told_names import joined
 
 TLS_MATCH_NAMESPACE = "envoy.transport_socket_match"
 UNKNOWN = "unknown"
@@ -52,8 +54,16 @@ def _metadata(endpoint: Endpoint) -> Any:
         tags["workload"] = endpoint.workload
     metadata = base_pb2.Metadata()
     if tags:
-        described = wire.text_struct((name, value or UNKNOWN) for name, value in tags.items())
+        entries = [*((name, value or UNKNOWN) for name, value in tags.items()), (wire.TOLD, _told(tags))]
+        described = wire.text_struct(entries)
         metadata.filter_metadata[wire.METADATA_NAMESPACE].CopyFrom(described)
     if endpoint.mesh_tls:
         metadata.filter_metadata[TLS_MATCH_NAMESPACE].CopyFrom(wire.text_struct([("tlsMode", "istio")]))
     return metadata
+
+
+def _told(tags: Mapping[str, str]) -> str:
+    """The namespace of a workload and its names."""
+    app, version = tags.get("app", ""), tags.get("version", "")
+    service, revision = tags.get("canonical_service") or app, tags.get("canonical_revision") or version
+    return joined((tags.get("namespace", ""), tags.get("workload", ""), app, version, service, revision))

@@ -17,7 +17,7 @@ from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 from lateen.envoy import mixer, tls, wire
 from lateen.envoy.dynamic_dns import server_name_filter
 from lateen.envoy.http_connection import HttpContext, http_manager
-from lateen.envoy.mesh_headers import CONNECTION_STATE_FILTER, SourceFields, peer_filter
+from lateen.envoy.peer import CONNECTION_STATE_FILTER, peer_filter
 from lateen.envoy.profile import EnvoyProfile
 from lateen.envoy.rbac import network_filters, notes_of
 from lateen.envoy.telemetry import ChainFacts, tcp_loggers
@@ -37,7 +37,6 @@ EARLY_BYTES = 65536
 class ChainContext(msgspec.Struct, frozen=True):
     """What chains need beside themselves. ``embedded``: chain name -> the route table to write into the listener."""
 
-    source: SourceFields
     profile: EnvoyProfile
     embedded: tuple[tuple[str, RouteTable], ...] = ()
 
@@ -68,8 +67,8 @@ def _match(match: ChainMatch) -> Any:
 
 def _filters(chain: Chain, context: ChainContext) -> list[Any]:
     mutual = chain.tls is not None and chain.tls.roots is not None and chain.tls.require_client
-    facts = ChainFacts(mutual, notes_of(chain.action.access))
-    peer = [peer_filter()] if mutual and _reports_callers(chain) else []
+    facts = ChainFacts(mutual, notes_of(chain.action.access), checked=chain.action.mixer is not None)
+    peer = [_peer(chain)] if mutual and _reports_callers(chain) else []
     if isinstance(chain.action, HttpChain):
         in_query, limited = token_in_query(chain.action.tokens), bool(chain.action.limits)
         facts = msgspec.structs.replace(
@@ -80,7 +79,7 @@ def _filters(chain: Chain, context: ChainContext) -> list[Any]:
             grpc=chain.action.grpc,
         )
         embedded = dict(context.embedded).get(chain.name)
-        return [*peer, http_manager(chain.action, HttpContext(context.source, facts, context.profile, embedded))]
+        return [*peer, http_manager(chain.action, HttpContext(facts, context.profile, embedded))]
     action = chain.action
     offer = [_upstream_alpn(action.upstream_alpn)] if action.upstream_alpn else []
     lookup = [server_name_filter(action.looks_up_port)] if action.looks_up_port is not None else []
@@ -91,6 +90,12 @@ def _filters(chain: Chain, context: ChainContext) -> list[Any]:
 def _reports_callers(chain: Chain) -> bool:
     telemetry = chain.action.telemetry
     return telemetry is not None and telemetry.reporter == "destination"
+
+
+def _peer(chain: Chain) -> Any:
+    """Names by themselves are there for metrics whose labels a Telemetry changes."""
+    telemetry = chain.action.telemetry
+    return peer_filter(each=telemetry is not None and any(rule.labels for rule in telemetry.metrics))
 
 
 def _mixer(check: MixerCheck) -> Any:

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from envoy.config.core.v3 import protocol_pb2
+from envoy.config.common.mutation_rules.v3 import mutation_rules_pb2
+from envoy.config.core.v3 import extension_pb2, protocol_pb2
 from envoy.config.listener.v3 import listener_components_pb2
 from envoy.extensions.filters.http.cors.v3 import cors_pb2
 from envoy.extensions.filters.http.fault.v3 import fault_pb2
@@ -19,8 +20,9 @@ from envoy.extensions.filters.http.rbac.v3 import rbac_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.http.set_filter_state.v3 import set_filter_state_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
+from envoy.extensions.http.early_header_mutation.header_mutation.v3 import header_mutation_pb2
 
-from lateen.envoy import external, grpc_messages, limit_answers, local_limits, mesh_headers, mixer, shared_limits, wire
+from lateen.envoy import external, grpc_messages, limit_answers, local_limits, mixer, shared_limits, wire
 from lateen.envoy.dynamic_dns import DYNAMIC_DNS_FILTER, dynamic_dns_filter
 from lateen.envoy.fault import FAULT_FILTER
 from lateen.envoy.http_options import add_options
@@ -38,6 +40,10 @@ from lateen.plan.routes import RouteTable
 HTTP_MANAGER = "envoy.filters.network.http_connection_manager"
 ROUTER_FILTER = "envoy.filters.http.router"
 GRPC_WEB_FILTER = "envoy.filters.http.grpc_web"
+EARLY_MUTATION = "envoy.http.early_header_mutation.header_mutation"
+FORWARDED_ATTRIBUTES = "x-istio-attributes"
+ORIGINAL_PATH = "x-envoy-original-path"
+"""What a proxy that rewrites a path says it was before. From anybody else it would forge logs and traces."""
 EDGE_HEADERS_TIMEOUT = 60.0
 EDGE_MAX_STREAMS = 100
 EDGE_STREAM_WINDOW = 65_536
@@ -57,11 +63,9 @@ _CLIENT_CERTIFICATE = {
 class HttpContext(msgspec.Struct, frozen=True):
     """What a connection manager needs beside its chain.
 
-    ``source``: what this proxy tells servers of itself. ``embedded``: the route table to write into the listener
-    instead of fetching it.
+    ``embedded``: the route table to write into the listener instead of fetching it.
     """
 
-    source: mesh_headers.SourceFields
     facts: ChainFacts
     profile: EnvoyProfile
     embedded: RouteTable | None = None
@@ -76,17 +80,6 @@ class FilterRow(msgspec.Struct, frozen=True):
     name: str
     reason: str
     build: Callable[[HttpChain, HttpContext], Any]
-
-
-def _record(chain: HttpChain, context: HttpContext) -> Any:
-    believed = chain.mesh_headers == "take" and context.facts.mutual_tls
-    return mesh_headers.recording_filter() if believed else None
-
-
-def _announce(chain: HttpChain, context: HttpContext) -> Any:
-    if chain.mesh_headers == "add":
-        return mesh_headers.announcing_filter(context.source)
-    return mesh_headers.removal_filter(of_strangers=not context.facts.mutual_tls)
 
 
 def _waiting(name: str, config: Any) -> Any:
@@ -184,16 +177,6 @@ def _router(chain: HttpChain, context: HttpContext) -> Any:
 
 HTTP_FILTERS: tuple[FilterRow, ...] = (
     FilterRow(
-        mesh_headers.STATE_FILTER,
-        "Keeps what the client's proxy told of itself; first, so that requests that are denied are attributed too.",
-        _record,
-    ),
-    FilterRow(
-        mesh_headers.MUTATION_FILTER,
-        "Sets or removes those headers before anything can read them as facts, and before the application sees them.",
-        _announce,
-    ),
-    FilterRow(
         external.HTTP_FILTER, "Whoever is asked outside answers for the request as it came, before tokens.", _external
     ),
     FilterRow(TOKEN_FILTER, "A token is looked at before rules and routes ask who made the request.", _tokens),
@@ -246,6 +229,7 @@ def http_manager(chain: HttpChain, context: HttpContext) -> Any:
         strip_trailing_host_dot=True,
         proxy_100_continue=True,
         http2_protocol_options=_http2(chain),
+        early_header_mutation_extensions=[_forgotten(from_mesh=chain.serves_mesh and context.facts.mutual_tls)],
     )
     if chain.telemetry is not None and chain.telemetry.tracing is not None:
         tracing = chain.telemetry.tracing
@@ -269,6 +253,15 @@ def http_manager(chain: HttpChain, context: HttpContext) -> Any:
         _harden_edge(manager)
     add_options(manager, chain)
     return listener_components_pb2.Filter(name=HTTP_MANAGER, typed_config=wire.pack(manager))
+
+
+def _forgotten(*, from_mesh: bool) -> Any:
+    """Drops what callers may not say, before anything can read it: attributes, as proxies of Mixer once told them, and,
+    unless a proxy of the mesh says it, what the path was before."""
+    names = (FORWARDED_ATTRIBUTES,) if from_mesh else (FORWARDED_ATTRIBUTES, ORIGINAL_PATH)
+    mutations = [mutation_rules_pb2.HeaderMutation(remove=name) for name in names]
+    config = wire.pack(header_mutation_pb2.HeaderMutation(mutations=mutations))
+    return extension_pb2.TypedExtensionConfig(name=EARLY_MUTATION, typed_config=config)
 
 
 def _http_filters(chain: HttpChain, context: HttpContext) -> list[Any]:

@@ -2,6 +2,10 @@
 
 Comes in: labels and what a Telemetry changes of each metric. Goes out: stats loggers.
 
+A label costs every request, so all of them travel as one (``packed_labels``): those that are the same, and groups of
+those that are known together, in the form that is read at once. A label that a Telemetry adds or changes stands by
+itself, and so does each label of a group of which it changes one.
+
 Labels are names of things that the mesh knows, never paths or ids: each new combination is a time series. How many of
 them a proxy keeps is bounded, and those that nothing is counted for any more are dropped after a while.
 """
@@ -36,11 +40,47 @@ MOST_COUNTERS = 2_000
 MOST_HISTOGRAMS = 6_000
 """Of one logger: a combination of labels of a request takes about 20 kB, so 40 MB at the worst."""
 STATS_TYPE = "type.googleapis.com/envoy.extensions.access_loggers.stats.v3.Config"
-REFUSAL_LABELS = frozenset({"reporter", "source_principal", "destination_service", "destination_workload"})
+REFUSAL_LABELS = ("destination_service", "destination_workload", "reporter", "source_principal")
 UNKNOWN = "unknown"
 
 Labels = tuple[tuple[str, str], ...]
 Rules = tuple[MetricRule, ...]
+
+
+class Group(msgspec.Struct, frozen=True):
+    """Labels that are known together, each with its own form; ``parts`` are what they are packed into."""
+
+    parts: Labels
+    labels: Labels
+
+
+class LabelSet(msgspec.Struct, frozen=True):
+    """The labels of a metric. ``same`` are texts, ``told`` formats whose values have no spaces; ``groups`` come after
+    them, and of the last the value may be anything."""
+
+    same: Labels
+    told: Labels = ()
+    groups: tuple[Group, ...] = ()
+
+    def also(self, *, same: Labels = (), told: Labels = ()) -> LabelSet:
+        """With more labels."""
+        return LabelSet((*self.same, *same), (*self.told, *told), self.groups)
+
+    def form_of(self, name: str) -> str:
+        """How a label is found by itself."""
+        texts = {label: text.replace("%", "%%") for label, text in self.same}
+        return {**texts, **{label: form for group in self.groups for label, form in group.labels}}[name]
+
+    def changed(self, rule: MetricRule) -> Labels:
+        """The labels as they travel, changed as a Telemetry says."""
+        changes = dict(rule.labels)
+        same, told = ([pair for pair in pairs if pair[0] not in changes] for pairs in (self.same, self.told))
+        whole = [group for group in self.groups if not changes.keys() & dict(group.labels).keys()]
+        taken_apart = [pair for group in self.groups if group not in whole for pair in group.labels]
+        alone = [pair for pair in taken_apart if pair[0] not in changes]
+        made = [(name, first_of(("CEL", text))) for name, text in rule.labels if text is not None]
+        parts = [*told, *(part for group in whole for part in group.parts)]
+        return ((PACKED, packed(same, parts)), *alone, *made)
 
 
 class Metric(msgspec.Struct, frozen=True):
@@ -75,11 +115,12 @@ BYTES = (
 _LogType = data_pb2.AccessLogType
 
 
-def request_loggers(labels: Labels, rules: Rules, *, has_messages: bool = True) -> list[Any]:
+def request_loggers(labels: LabelSet, rules: Rules, *, has_messages: bool = True) -> list[Any]:
     """Loggers of requests: gRPC by itself, as it has a status of its own, and messages where they are counted."""
-    answered: Labels = (("response_code", "%RESPONSE_CODE%"), ("response_flags", "%RESPONSE_FLAGS%"))
-    plain: Labels = (("request_protocol", "http"),)
-    grpc: Labels = (("request_protocol", "grpc"), ("grpc_response_status", "%GRPC_STATUS_NUMBER%"))
+    answered = labels.also(told=(("response_code", "%RESPONSE_CODE%"), ("response_flags", "%RESPONSE_FLAGS%")))
+    status = ("grpc_response_status", "%GRPC_STATUS_NUMBER%")
+    plain = answered.also(same=(("request_protocol", "http"),))
+    grpc = answered.also(same=(("request_protocol", "grpc"),), told=(status,))
     return [
         logger
         for metrics, own, wanted in (
@@ -87,7 +128,7 @@ def request_loggers(labels: Labels, rules: Rules, *, has_messages: bool = True) 
             (REQUESTS, grpc, _is_grpc(True)),
             (MESSAGES if has_messages else (), grpc, _has_messages()),
         )
-        for logger in _loggers(metrics, (*labels, *own, *answered), rules, wanted)
+        for logger in _loggers(metrics, own, rules, wanted)
     ]
 
 
@@ -97,10 +138,10 @@ def counts_messages(rules: Rules) -> bool:
     return any(metric.kind not in disabled for metric in MESSAGES)
 
 
-def connection_loggers(labels: Labels, rules: Rules, *, in_between: bool) -> list[Any]:
+def connection_loggers(labels: LabelSet, rules: Rules, *, in_between: bool) -> list[Any]:
     """Loggers of connections that open, and of those that end. ``in_between``: of their bytes the agent is told before
     that too, as the proxy's own counters cannot take what a connection has come to so far."""
-    own = (*labels, ("request_protocol", "tcp"), ("response_flags", "%RESPONSE_FLAGS%"))
+    own = labels.also(same=(("request_protocol", "tcp"),), told=(("response_flags", "%RESPONSE_FLAGS%"),))
     ended = CLOSED if in_between else (*CLOSED, *BYTES)
     found = [
         *_loggers(OPENED, own, rules, of_type(_LogType.TcpUpstreamConnected)),
@@ -109,14 +150,13 @@ def connection_loggers(labels: Labels, rules: Rules, *, in_between: bool) -> lis
     return [*found, *_told_loggers(BYTES, own, rules)] if in_between else found
 
 
-def _told_loggers(metrics: Iterable[Metric], labels: Labels, rules: Rules) -> Iterator[Any]:
+def _told_loggers(metrics: Iterable[Metric], labels: LabelSet, rules: Rules) -> Iterator[Any]:
     changes = {rule.metric: rule for rule in rules}
     wanted = of_type(_LogType.TcpPeriodic, _LogType.TcpConnectionEnd)
     for metric in metrics:
-        rule = changes.get(metric.kind)
-        if rule is None or not rule.disabled:
-            told = _changed(labels, rule) if rule is not None else labels
-            config = wire.pack(als_pb2.TcpGrpcAccessLogConfig(common_config=_told(metric, told)))
+        rule = changes.get(metric.kind, MetricRule(metric.kind))
+        if not rule.disabled:
+            config = wire.pack(als_pb2.TcpGrpcAccessLogConfig(common_config=_told(metric, labels.changed(rule))))
             yield accesslog_pb2.AccessLog(name=TOLD_LOGGER, filter=wanted, typed_config=config)
 
 
@@ -135,9 +175,9 @@ def _told(metric: Metric, labels: Labels) -> Any:
     return common
 
 
-def refusal_logger(labels: Labels) -> Any:
+def refusal_logger(labels: LabelSet) -> Any:
     """Counts what limits refuse, by their names."""
-    told = tuple(pair for pair in labels if pair[0] in REFUSAL_LABELS)
+    told = [(name, labels.form_of(name)) for name in REFUSAL_LABELS]
     named = (*told, ("rate_limit", first_of(("RESP", "X-LATEEN-RATE-LIMIT"))))
     counter = _series(Metric("", "rate_limited_total"), _tags(named))
     refused = accesslog_pb2.ResponseFlagFilter(flags=["RL"])
@@ -159,30 +199,19 @@ def of_type(*kinds: Any) -> Any:
     return accesslog_pb2.AccessLogFilter(log_type_filter=accesslog_pb2.LogTypeFilter(types=kinds))
 
 
-def _loggers(metrics: Iterable[Metric], labels: Labels, rules: Rules, wanted: Any) -> list[Any]:
+def _loggers(metrics: Iterable[Metric], labels: LabelSet, rules: Rules, wanted: Any) -> list[Any]:
     """One logger of these metrics, or none where all of them are switched off."""
     changes = {rule.metric: rule for rule in rules}
     counters: list[Any] = []
     histograms: list[Any] = []
-    usual = _tags(labels)
+    usual = _tags(labels.changed(MetricRule("")))
     for metric in metrics:
         rule = changes.get(metric.kind)
         if rule is not None and rule.disabled:
             continue
-        tags = _tags(_changed(labels, rule)) if rule is not None else usual
+        tags = _tags(labels.changed(rule)) if rule is not None else usual
         (histograms if metric.unit else counters).append(_series(metric, tags))
     return [_stats_logger(METRIC_PREFIX, counters, histograms, wanted)] if counters or histograms else []
-
-
-def _changed(labels: Labels, rule: MetricRule) -> Labels:
-    """The labels, without those that are left out, and with those that are worked out for each request."""
-    found = dict(labels)
-    for name, expression in rule.labels:
-        if expression is None:
-            found.pop(name, None)
-        else:
-            found[name] = first_of(("CEL", expression))
-    return tuple(found.items())
 
 
 def _stats_logger(prefix: str, counters: list[Any], histograms: list[Any], wanted: Any) -> Any:
@@ -221,12 +250,9 @@ def _series(metric: Metric, tags: Any) -> Any:
     return value
 
 
-def _tags(labels: Labels) -> Any:
-    """Tags of these labels. Each costs every request, so those that are always the same share one."""
-    same = [pair for pair in labels if "%" not in pair[1]]
-    told = [pair for pair in labels if "%" in pair[1]]
+def _tags(labels: Iterable[tuple[str, str]]) -> Any:
     value = struct_pb2.Value()
-    value.list_value.values.extend(_tag(name, form) for name, form in ((PACKED, packed(same)), *told))
+    value.list_value.values.extend(_tag(name, form) for name, form in labels)
     return value
 
 

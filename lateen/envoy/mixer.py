@@ -25,7 +25,7 @@ from envoy.type.v3 import http_status_pb2
 
 from lateen.envoy import check_cache, wire
 from lateen.envoy.access_logs import CEL_FILTER, HTTP_LOGGER, TCP_LOGGER
-from lateen.envoy.mesh_headers import state_key
+from lateen.envoy.peer import CALLER_STATE
 from lateen.envoy.rbac import principal_of
 from lateen.plan.mixer.model import MIXER_CLUSTER, MixerCheck, MixerDenial, MixerReport
 
@@ -108,7 +108,7 @@ def _reporting(report: MixerReport) -> Any:
         grpc_service=service,
         transport_api_version=config_source_pb2.V3,
         buffer_flush_interval=wire.duration(REPORT_INTERVAL_S),
-        filter_state_objects_to_log=[state_key("workload")],
+        filter_state_objects_to_log=[CALLER_STATE],
     )
     common.buffer_size_bytes.value = REPORT_BYTES
     return common

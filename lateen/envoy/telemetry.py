@@ -15,7 +15,10 @@ from envoy.config.accesslog.v3 import accesslog_pb2
 from envoy.data.accesslog.v3 import accesslog_pb2 as data_pb2
 
 from lateen.envoy.access_logs import (
+    CHECKED_FIELDS,
+    CHECKED_TCP_FIELDS,
     HTTP_FIELDS,
+    LIMITED_FIELDS,
     LISTENER_FIELDS,
     PATH_WITHOUT_QUERY,
     TCP_FIELDS,
@@ -25,17 +28,20 @@ from lateen.envoy.access_logs import (
     provider_logger,
     service_logger,
 )
-from lateen.envoy.mesh_headers import state_key
 from lateen.envoy.metrics import (
     UNKNOWN,
-    Labels,
+    Group,
+    LabelSet,
     connection_loggers,
     first_of,
     of_type,
     refusal_logger,
     request_loggers,
 )
+from lateen.envoy.peer import CALLER_STATE, state_key
+from lateen.envoy.wire import TOLD
 from lateen.plan.model import Telemetry
+from lateen.values.packed_labels import SERVICE_LABELS
 
 WORKLOAD_LABELS = (
     ("workload", "workload"),
@@ -47,11 +53,6 @@ CANONICAL_LABELS = (("canonical_service", "app"), ("canonical_revision", "versio
 """Told where they are not the same as another field."""
 CLUSTER_LABELS = ("source_cluster", "destination_cluster")
 """There is one mesh and no clusters in it: Istio's labels are there, so that what asks for them finds them."""
-SERVICE_LABELS = (
-    ("service", "destination_service"),
-    ("service_name", "destination_service_name"),
-    ("service_namespace", "destination_service_namespace"),
-)
 
 _HANDSHAKE_FAILED = "has(connection.transport_failure_reason) && connection.transport_failure_reason != ''"
 _AUTHORITY = ("REQ", ":authority")
@@ -63,13 +64,15 @@ class ChainFacts(msgspec.Struct, frozen=True):
 
     ``mutual_tls``: every caller has a certificate. ``notes``: what its access rules leave for the log, as pairs of the
     log's field and the key of the metadata. ``token_in_query``: the query may have a token, which no log should hold.
-    ``limited``: limits of rates hold. ``at_edge``: strangers call, who may ask for any host. ``grpc``: gRPC may come.
+    ``limited``: limits of rates hold. ``checked``: Mixer is asked. ``at_edge``: strangers call, who may ask for any
+    host. ``grpc``: gRPC may come.
     """
 
     mutual_tls: bool = False
     notes: tuple[tuple[str, str], ...] = ()
     token_in_query: bool = False
     limited: bool = False
+    checked: bool = False
     at_edge: bool = False
     grpc: bool = False
 
@@ -86,7 +89,8 @@ def http_loggers(telemetry: Telemetry | None, facts: ChainFacts) -> tuple[Any, .
     if telemetry.access_log:
         path = PATH_WITHOUT_QUERY if facts.token_in_query else HTTP_FIELDS["path"]
         path = as_received(path) if _at_server(telemetry) else path
-        fields = {**HTTP_FIELDS, "path": path, **_notes("envoy.filters.http.rbac", facts)}
+        limits, checks = LIMITED_FIELDS if facts.limited else {}, CHECKED_FIELDS if facts.checked else {}
+        fields = {**HTTP_FIELDS, **limits, **checks, "path": path, **_notes("envoy.filters.http.rbac", facts)}
         loggers.append(_log(telemetry, fields))
     loggers.extend(_provided(telemetry, None, with_query=not facts.token_in_query))
     for log in telemetry.service_logs:
@@ -107,7 +111,8 @@ def tcp_loggers(telemetry: Telemetry | None, facts: ChainFacts) -> tuple[Any, ..
         _labels(telemetry, facts, http=False), telemetry.metrics, in_between=telemetry.byte_interval is not None
     )
     if telemetry.access_log:
-        fields = {**TCP_FIELDS, **_notes("envoy.filters.network.rbac", facts)}
+        checks = CHECKED_TCP_FIELDS if facts.checked else {}
+        fields = {**TCP_FIELDS, **checks, **_notes("envoy.filters.network.rbac", facts)}
         loggers.append(_log(telemetry, fields, ended))
     loggers.extend(_provided(telemetry, ended))
     told = [log for log in telemetry.service_logs if log.kind != "http"]
@@ -123,47 +128,67 @@ def listener_logger(path: str) -> Any:
     return file_logger(path, LISTENER_FIELDS, accesslog_pb2.AccessLogFilter(or_filter=either))
 
 
-def _labels(telemetry: Telemetry, facts: ChainFacts, *, http: bool) -> Labels:
+def _labels(telemetry: Telemetry, facts: ChainFacts, *, http: bool) -> LabelSet:
     """The labels that all metrics have: who called, who answered, for which service, how secured."""
     at_source = telemetry.reporter == "source"
     own = dict(telemetry.tags)
-    here, there = ("source", "destination") if at_source else ("destination", "source")
+    here = "source" if at_source else "destination"
     labels: dict[str, str] = {"reporter": telemetry.reporter, **dict.fromkeys(CLUSTER_LABELS, UNKNOWN)}
     for field, label in WORKLOAD_LABELS:
         labels[f"{here}_{label}"] = own.get(f"{here}_{label}") or own.get(field) or UNKNOWN
-        labels[f"{there}_{label}"] = first_of(_told(field, at_source))
     for label, usual in CANONICAL_LABELS:
         labels[f"{here}_{label}"] = own.get(label) or own.get(usual) or UNKNOWN
-        labels[f"{there}_{label}"] = first_of(_told(label, at_source), _told(usual, at_source))
-    own_side, peer_side = ("UPSTREAM_LOCAL", "UPSTREAM_PEER") if at_source else ("DOWNSTREAM_LOCAL", "DOWNSTREAM_PEER")
-    labels[f"{here}_principal"] = first_of((f"{own_side}_URI_SAN", ""))
-    labels[f"{there}_principal"] = first_of((f"{peer_side}_URI_SAN", ""))
-    for field, label in SERVICE_LABELS:
-        labels[label] = (
-            own.get(label)
-            or own.get(field)
-            or (_service(field, by_host=http and not facts.at_edge) if at_source else UNKNOWN)
-        )
     if at_source:
         labels["connection_security_policy"] = UNKNOWN
-    else:
-        labels["connection_security_policy"] = "mutual_tls" if facts.mutual_tls else "none"
-    return tuple(sorted(labels.items()))
+        return LabelSet(tuple(sorted(labels.items())), groups=_called(by_host=http and not facts.at_edge))
+    for label in SERVICE_LABELS:
+        labels[label] = own.get(label) or own.get(label.removeprefix("destination_")) or UNKNOWN
+    labels["connection_security_policy"] = "mutual_tls" if facts.mutual_tls else "none"
+    return LabelSet(tuple(sorted(labels.items())), groups=(_caller(),))
 
 
-def _told(field: str, at_source: bool) -> tuple[str, str]:
-    """Where the name of the other side stands."""
-    return ("UPSTREAM_METADATA", f"lateen:{field}") if at_source else ("FILTER_STATE", f"{state_key(field)}:PLAIN")
+def _caller() -> Group:
+    """Who calls, as a server keeps it once a connection."""
+    labels = [(f"source_{label}", first_of(_state(field))) for field, label in WORKLOAD_LABELS]
+    labels += [(f"source_{label}", first_of(_state(label), _state(usual))) for label, usual in CANONICAL_LABELS]
+    labels.append(("source_principal", first_of(("DOWNSTREAM_PEER_URI_SAN", ""))))
+    labels.append(("destination_principal", first_of(("DOWNSTREAM_LOCAL_URI_SAN", ""))))
+    return Group((("caller", f"%FILTER_STATE({CALLER_STATE}:PLAIN)%"),), tuple(labels))
 
 
-def _service(field: str, *, by_host: bool) -> str:
-    """What the chosen cluster says of its service; for traffic to nowhere known the host and the cluster's name."""
-    told = ("CLUSTER_METADATA", f"lateen:{field}")
-    if field == "service" and by_host:
-        return first_of(told, _AUTHORITY)
-    if field == "service_name":
-        return first_of(told, _UPSTREAM_CLUSTER)
-    return first_of(told)
+def _called(*, by_host: bool) -> tuple[Group, ...]:
+    """Who is called, as a client knows it: by the chosen cluster, by the member that it chose, and by its certificate.
+
+    For traffic to nowhere known the service is the host that is asked for (``by_host``), and the cluster's name.
+    """
+    host = (_AUTHORITY,) if by_host else ()
+    service = first_of(_of_cluster("service"), *host)
+    name = first_of(_of_cluster("service_name"), _UPSTREAM_CLUSTER)
+    own, peer = first_of(("UPSTREAM_LOCAL_URI_SAN", "")), first_of(("UPSTREAM_PEER_URI_SAN", ""))
+    member = [(f"destination_{label}", first_of(_of_member(field))) for field, label in WORKLOAD_LABELS]
+    member += [
+        (f"destination_{label}", first_of(_of_member(label), _of_member(usual))) for label, usual in CANONICAL_LABELS
+    ]
+    namespace = first_of(_of_cluster("service_namespace"))
+    known = tuple(zip(SERVICE_LABELS, (service, name, namespace), strict=True))
+    return (
+        Group((("service", first_of(_of_cluster(TOLD), *host)), ("cluster", name)), known),
+        Group((("endpoint", f"%UPSTREAM_METADATA(lateen:{TOLD})%"),), tuple(member)),
+        Group((("own", "%UPSTREAM_LOCAL_URI_SAN%"),), (("source_principal", own),)),
+        Group((("server", "%UPSTREAM_PEER_URI_SAN%"),), (("destination_principal", peer),)),
+    )
+
+
+def _state(field: str) -> tuple[str, str]:
+    return ("FILTER_STATE", f"{state_key(field)}:PLAIN")
+
+
+def _of_cluster(key: str) -> tuple[str, str]:
+    return ("CLUSTER_METADATA", f"lateen:{key}")
+
+
+def _of_member(key: str) -> tuple[str, str]:
+    return ("UPSTREAM_METADATA", f"lateen:{key}")
 
 
 def _notes(namespace: str, facts: ChainFacts) -> dict[str, str]:

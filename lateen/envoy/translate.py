@@ -15,7 +15,6 @@ from lateen.envoy.clusters import EMBEDDED, cluster_message
 from lateen.envoy.endpoints import load_assignment
 from lateen.envoy.filter_chains import ChainContext
 from lateen.envoy.listeners import listener_message
-from lateen.envoy.mesh_headers import FIELDS, SourceFields
 from lateen.envoy.patches.apply import apply_patches
 from lateen.envoy.patches.clusters import added_clusters, patch_clusters
 from lateen.envoy.profile import DEFAULT_PROFILE, EnvoyProfile
@@ -27,10 +26,9 @@ from lateen.plan.mixer.model import MIXER_CLUSTER
 from lateen.plan.mixer.rules import asks_mixer
 from lateen.plan.model import OPEN, Chain, Destinations, Guards, HttpChain, Listener, ProxyPlan
 from lateen.plan.patch_values import Patch
-from lateen.plan.proxy import Proxy, ProxyType
+from lateen.plan.proxy import ProxyType
 from lateen.plan.routes import RouteTable
 from lateen.plan.telemetry import told_clusters
-from lateen.values.canonical import special_names
 from lateen.values.names import Origin
 
 GuardedTable = tuple[RouteTable, Guards]
@@ -46,7 +44,7 @@ def translate(plan: ProxyPlan, profile: EnvoyProfile = DEFAULT_PROFILE) -> Envoy
     patches = tuple(patch for patch in plan.patches if patch.apply_to == "CLUSTER")
     parts = [_patched_destinations(part, profile, patches, is_gateway) for part in (plan.shared, own)]
     delivered, embedded_tables = _tables(plan)
-    context = ChainContext(source_fields(plan.proxy), profile, ())
+    context = ChainContext(profile)
     listeners = [translate_listener(found, context, embedded_tables[found.name]) for found in plan.listeners]
     made = EnvoyResources(
         {
@@ -67,14 +65,6 @@ def translate(plan: ProxyPlan, profile: EnvoyProfile = DEFAULT_PROFILE) -> Envoy
 def with_secrets(resources: EnvoyResources, secrets: Iterable[EnvoyResource]) -> EnvoyResources:
     """The same with these secrets (made by ``secrets.translate_secret``) in place of all that it had."""
     return EnvoyResources({**resources.by_type, SECRET: _by_name(secrets)}, resources.applied)
-
-
-def source_fields(proxy: Proxy) -> SourceFields:
-    """What this proxy tells the servers that it calls."""
-    labels = dict(proxy.labels)
-    named = {"workload": proxy.workload, "app": labels.get("app", ""), "version": labels.get("version", "")}
-    known = {**named, **dict(special_names(proxy.workload, labels))}
-    return tuple((field, known.get(field, "")) for field in FIELDS)
 
 
 @lru_cache(maxsize=1024)
@@ -136,7 +126,7 @@ def translate_listener(
     listener: Listener, context: ChainContext, embedded: tuple[tuple[str, RouteTable], ...] = ()
 ) -> EnvoyResource:
     """One listener; ``embedded`` are the route tables, by chain, that are written into it."""
-    context = ChainContext(context.source, context.profile, embedded)
+    context = ChainContext(context.profile, embedded)
     references = _listener_references(listener, dict(embedded))
     return wire.resource(listener.name, listener_message(listener, context), listener.origin, references)
 

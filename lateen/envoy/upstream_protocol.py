@@ -9,15 +9,12 @@ from typing import Any
 
 from envoy.config.common.matcher.v3 import matcher_pb2
 from envoy.config.core.v3 import extension_pb2, protocol_pb2
-from envoy.extensions.filters.http.upstream_codec.v3 import upstream_codec_pb2
-from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 from envoy.extensions.http.header_formatters.preserve_case.v3 import preserve_case_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from envoy.extensions.upstreams.tcp.v3 import tcp_protocol_options_pb2
 from envoy.type.v3 import range_pb2
 
 from lateen.envoy import wire
-from lateen.envoy.mesh_headers import removal_filter
 from lateen.plan.clusters import Cluster, ConnectionPool, Discovery
 from lateen.plan.tls import ClientTls
 
@@ -54,23 +51,11 @@ def _http_options(cluster: Cluster) -> Any:
         options.upstream_http_protocol_options.auto_san_validation = cluster.tls.verify and not cluster.tls.sans
     if cluster.outlier is not None and cluster.outlier.http_error_codes:
         options.outlier_detection.error_matcher.CopyFrom(_error_codes(cluster.outlier.http_error_codes))
-    if not _stays_in_mesh(cluster):
-        options.http_filters.extend((removal_filter(), _codec_filter()))
     return options
-
-
-def _stays_in_mesh(cluster: Cluster) -> bool:
-    """Whether what is sent here stays in the mesh: by mesh TLS, or to the application beside this proxy."""
-    return speaks_mesh_tls(cluster.tls) or cluster.name.startswith("inbound|")
 
 
 def speaks_mesh_tls(tls: ClientTls | None) -> bool:
     return tls is not None and tls.certificate is not None and tls.certificate.local
-
-
-def _codec_filter() -> Any:
-    codec = wire.pack(upstream_codec_pb2.UpstreamCodec())
-    return http_connection_manager_pb2.HttpFilter(name="envoy.filters.http.upstream_codec", typed_config=codec)
 
 
 def _common(pool: ConnectionPool) -> Any:

@@ -23,6 +23,8 @@ from lateen.values.names import Origin
 MILLION = 1_000_000
 UNLIMITED = 4_294_967_295
 METADATA_NAMESPACE = "lateen"
+TOLD = "told"
+"""Where that metadata has all names in one text, for metrics."""
 FIRST_RETRY = 0.2
 LAST_RETRY = 5.0
 

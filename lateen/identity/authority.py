@@ -94,10 +94,12 @@ class Authority:
         """Changes whenever another certificate signs or others are trusted: then workloads have to ask again."""
         return self._holding.generation
 
-    def sign(self, request: bytes, identity: SpiffeId, wanted: datetime.timedelta | None = None) -> list[bytes]:
+    def sign(
+        self, request: bytes, identity: SpiffeId, wanted: datetime.timedelta | None = None, told: str = ""
+    ) -> list[bytes]:
         """The chain for a request, leaf first and all roots last (PEM). A wanted life only ever shortens.
 
-        Raises RequestRefused.
+        ``told``: what the workload is called (``told_names``), as far as its proof says that. Raises RequestRefused.
         """
         try:
             self.check_identity(identity)
@@ -111,7 +113,8 @@ class Authority:
         if left <= datetime.timedelta():
             self._refused += 1
             raise RequestRefused(f"the authority's own certificate ran out on {issuer.expires:%Y-%m-%d %H:%M} UTC")
-        leaf = build_workload(public, identity, issuer.certificate, issuer.key, now, min(life, left))
+        told = told if self._holding.may_describe else ""
+        leaf = build_workload(public, identity, issuer.certificate, issuer.key, now, min(life, left), told=told)
         self._signed += 1
         return [certificate_pem(leaf), *(certificate_pem(link) for link in issuer.above), self.root_pem]
 

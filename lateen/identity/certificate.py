@@ -1,7 +1,8 @@
 """Certificates, built purely: keys, names and times come in, X.509 goes out. No clock, no files.
 
-Workload certificates carry one SPIFFE URI as their only, critical name. Nothing that a certificate request asks for
-beyond its public key is taken over.
+Workload certificates carry one SPIFFE URI as their only, critical alternative name. Their subject may tell what the
+workload is called, for metrics and logs; it decides nothing. Nothing that a certificate request asks for beyond its
+public key is taken over.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from lateen.values.unreadable import UNREADABLE
 ROOT_LIFE = datetime.timedelta(days=3650)
 CLOCK_SKEW = datetime.timedelta(minutes=2)
 MAX_REQUEST_BYTES = 16 * 1024
+DESCRIPTION = x509.ObjectIdentifier("2.5.4.13")
+TOLD_PREFIX = "lateen/"
+"""So begins the description in a subject that tells what a workload is called."""
 _CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 _RSA_BITS = range(2048, 4097)
 
@@ -135,15 +139,18 @@ def build_workload(
     now: datetime.datetime,
     life: datetime.timedelta,
     hosts: Sequence[str] = (),
+    told: str = "",
 ) -> x509.Certificate:
     """A workload's certificate: its identity as critical URI, for both ends of TLS, no longer than its issuer lives.
 
-    ``hosts`` are names that servers of the control plane have beside their identity.
+    ``hosts`` are names that servers of the control plane have beside their identity; ``told`` are names of the
+    workload (``told_names``).
     """
+    described = [x509.NameAttribute(DESCRIPTION, f"{TOLD_PREFIX}{told}")] if told else []
     names = [x509.UniformResourceIdentifier(str(identity)), *map(_host_name, hosts)]
     return (
         x509.CertificateBuilder()
-        .subject_name(x509.Name([]))
+        .subject_name(x509.Name(described))
         .issuer_name(issuer.subject)
         .public_key(public)
         .serial_number(x509.random_serial_number())
@@ -177,6 +184,12 @@ def identity_of(certificate: x509.Certificate) -> SpiffeId:
     if len(names) != 1 or not isinstance(names[0], x509.UniformResourceIdentifier):
         raise ValueError("the certificate has other names than one URI")
     return SpiffeId.parse(names[0].value)
+
+
+def told_in(certificate: x509.Certificate) -> str:
+    """The names of the workload that a certificate of the mesh tells; empty if it tells none."""
+    texts = [str(found.value) for found in certificate.subject.get_attributes_for_oid(DESCRIPTION)]
+    return next((text.removeprefix(TOLD_PREFIX) for text in texts if text.startswith(TOLD_PREFIX)), "")
 
 
 def _authority_identifier(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:

@@ -125,7 +125,7 @@ class CertificateServer:
             return await context.abort(grpc.StatusCode.UNAUTHENTICATED, "no known token came with the call")
         wanted = datetime.timedelta(seconds=min(max(request.validity_duration, 0), MAX_WANTED_SECONDS)) or None
         try:
-            chain = self._authority.sign(request.csr.encode(), proof.identity, wanted)
+            chain = self._authority.sign(request.csr.encode(), proof.identity, wanted, proof.told)
             proof.cross_out()
         except RequestRefused as refused:
             logger.warning("no certificate for %s: %s", proof.identity, refused.reason)

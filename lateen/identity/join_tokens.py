@@ -37,10 +37,14 @@ class Invitation(msgspec.Struct, frozen=True):
 
 
 class Redeemable(msgspec.Struct, frozen=True, eq=False):
-    """A token that was found. ``cross_out`` is called before anything is given for it. It raises OSError."""
+    """A token that was found. ``cross_out`` is called before anything is given for it. It raises OSError.
+
+    ``told``: what is known of the workload's names by it (``told_names``).
+    """
 
     identity: SpiffeId
     cross_out: Callable[[], None]
+    told: str = ""
 
 
 class JoinTokens:

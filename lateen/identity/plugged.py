@@ -237,6 +237,15 @@ def _check_names(path: Path, link: x509.Certificate, constraints: x509.NameConst
         raise KeystoreError(path, f"{_name(link)} may not sign for {trust_domain} (its name constraints)")
 
 
+def constrains_subjects(link: x509.Certificate) -> bool:
+    """Whether an authority may sign for certain subjects only."""
+    constraints = _extension(link, x509.NameConstraints)
+    if constraints is None:
+        return False
+    names = (*(constraints.permitted_subtrees or ()), *(constraints.excluded_subtrees or ()))
+    return any(isinstance(name, x509.DirectoryName) for name in names)
+
+
 def _is_uri(name: x509.GeneralName) -> bool:
     return isinstance(name, x509.UniformResourceIdentifier)
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from cryptography import x509
 
 from lateen.identity.account_tokens import AccountFile
-from lateen.identity.certificate import identity_of
+from lateen.identity.certificate import identity_of, told_in
 from lateen.identity.join_tokens import JoinTokens, Redeemable
 from lateen.values.names import SpiffeId
 from lateen.values.unreadable import UNREADABLE
@@ -25,9 +25,9 @@ def _nothing_to_cross_out() -> None:
     """What counts again and again."""
 
 
-def lasting(identity: SpiffeId | None) -> Redeemable | None:
+def lasting(identity: SpiffeId | None, told: str = "") -> Redeemable | None:
     """A proof that is not used up."""
-    return Redeemable(identity, _nothing_to_cross_out) if identity is not None else None
+    return Redeemable(identity, _nothing_to_cross_out, told) if identity is not None else None
 
 
 def tokens_from_elsewhere(join: JoinTokens, accounts: AccountFile | None) -> ByToken:
@@ -39,9 +39,14 @@ def tokens_from_elsewhere(join: JoinTokens, accounts: AccountFile | None) -> ByT
     return proof
 
 
-def local_tokens(own: Callable[[str], SpiffeId | None], elsewhere: ByToken) -> ByToken:
-    """What tokens prove on the Unix socket."""
-    return lambda token: lasting(own(token)) or elsewhere(token)
+def local_tokens(own: Callable[[str], tuple[SpiffeId, str] | None], elsewhere: ByToken) -> ByToken:
+    """What tokens prove on the Unix socket. ``own`` knows the identity and the names of a local proxy's workload."""
+
+    def proof(token: str) -> Redeemable | None:
+        known = own(token)
+        return lasting(*known) if known is not None else elsewhere(token)
+
+    return proof
 
 
 def by_certificate(pem: bytes, trust_domain: str, now: datetime.datetime) -> Redeemable | None:
@@ -52,4 +57,4 @@ def by_certificate(pem: bytes, trust_domain: str, now: datetime.datetime) -> Red
     except UNREADABLE:
         return None
     holds = certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc
-    return lasting(identity) if holds and identity.trust_domain == trust_domain else None
+    return lasting(identity, told_in(certificate)) if holds and identity.trust_domain == trust_domain else None

@@ -33,7 +33,7 @@ from lateen.identity.keystore import (
     read_private,
     write_private,
 )
-from lateen.identity.plugged import Issuer, is_plugged_in, load_plugged_in
+from lateen.identity.plugged import Issuer, constrains_subjects, is_plugged_in, load_plugged_in
 
 STATE_FILE = "roots.json"
 FIRST = "ca"
@@ -77,6 +77,12 @@ class Holding(msgspec.Struct, frozen=True, eq=False):
     def generation(self) -> str:
         parts = [fingerprint(certificate) for certificate in (self.issuer.certificate, *self.roots)]
         return hashlib.sha256(":".join(parts).encode()).hexdigest()[:16]
+
+    @property
+    def may_describe(self) -> bool:
+        """Whether subjects of workloads may say anything: constraints on them would make it a wrong one."""
+        links = (self.issuer.certificate, *self.issuer.above, *self.roots)
+        return not any(constrains_subjects(link) for link in links)
 
 
 def load_holding(folder: Path, trust_domain: str, now: datetime.datetime) -> Holding:

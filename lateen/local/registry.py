@@ -15,6 +15,7 @@ from lateen.local.links import Link
 from lateen.local.project import Port, Service, Workload
 from lateen.local.rundir import RunDir, write_atomically
 from lateen.values.protocol import Protocol
+from lateen.values.told_names import told_names
 
 SERVICES_FILE = "services.yaml"
 
@@ -51,6 +52,7 @@ class Registry:
                 "namespace": workload.namespace,
                 "service_account": workload.service_account,
                 "type": "gateway" if workload.is_gateway else "sidecar",
+                "told": told_names(workload.name, dict(workload.labels)),
             }
         self._write_tokens()
         return issued

@@ -1,7 +1,7 @@
 """What checks and reports read alike of a request: a bag that makes attributes as they are looked at, and who calls.
 
-Who calls is what the certificate says: the name of the workload, which its proxy tells, counts only together with the
-certificate's namespace and service account.
+Who calls is what its certificate says. The name of the workload, which stands in the subject, counts only together with
+the identity.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl
 from lateen.envoy.check_cache import PAYLOAD, TOKENS
 from lateen.expressions.functions import Unusable, to_ip
 from lateen.values.names import SpiffeId
+from lateen.values.told_names import names_in
 
 SPIFFE = "spiffe://"
 _CLAIMS: Mapping[str, str] = {"request.auth.audiences": "aud", "request.auth.presenter": "azp"}
@@ -37,14 +38,15 @@ def without_scheme(principal: str) -> str | None:
 
 
 def caller_of(identity: SpiffeId | None, told: object, workloads: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
-    """What is known of the workload that calls, by attribute. ``told`` is the name that its proxy says."""
+    """What is known of the workload that calls, by attribute. ``told`` are the names in its certificate."""
     if identity is None:
         return {}
     found: dict[str, Any] = {
         "source.namespace": identity.namespace,
         "source.serviceAccount": identity.service_account,
     }
-    known = workloads.get(f"{identity.namespace}/{told}") if isinstance(told, str) else None
+    workload = names_in(told).get("workload") if isinstance(told, str) else None
+    known = workloads.get(f"{identity.trust_domain}/{identity.namespace}/{workload}")
     if known is not None and known.get("source.serviceAccount") == identity.service_account:
         found.update(known)
     return found

@@ -1,8 +1,7 @@
 """The attributes of a request or a connection that a proxy asks about.
 
 Comes in: ``CheckRequest``, what is constant about the proxy that asks, and what is known of workloads. Goes out: a bag,
-in which each attribute is made when it is looked at. Who calls is what its certificate says: the name of its workload,
-which its proxy tells, counts only together with the certificate's namespace and service account.
+in which each attribute is made when it is looked at. Who calls is what its certificate says.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ class CheckBag(RequestBag):
 
     @functools.cached_property
     def _caller(self) -> Mapping[str, Any]:
-        return caller_of(self._identity, self._notes.get("workload"), self._workloads)
+        return caller_of(self._identity, self._notes.get("names"), self._workloads)
 
     def _metadata(self) -> Any:
         return self._attributes.metadata_context.filter_metadata

@@ -59,7 +59,7 @@ def _inputs(name: str, key: str | None) -> tuple[str, ...] | None:
     if name in CLAIM_ATTRIBUTES:
         return tuple(f"claim:{claim}" for claim in CLAIM_ATTRIBUTES[name])
     if name in IDENTITY_ATTRIBUTES:
-        return ("principal", "workload")
+        return ("names", "principal")
     if name == "source.ip":
         return ("address",)
     if name == "origin.ip":

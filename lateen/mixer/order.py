@@ -52,7 +52,7 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class MixerOrder(msgspec.Struct, frozen=True):
-    """``generation`` changes with the rest. ``workloads``: what is known of callers, by namespace/workload.
+    """``generation`` changes with the rest. ``workloads``: what is known of callers, by domain/namespace/workload.
 
     ``fetch_allowed``: networks that lists may be fetched from beside the public internet. ``redis``: where limits that
     all proxies count together are counted; empty: in memory. ``adapters`` are those that are installed beside Lateen.

@@ -16,11 +16,10 @@ from envoy.data.accesslog.v3.accesslog_pb2 import AccessLogType
 from google.protobuf import wrappers_pb2
 
 from lateen.envoy.check_cache import ASK, NOTES, REFUSED_BY
-from lateen.envoy.mesh_headers import state_key
 from lateen.envoy.mixer import DENIAL, RBAC_DETAILS
+from lateen.envoy.peer import CALLER_STATE
 from lateen.mixer.bags import RequestBag, caller_of, identity_of, ip_of, query_of, without_scheme
 
-WORKLOAD_STATE = state_key("workload")
 GRPC = "application/grpc"
 FLAGS: Mapping[str, str] = {
     "failed_local_healthcheck": "LH",
@@ -74,12 +73,10 @@ class _EntryBag(RequestBag):
 
     @functools.cached_property
     def _caller(self) -> Mapping[str, Any]:
-        told = None
-        state = self._common.filter_state_objects
-        if WORKLOAD_STATE in state:
-            text = wrappers_pb2.StringValue()
-            told = text.value if state[WORKLOAD_STATE].Unpack(text) else None
-        return caller_of(identity_of(self._principal), told, self._workloads)
+        text, state = wrappers_pb2.StringValue(), self._common.filter_state_objects
+        known = CALLER_STATE in state and state[CALLER_STATE].Unpack(text)
+        names = text.value.split(" ", 2)[1] if known else ""
+        return caller_of(identity_of(self._principal), names, self._workloads)
 
     def _metadata(self) -> Any:
         return self._common.metadata.filter_metadata

@@ -35,7 +35,6 @@ def edge_http(route_table: str, telemetry: Telemetry, port: int, name: str = "")
         telemetry=telemetry,
         forwarded_client_cert="sanitize_set",
         trust_edge=True,
-        mesh_headers="add",
         server_name="istio-envoy",
     )
 

@@ -185,7 +185,7 @@ class _Inbound:
             access=self._access,
             telemetry=telemetry,
             forwarded_client_cert="append_forward",
-            mesh_headers="take",
+            serves_mesh=True,
             server_name="istio-envoy",
             grpc=grpc,
             http10=self._snapshot.settings.http10,

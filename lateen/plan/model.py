@@ -140,7 +140,7 @@ class HttpChain(msgspec.Struct, frozen=True, cache_hash=True, tag=True):
     ``forwarded_client_cert``: sanitize, forward_only, append_forward, sanitize_set, always_forward_only.
     ``trust_edge``: this is where outside clients arrive (their address is the peer's, mesh-internal headers are
     dropped).
-    ``mesh_headers``: ``add`` (client side of a mesh hop), ``take`` (read after mTLS, then remove) or ``drop``.
+    ``serves_mesh``: who comes over mutual TLS is a proxy of the mesh, and believed what it says of a request.
     ``grpc``: gRPC may come here, so its messages are counted; not where no more than HTTP/1.1 goes on.
     ``grpc_web``: gRPC-Web is turned into gRPC. ``http10``: HTTP/1.0 is accepted. ``dynamic_dns``: routes may lead to
     clusters that look the request's host up. ``tokens``: JWT are looked at. ``limits`` of rates hold (None: never).
@@ -155,7 +155,7 @@ class HttpChain(msgspec.Struct, frozen=True, cache_hash=True, tag=True):
     telemetry: Telemetry | None = None
     forwarded_client_cert: str = "sanitize"
     trust_edge: bool = False
-    mesh_headers: str = "drop"
+    serves_mesh: bool = False
     server_name: str = ""
     idle_timeout: float | None = None
     websocket: bool = True

@@ -307,7 +307,6 @@ def outbound_http(
         stat_prefix=f"outbound_{route_table}",
         route_table=route_table,
         telemetry=telemetry,
-        mesh_headers="add",
         grpc=grpc,
         grpc_web=grpc_web,
         http10=http10,

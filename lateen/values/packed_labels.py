@@ -1,22 +1,47 @@
-"""Labels that are the same for all that a logger counts, packed into one: Envoy pays for each label of each request.
+"""The labels of a metric, packed into one: Envoy pays for each label of each request.
 
-Comes in: labels. Goes out: the value of the one label that stands for them, and back, in a text of Prometheus. Whoever
-reads a proxy's metrics takes them apart first (``whole``), so that nobody else meets a packed one.
+Comes in: labels that are the same for all that a logger counts, and formats of what differs. Goes out: the format of
+the one label that stands for them; and, in a text of Prometheus, the labels again. Whoever reads a proxy's metrics
+takes them apart first (``whole``), so that nobody else meets a packed one.
+
+It reads ``name=value name=value``. Besides labels there are parts that several labels are read from:
+
+    service    HOST/NAME/NAMESPACE of the service that is called (``told_names.joined``), or the host that was asked for
+    cluster    what the service is called where it is not known
+    endpoint   NAMESPACE/names of the workload that answered (``told_names``)
+    own        the principal by which a client calls
+    server     the principal of who answered
+    caller     what a server keeps of who calls: its own principal, names of the caller, the caller's principal
+
+The last part goes to the end, spaces and all: what another mesh has written into a certificate can be anything.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 
+from lateen.values.names import SpiffeId
+from lateen.values.told_names import FIELDS, escaped, names_in, parted
+from lateen.values.told_names import whole as unescaped
+
 PACKED = "lateen_labels"
+UNKNOWN = "unknown"
+NOTHING = "-"
+"""What Envoy writes where there is no value."""
+SERVICE_LABELS = ("destination_service", "destination_service_name", "destination_service_namespace")
+_LAST = ("server", "caller")
+_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _IN_TEXT = re.compile(rb'(?<=[{,])lateen_labels="((?:[^"\\]|\\.)*)"')
 
+Pairs = Iterator[tuple[str, str]]
 
-def packed(labels: Iterable[tuple[str, str]]) -> str:
-    """``name=value;name=value``. Names are those that Prometheus takes."""
-    return ";".join(f"{name}={value.replace('~', '~0').replace(';', '~1')}" for name, value in labels)
+
+def packed(labels: Iterable[tuple[str, str]], parts: Iterable[tuple[str, str]] = ()) -> str:
+    """The format. ``parts`` are formats; of those that can hold spaces there is one, at the end."""
+    same = (f"{name}={escaped(value)}" for name, value in labels)
+    return " ".join((*same, *(f"{name}={form}" for name, form in parts)))
 
 
 def whole(text: bytes) -> bytes:
@@ -26,6 +51,71 @@ def whole(text: bytes) -> bytes:
 
 @lru_cache(maxsize=4096)
 def _unpacked(value: bytes) -> bytes:
-    """What Prometheus escapes stays so: no part of an escape means anything here."""
-    pairs = (pair.partition(b"=") for pair in value.split(b";"))
-    return b",".join(name + b'="' + found.replace(b"~1", b";").replace(b"~0", b"~") + b'"' for name, _, found in pairs)
+    """What Prometheus escapes in what Envoy wrote stays so; names of ours are escaped once they are whole."""
+    rest, labels = value.decode(errors="surrogateescape"), dict[str, str]()
+    while rest:
+        name, _, rest = rest.partition("=")
+        found, _, rest = (rest, "", "") if name in _LAST else rest.partition(" ")
+        if name in _PARTS:
+            parts = _PARTS[name](found)
+            labels.update((label, told or UNKNOWN) for label, told in parts if label not in labels)
+        elif _NAME.fullmatch(name):
+            labels[name] = _quoted(unescaped(found))
+    return ",".join(f'{name}="{told}"' for name, told in labels.items()).encode(errors="surrogateescape")
+
+
+def _service(found: str) -> Pairs:
+    parts = parted(found)
+    if len(parts) == len(SERVICE_LABELS):
+        yield from zip(SERVICE_LABELS, map(_quoted, parts), strict=True)
+    else:
+        yield SERVICE_LABELS[0], found
+        yield SERVICE_LABELS[2], UNKNOWN
+
+
+def _endpoint(found: str) -> Pairs:
+    namespace, _, names = found.partition("/")
+    yield from _workload("destination", unescaped(namespace) if names else "", names)
+
+
+def _caller(found: str) -> Pairs:
+    own, names, peer = (*found.split(" ", 2), "", "")[:3] if found != NOTHING else ("", "", "")
+    yield "destination_principal", own
+    yield "source_principal", peer
+    try:
+        namespace = SpiffeId.parse(peer).namespace
+    except ValueError:
+        namespace = ""
+    yield from _workload("source", namespace, names)
+
+
+def _workload(side: str, namespace: str, names: str) -> Pairs:
+    told = {"workload_namespace": namespace, **names_in(names)}
+    for field in ("workload_namespace", *FIELDS):
+        yield f"{side}_{field}", _quoted(told.get(field, ""))
+
+
+def _principal(label: str) -> Callable[[str], Pairs]:
+    def read(found: str) -> Pairs:
+        yield label, "" if found == NOTHING else found
+
+    return read
+
+
+def _cluster(found: str) -> Pairs:
+    yield SERVICE_LABELS[1], found
+
+
+def _quoted(text: str) -> str:
+    """As Prometheus writes a value."""
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+_PARTS: dict[str, Callable[[str], Pairs]] = {
+    "service": _service,
+    "cluster": _cluster,
+    "endpoint": _endpoint,
+    "own": _principal("source_principal"),
+    "server": _principal("destination_principal"),
+    "caller": _caller,
+}

@@ -15,6 +15,7 @@ from typing import Any
 import grpc
 from envoy.service.accesslog.v3 import als_pb2
 
+from lateen.values.packed_labels import whole
 from lateen.xds.connections import Connections
 
 SERVICE = "envoy.service.accesslog.v3.AccessLogService"
@@ -68,9 +69,10 @@ class ConnectionLog:
         for (metric, labels), (value, _) in self._series.items():
             told = ",".join(f'{name}="{_escaped(text)}"' for name, text in labels)
             families.setdefault(f"{PREFIX}{metric}", []).append(f"{{{told}}} {value}\n")
-        return "".join(
+        text = "".join(
             f"# TYPE {name} counter\n" + "".join(name + line for line in lines) for name, lines in families.items()
         ).encode()
+        return whole(text)
 
 
 def _escaped(text: str) -> str:

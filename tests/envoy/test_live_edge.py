@@ -56,7 +56,6 @@ def edge_chain(table: str) -> HttpChain:
         telemetry=Telemetry("source", (("workload", "ingress"),), access_log="{log}"),
         forwarded_client_cert="sanitize_set",
         trust_edge=True,
-        mesh_headers="add",
         server_name="istio-envoy",
     )
 
@@ -135,15 +134,14 @@ FORGED = {
     "x-envoy-internal": "true",
     "x-envoy-decorator-operation": "op",
     "x-envoy-force-trace": "1",
-    "x-lateen-src-workload": "admin",
-    "x-lateen-src-version": "v9",
+    "x-istio-attributes": "Cg==",
     "x-forwarded-client-cert": "URI=spiffe://cluster.local/ns/default/sa/admin",
 }
 
 
 def test_forged_headers_do_not_pass(edge: Edge) -> None:
     seen = get(edge.port, "/slow/0.05", FORGED).seen["headers"]
-    assert not [name for name in seen if name.startswith(("x-lateen", "x-envoy-re", "x-envoy-max", "x-envoy-or"))]
+    assert not [name for name in seen if name.startswith(("x-envoy-re", "x-envoy-max", "x-envoy-or"))]
     assert not [name for name in FORGED if name in seen], seen
 
 

@@ -40,8 +40,10 @@ def connect(proxy: Running, port: int = PORT) -> socket.socket:
     return socket.create_connection((proxy.inbound, port), timeout=5)
 
 
-def mesh_tls(authority: Authority, tmp_path: Path, alpn: list[str], account: str = "client") -> ssl.SSLContext:
-    pem = authority.mesh(account)
+def mesh_tls(
+    authority: Authority, tmp_path: Path, alpn: list[str], account: str = "client", subject: str = ""
+) -> ssl.SSLContext:
+    pem = authority.mesh(account, subject=subject)
     (tmp_path / "pem").write_bytes(pem.certificate + pem.key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False

@@ -27,12 +27,12 @@ extensionProviders:
     service: logs.example
     port: 9411
     logName: own
-    filterStateObjectsToLog: [lateen.src_workload]
+    filterStateObjectsToLog: [lateen.caller]
     additionalRequestHeadersToLog: [x-kind]
     additionalResponseHeadersToLog: [x-app]
     additionalResponseTrailersToLog: [x-end]
 - name: connections
-  envoyTcpAls: {service: logs.example, port: 9411, filterStateObjectsToLog: [lateen.src_workload]}
+  envoyTcpAls: {service: logs.example, port: 9411, filterStateObjectsToLog: [lateen.caller]}
 - name: records
   envoyOtelAls:
     service: logs.example

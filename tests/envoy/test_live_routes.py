@@ -121,7 +121,7 @@ def plan(port: int, v1: Application, v2: Application) -> ProxyPlan:
         VirtualHost("wild", ("*.wild.example",), (route("w", RouteMatch(), DirectResponse(200, b"wild")),), ROUTES),
         VirtualHost("site", ("127.0.0.1", "site.example"), routes(), ROUTES),
     )
-    chain = HttpChain("o", route_table="80", telemetry=CLIENT_SIDE, mesh_headers="add")
+    chain = HttpChain("o", route_table="80", telemetry=CLIENT_SIDE)
     dead = free_port()
     clusters = tuple(
         Cluster(name, Discovery.STATIC, ROUTES, "http1", load_balancing=balancing)

@@ -187,25 +187,42 @@ def _approved(text: str) -> Draft:
     return draft
 
 
-def test_a_caller_cannot_claim_another_namespace(tmp_path: Path) -> None:
+CHANGED = (
+    HEAD
+    + """
+metadata: {name: mesh, namespace: istio-system}
+spec: {metrics: [{overrides: [{tagOverrides: {source_app: {operation: REMOVE}, destination_app: {value: "'till'"}}}]}]}
+"""
+)
+
+
+@pytest.mark.parametrize("telemetry", ["", CHANGED], ids=["as they are", "changed"])
+def test_who_calls_is_what_its_certificate_says(tmp_path: Path, telemetry: str) -> None:
     authority = Authority()
-    claims = "x-lateen-src-namespace: bank\r\nx-lateen-src-workload: till\r\nx-lateen-src-version: v2\r\n"
-    request = f"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{claims}\r\n".encode()
+    request = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
     with (
-        sidecar("", workload=server("HTTP"), authority=authority) as proxy,
-        Application("v1", app_address(proxy), PORT) as app,
+        sidecar(telemetry, workload=server("HTTP"), authority=authority) as proxy,
+        Application("v1", app_address(proxy), PORT),
     ):
-        context = mesh_tls(authority, tmp_path, ["istio-http/1.1"])
+        context = mesh_tls(authority, tmp_path, ["istio-http/1.1"], subject="lateen/till-v2//v2/till/v3")
         with context.wrap_socket(connect(proxy)) as connection:
             connection.sendall(request)
             while connection.recv(65536):
                 pass
         labels = _counted(proxy, "200")
-    assert not [name for name in app.seen[0]["headers"] if name.lower().startswith("x-lateen-src")]
-    assert labels["source_workload_namespace"] == "default"
-    assert labels["source_principal"] == "spiffe://cluster.local/ns/default/sa/client"
-    told = {name: value for name, value in labels.items() if name.startswith("source_canonical")}
-    assert told == {"source_canonical_service": "unknown", "source_canonical_revision": "v2"}
+    caller = {name: value for name, value in labels.items() if name.startswith("source_")}
+    assert caller == {
+        "source_workload": "till-v2",
+        "source_workload_namespace": "default",
+        **({} if telemetry else {"source_app": "unknown"}),
+        "source_version": "v2",
+        "source_canonical_service": "till",
+        "source_canonical_revision": "v3",
+        "source_principal": "spiffe://cluster.local/ns/default/sa/client",
+        "source_cluster": "unknown",
+    }
+    assert labels["destination_app"] == ("till" if telemetry else "server")
+    assert labels["destination_principal"].startswith("spiffe://cluster.local/")
     assert labels["destination_canonical_service"] == "server"
     assert labels["destination_canonical_revision"] == "latest"
 

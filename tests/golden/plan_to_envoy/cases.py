@@ -182,13 +182,13 @@ def inbound_http(access: AccessPolicy = AccessPolicy()) -> HttpChain:  # noqa: B
         access=access,
         telemetry=SERVER_SIDE,
         forwarded_client_cert="append_forward",
-        mesh_headers="take",
+        serves_mesh=True,
         server_name="istio-envoy",
     )
 
 
 def outbound_http() -> HttpChain:
-    return HttpChain("outbound_9080", route_table="9080", telemetry=CLIENT_SIDE, mesh_headers="add")
+    return HttpChain("outbound_9080", route_table="9080", telemetry=CLIENT_SIDE)
 
 
 def sidecar(access: AccessPolicy = AccessPolicy()) -> ProxyPlan:  # noqa: B008
@@ -303,7 +303,7 @@ def namespaced_sidecar() -> ProxyPlan:
 
 def permissive_ports() -> ProxyPlan:
     """One port, mesh TLS by its ALPN and plain text beside it: the plain chain drops what callers say of themselves."""
-    plain = HttpChain("inbound_9080", inline=inbound_http().inline, telemetry=SERVER_SIDE, mesh_headers="drop")
+    plain = HttpChain("inbound_9080", inline=inbound_http().inline, telemetry=SERVER_SIDE)
     chains = (
         Chain(
             "0.0.0.0_9080",
@@ -470,7 +470,6 @@ def gateway() -> ProxyPlan:
             telemetry=telemetry,
             forwarded_client_cert="sanitize_set",
             trust_edge=True,
-            mesh_headers="add",
             server_name="istio-envoy",
             idle_timeout=300,
         )

@@ -14,8 +14,7 @@ from lateen.envoy.bootstrap import bootstrap
 from lateen.envoy.clusters import cluster_message
 from lateen.envoy.fault import route_fault
 from lateen.envoy.matching import route_match
-from lateen.envoy.mesh_headers import announcing_filter
-from lateen.envoy.metrics import first_of
+from lateen.envoy.metrics import LabelSet, first_of, request_loggers
 from lateen.envoy.profile import DEFAULT_PROFILE
 from lateen.envoy.route_actions import forward, redirect
 from lateen.envoy.tls import secret_references, verifies_by_sni
@@ -148,8 +147,8 @@ def test_what_routes_cannot_say_is_a_bug() -> None:
 
 
 def test_a_percent_sign_in_a_name_is_no_format() -> None:
-    made = announcing_filter((("workload", "100%"), ("version", "")))
-    assert b"100%%" in made.typed_config.value
+    made = request_loggers(LabelSet((("source_workload", "100%"),)), ())
+    assert b"source_workload=100~25 " in made[0].typed_config.value
 
 
 # --- the bootstrap ---

@@ -85,7 +85,7 @@ def outcome(
 def test_what_stands_at_an_address_is_found() -> None:
     found = outcome({"source.ip": to_ip("10.0.0.1")})
     assert found.code == 9
-    assert found.inputs == ("address", "principal", "workload")
+    assert found.inputs == ("address", "names", "principal")
 
 
 def test_what_a_certificate_says_is_not_contradicted() -> None:

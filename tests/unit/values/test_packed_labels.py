@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lateen.values.packed_labels import PACKED, packed, whole
+from lateen.values.told_names import FIELDS, escaped, joined, names_in, parted, told_names
 
-NAMES = st.from_regex(r"[a-z][a-z_]{0,5}", fullmatch=True)
-VALUES = st.text(st.sampled_from('abz~;=,{}"\\ 01é'), max_size=8)
+NAMES = st.from_regex(r"l[a-z_]{0,5}", fullmatch=True)
+VALUES = st.text(st.sampled_from('abz~;=,/{}"\\ 01é%'), max_size=8)
+CLIENT = "spiffe://cluster.local/ns/shop/sa/till"
+SERVER = "spiffe://cluster.local/ns/bank/sa/vault"
 
 
 def _written(value: str) -> str:
@@ -22,6 +26,12 @@ def _sample(labels: dict[str, str]) -> str:
     return "up{" + ",".join(f"{name}={_written(value)}" for name, value in labels.items()) + "} 1\n"
 
 
+def _labels(value: str) -> dict[str, str]:
+    """The labels that a packed value stands for."""
+    text = whole(_sample({PACKED: value}).encode()).decode()
+    return dict(pair.split("=", 1) for pair in text[3:-4].replace('"', "").split(","))
+
+
 @given(st.dictionaries(NAMES, VALUES, min_size=1, max_size=4), VALUES)
 def test_what_is_packed_is_whole_again(labels: dict[str, str], other: str) -> None:
     text = _sample({"First": other, PACKED: packed(labels.items()), "Last": other})
@@ -31,3 +41,69 @@ def test_what_is_packed_is_whole_again(labels: dict[str, str], other: str) -> No
 def test_values_that_look_like_a_packed_label_stay() -> None:
     text = _sample({"first": f',{PACKED}="a=b"', f"x_{PACKED}": "a=b"}).encode()
     assert whole(text) == text
+
+
+def test_a_caller_is_told_by_its_certificate() -> None:
+    names = told_names("till-v1", {"app": "till", "version": "v1"})
+    found = _labels(f"reporter=destination response_code=200 caller={SERVER} {names} {CLIENT}")
+    assert found == {
+        "reporter": "destination",
+        "response_code": "200",
+        "destination_principal": SERVER,
+        "source_principal": CLIENT,
+        "source_workload_namespace": "shop",
+        "source_workload": "till-v1",
+        "source_app": "till",
+        "source_version": "v1",
+        "source_canonical_service": "till",
+        "source_canonical_revision": "v1",
+    }
+
+
+@pytest.mark.parametrize("caller", ["-", f"{SERVER}  ", f"{SERVER} /// {CLIENT}"])
+def test_a_caller_without_a_name_is_unknown(caller: str) -> None:
+    found = _labels(f"caller={caller}")
+    assert {found[f"source_{field}"] for field in FIELDS} == {"unknown"}
+    assert found["source_principal"] in ("unknown", CLIENT)
+
+
+def test_a_strange_certificate_changes_no_other_label() -> None:
+    forged = f"spiffe://elsewhere/ns/x y/sa/z reporter=source caller=a b {CLIENT}"
+    found = _labels(f"reporter=destination caller={SERVER}  {forged}")
+    assert (found["reporter"], found["source_principal"]) == ("destination", forged)
+    assert found["source_workload"] == "unknown"
+
+
+def test_a_client_knows_whom_it_calls() -> None:
+    member = joined(("bank", "vault-v2", "vault", "v2", "vault", "v2"))
+    service = joined(("vault.bank.svc.cluster.local", "vault", "bank"))
+    found = _labels(f"service={service} cluster=vault endpoint={member} own={CLIENT} server={SERVER}")
+    assert found["destination_service"] == "vault.bank.svc.cluster.local"
+    assert (found["destination_service_name"], found["destination_service_namespace"]) == ("vault", "bank")
+    assert (found["destination_workload"], found["destination_version"]) == ("vault-v2", "v2")
+    assert (found["source_principal"], found["destination_principal"]) == (CLIENT, SERVER)
+
+
+def test_what_no_service_is_behind_is_told_by_its_host() -> None:
+    found = _labels("service=example.org:80 cluster=PassthroughCluster endpoint=- own=- server=-")
+    assert found["destination_service"] == "example.org:80"
+    assert (found["destination_service_name"], found["destination_service_namespace"]) == (
+        "PassthroughCluster",
+        "unknown",
+    )
+    assert {found["destination_workload"], found["source_principal"], found["destination_principal"]} == {"unknown"}
+
+
+@given(st.tuples(VALUES, VALUES, VALUES))
+def test_names_that_were_joined_are_parted_again(parts: tuple[str, ...]) -> None:
+    assert parted(joined(parts)) == parts
+    assert not set(escaped("".join(parts))) & set(' "\\/%;,')
+
+
+def test_names_that_are_too_long_for_a_certificate_are_not_told() -> None:
+    assert told_names("a" * 253, {"app": "b" * 63}) != ""
+    assert told_names("a" * 253, {"app": "é" * 253}) == ""
+
+
+def test_another_text_has_no_names() -> None:
+    assert names_in("till") == names_in("") == {}
