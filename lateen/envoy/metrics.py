@@ -19,10 +19,9 @@ from typing import Any
 import msgspec
 from envoy.config.accesslog.v3 import accesslog_pb2
 from envoy.config.core.v3 import config_source_pb2
-from envoy.config.route.v3 import route_components_pb2
 from envoy.data.accesslog.v3 import accesslog_pb2 as data_pb2
 from envoy.extensions.access_loggers.grpc.v3 import als_pb2
-from envoy.type.matcher.v3 import metadata_pb2, string_pb2
+from envoy.type.matcher.v3 import metadata_pb2
 from google.protobuf import struct_pb2
 from xds.type.v3 import typed_struct_pb2
 
@@ -62,9 +61,9 @@ class LabelSet(msgspec.Struct, frozen=True):
     told: Labels = ()
     groups: tuple[Group, ...] = ()
 
-    def also(self, *, same: Labels = (), told: Labels = ()) -> LabelSet:
-        """With more labels."""
-        return LabelSet((*self.same, *same), (*self.told, *told), self.groups)
+    def also(self, *, same: Labels = (), told: Labels = (), groups: tuple[Group, ...] = ()) -> LabelSet:
+        """With more labels; ``groups`` come before those that there are."""
+        return LabelSet((*self.same, *same), (*self.told, *told), (*groups, *self.groups))
 
     def form_of(self, name: str) -> str:
         """How a label is found by itself."""
@@ -116,20 +115,23 @@ _LogType = data_pb2.AccessLogType
 
 
 def request_loggers(labels: LabelSet, rules: Rules, *, has_messages: bool = True) -> list[Any]:
-    """Loggers of requests: gRPC by itself, as it has a status of its own, and messages where they are counted."""
-    answered = labels.also(told=(("response_code", "%RESPONSE_CODE%"), ("response_flags", "%RESPONSE_FLAGS%")))
-    status = ("grpc_response_status", "%GRPC_STATUS_NUMBER%")
-    plain = answered.also(same=(("request_protocol", "http"),))
-    grpc = answered.also(same=(("request_protocol", "grpc"),), told=(status,))
-    return [
-        logger
-        for metrics, own, wanted in (
-            (REQUESTS, plain, _is_grpc(False)),
-            (REQUESTS, grpc, _is_grpc(True)),
-            (MESSAGES if has_messages else (), grpc, _has_messages()),
-        )
-        for logger in _loggers(metrics, own, rules, wanted)
-    ]
+    """Loggers of requests, and of messages of gRPC where they are counted."""
+    answered = labels.also(
+        told=(("response_code", "%RESPONSE_CODE%"), ("response_flags", "%RESPONSE_FLAGS%")), groups=(_spoken(),)
+    )
+    found = _loggers(REQUESTS, answered, rules, None)
+    return [*found, *_loggers(MESSAGES, answered, rules, _has_messages())] if has_messages else found
+
+
+def _spoken() -> Group:
+    """What is spoken: only gRPC has a status."""
+    header = "request.headers['content-type']"
+    is_grpc = f"'content-type' in request.headers && {header}.startsWith('{grpc_messages.CONTENT_TYPE}')"
+    protocol = first_of(("CEL", f"{is_grpc} ? 'grpc' : 'http'"))
+    status = first_of(("GRPC_STATUS_NUMBER", ""))
+    return Group(
+        (("grpc", "%GRPC_STATUS_NUMBER%"),), (("request_protocol", protocol), ("grpc_response_status", status))
+    )
 
 
 def counts_messages(rules: Rules) -> bool:
@@ -263,16 +265,6 @@ def _tag(name: str, form: str) -> Any:
     fields = value.struct_value.fields
     fields["name"].string_value, fields["value_format"].string_value = name, form
     return value
-
-
-def _is_grpc(wanted: bool) -> Any:
-    matcher = route_components_pb2.HeaderMatcher(
-        name="content-type",
-        string_match=string_pb2.StringMatcher(prefix=grpc_messages.CONTENT_TYPE),
-        invert_match=not wanted,
-        treat_missing_header_as_empty=True,
-    )
-    return accesslog_pb2.AccessLogFilter(header_filter=accesslog_pb2.HeaderFilter(header=matcher))
 
 
 def _has_messages() -> Any:

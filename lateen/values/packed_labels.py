@@ -7,6 +7,7 @@ takes them apart first (``whole``), so that nobody else meets a packed one.
 It reads ``name=value name=value``. Besides labels there are parts that several labels are read from:
 
     service    HOST/NAME/NAMESPACE of the service that is called (``told_names.joined``), or the host that was asked for
+    grpc       the status of gRPC, where that was spoken
     cluster    what the service is called where it is not known
     endpoint   NAMESPACE/names of the workload that answered (``told_names``)
     own        the principal by which a client calls
@@ -28,8 +29,8 @@ from lateen.values.told_names import whole as unescaped
 
 PACKED = "lateen_labels"
 UNKNOWN = "unknown"
-NOTHING = "-"
-"""What Envoy writes where there is no value."""
+NOTHING = ("", "-")
+"""What Envoy's loggers write where there is no value."""
 SERVICE_LABELS = ("destination_service", "destination_service_name", "destination_service_namespace")
 _LAST = ("server", "caller")
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
@@ -79,7 +80,7 @@ def _endpoint(found: str) -> Pairs:
 
 
 def _caller(found: str) -> Pairs:
-    own, names, peer = (*found.split(" ", 2), "", "")[:3] if found != NOTHING else ("", "", "")
+    own, names, peer = (*found.split(" ", 2), "", "")[:3] if found not in NOTHING else ("", "", "")
     yield "destination_principal", own
     yield "source_principal", peer
     try:
@@ -95,9 +96,15 @@ def _workload(side: str, namespace: str, names: str) -> Pairs:
         yield f"{side}_{field}", _quoted(told.get(field, ""))
 
 
+def _spoken(found: str) -> Pairs:
+    yield "request_protocol", "http" if found in NOTHING else "grpc"
+    if found not in NOTHING:
+        yield "grpc_response_status", found
+
+
 def _principal(label: str) -> Callable[[str], Pairs]:
     def read(found: str) -> Pairs:
-        yield label, "" if found == NOTHING else found
+        yield label, "" if found in NOTHING else found
 
     return read
 
@@ -112,6 +119,7 @@ def _quoted(text: str) -> str:
 
 
 _PARTS: dict[str, Callable[[str], Pairs]] = {
+    "grpc": _spoken,
     "service": _service,
     "cluster": _cluster,
     "endpoint": _endpoint,

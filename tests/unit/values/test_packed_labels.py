@@ -60,7 +60,7 @@ def test_a_caller_is_told_by_its_certificate() -> None:
     }
 
 
-@pytest.mark.parametrize("caller", ["-", f"{SERVER}  ", f"{SERVER} /// {CLIENT}"])
+@pytest.mark.parametrize("caller", ["", "-", f"{SERVER}  ", f"{SERVER} /// {CLIENT}"])
 def test_a_caller_without_a_name_is_unknown(caller: str) -> None:
     found = _labels(f"caller={caller}")
     assert {found[f"source_{field}"] for field in FIELDS} == {"unknown"}
@@ -92,6 +92,13 @@ def test_what_no_service_is_behind_is_told_by_its_host() -> None:
         "unknown",
     )
     assert {found["destination_workload"], found["source_principal"], found["destination_principal"]} == {"unknown"}
+
+
+def test_only_grpc_has_a_status() -> None:
+    assert _labels("grpc=14 caller=")["grpc_response_status"] == "14"
+    assert _labels("grpc=14 caller=")["request_protocol"] == "grpc"
+    assert _labels("grpc= caller=")["request_protocol"] == "http"
+    assert "grpc_response_status" not in _labels("grpc= caller=")
 
 
 @given(st.tuples(VALUES, VALUES, VALUES))
