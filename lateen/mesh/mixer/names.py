@@ -20,6 +20,22 @@ HANDLER, INSTANCE = "handler", "instance"
 RBAC, ADAPTER = "rbac", "adapter"
 HANDLER_KINDS = (HANDLER, *ADAPTERS)
 INSTANCE_KINDS = (INSTANCE, *TEMPLATES)
+MANIFEST = "attributemanifest"
+QUOTA_SPEC = "QuotaSpec"
+MIXER_KINDS = frozenset(
+    {
+        *HANDLER_KINDS,
+        *INSTANCE_KINDS,
+        "rule",
+        ADAPTER,
+        MANIFEST,
+        QUOTA_SPEC,
+        "QuotaSpecBinding",
+        "HTTPAPISpec",
+        "HTTPAPISpecBinding",
+    }
+)
+"""All that rules are made of."""
 _KINDS = {HANDLER: HANDLER_KINDS, INSTANCE: INSTANCE_KINDS}
 
 

@@ -37,6 +37,7 @@ from lateen.mesh.mixer.names import (
     HANDLER_KINDS,
     INSTANCE,
     INSTANCE_KINDS,
+    MIXER_KINDS,
     RBAC,
     NameInRule,
     described_by,
@@ -56,8 +57,6 @@ from lateen.resources.mixer.outside import OutsideParams, short_name
 from lateen.resources.mixer.templates import Variety, expressions_of, with_outputs
 from lateen.resources.resource import Resource
 from lateen.values.names import ResourceKey
-
-_KINDS = ("rule", "adapter", "attributemanifest", "QuotaSpec", "QuotaSpecBinding", "HTTPAPISpec", "HTTPAPISpecBinding")
 
 
 def resolve(by_kind: Mapping[str, Sequence[Resource]], root_namespace: str) -> tuple[MixerRules, tuple[Finding, ...]]:
@@ -86,7 +85,7 @@ def _generation(by_kind: Mapping[str, Sequence[Resource]], grants: tuple[Grant, 
     """A hash of all that rules say."""
     said = [
         (str(resource.key), repr(resource.spec), language_of(resource))
-        for kind in (*_KINDS, *HANDLER_KINDS, *INSTANCE_KINDS)
+        for kind in MIXER_KINDS
         for resource in by_kind.get(kind, ())
     ]
     return blake2b(repr((sorted(said), grants)).encode(), digest_size=8).hexdigest() if said else ""

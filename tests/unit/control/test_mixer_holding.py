@@ -70,3 +70,74 @@ def test_a_handler_of_an_adapter_that_is_not_there_stays_in_its_last_version():
     both, findings = settle_rules(before, (outside("other"), INSTANCE, rule("deny")))
     assert {one.key for one in both} == {one.key for one in before}
     assert sorted(finding.code for finding in findings) == ["still-named", "unknown-adapter"]
+
+
+MANIFEST = resources(
+    f"{HEAD}kind: attributemanifest\nmetadata: {{name: mine}}\nspec: {{attributes: {{a.b: {{valueType: BOOL}}}}}}\n"
+)[0]
+OTHER_MANIFEST = resources(
+    f"{HEAD}kind: attributemanifest\nmetadata: {{name: mine}}\nspec: {{attributes: {{a.b: {{valueType: STRING}}}}}}\n"
+)[0]
+COUNTER = resources(f"{HEAD}kind: handler\nmetadata: {{name: deny}}\nspec: {{compiledAdapter: prometheus}}\n")[0]
+UNKNOWN = resources(
+    f"{HEAD}kind: instance\nmetadata: {{name: nil}}\n"
+    "spec: {compiledTemplate: listentry, params: {value: nobody.knows}}\n"
+)[0]
+GOOD = (MANIFEST, HANDLER, INSTANCE, rule("deny", "a.b"))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "code", "words"),
+    [
+        ((*GOOD[:3], rule("deny", "a.c")), "invalid-expression", "; its last version goes on"),
+        ((MANIFEST, COUNTER, *GOOD[2:]), "wrong-template", "; the last version of handler default/deny goes on"),
+        ((MANIFEST, HANDLER, UNKNOWN, GOOD[3]), "invalid-expression", "; its last version goes on"),
+        ((*GOOD[1:],), "invalid-expression", "; the last version of attributemanifest default/mine goes on"),
+        ((OTHER_MANIFEST, *GOOD[1:]), "invalid-expression", "; the last version of attributemanifest default/mine"),
+        ((MANIFEST, COUNTER, INSTANCE, rule("deny", "a.c")), "invalid-expression", "; its last version goes on"),
+    ],
+)
+def test_a_rule_in_force_never_falls_away_by_an_edit_that_makes_it_unusable(wanted, code, words):
+    held, findings = settle_rules(GOOD, wanted)
+    assert {one.key: one for one in held} == {one.key: one for one in GOOD}
+    assert code in [finding.code for finding in findings]
+    assert any(words in finding.message for finding in findings)
+
+
+def test_what_is_new_or_was_wrong_before_is_not_held():
+    wrong, other = rule("deny", "a.c"), rule("deny", "a.d")
+    assert settle_rules(GOOD[:3], (*GOOD[:3], wrong)) == ((*GOOD[:3], wrong), ())
+    assert settle_rules((*GOOD[:3], wrong), (*GOOD[:3], other)) == ((*GOOD[:3], other), ())
+    assert settle_rules(GOOD, (COUNTER,)) == ((COUNTER,), ())
+
+
+QUOTA = f"""{HEAD}kind: memquota
+metadata: {{name: counter}}
+spec: {{quotas: [{{name: %s, maxAmount: 5, validDuration: 1s}}]}}
+---
+{HEAD}kind: quota
+metadata: {{name: calls}}
+spec: {{dimensions: {{}}}}
+---
+{HEAD}kind: rule
+metadata: {{name: counted}}
+spec: {{actions: [{{handler: counter.memquota, instances: [calls.quota]}}]}}
+---
+{HEAD}kind: QuotaSpec
+metadata: {{name: calls}}
+spec: {{rules: [{{quotas: [{{quota: %s}}]}}]}}
+---
+{HEAD}kind: QuotaSpecBinding
+metadata: {{name: calls}}
+spec: {{services: [{{service: "*"}}], quotaSpecs: [{{name: calls}}]}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("limit", "quota", "code"), [("other", "calls", "no-limit"), ("calls", "other", "unknown-quota")]
+)
+def test_a_quota_in_force_stays_so(limit, quota, code):
+    before = resources(QUOTA % ("calls", "calls"))
+    held, findings = settle_rules(before, resources(QUOTA % (limit, quota)))
+    assert {one.key: one.spec for one in held} == {one.key: one.spec for one in before}
+    assert [finding.code for finding in findings] == [code]
