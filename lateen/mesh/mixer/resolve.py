@@ -46,6 +46,7 @@ from lateen.mesh.mixer.names import (
 )
 from lateen.mesh.mixer.roles import grants_of
 from lateen.resources.mixer import kinds
+from lateen.resources.mixer.adapters import ListcheckerParams
 from lateen.resources.mixer.content import (
     HandlerContent,
     InstanceContent,
@@ -56,7 +57,10 @@ from lateen.resources.mixer.content import (
 from lateen.resources.mixer.outside import OutsideParams, short_name
 from lateen.resources.mixer.templates import Variety, expressions_of, with_outputs
 from lateen.resources.resource import Resource
-from lateen.values.names import ResourceKey
+from lateen.values.names import Origin, ResourceKey
+
+TEXTS = frozenset({ValueType.STRING, ValueType.DNS_NAME, ValueType.EMAIL_ADDRESS, ValueType.URI})
+"""Types whose values are texts."""
 
 
 def resolve(by_kind: Mapping[str, Sequence[Resource]], root_namespace: str) -> tuple[MixerRules, tuple[Finding, ...]]:
@@ -192,7 +196,24 @@ class _Resolver:
                 remedy = f"give instances of {' or '.join(sorted(taken))}"
                 origin = rule.origin_at(f"{place}.instances[{number}]")
                 self.findings.append(error("wrong-template", message, origin, remedy))
+            elif instance is not None:
+                self._fits_list(handler, instance, rule.origin_at(f"{place}.instances[{number}]"))
         return Action(handler, tuple(one for one in instances if one is not None), action.name)
+
+    def _fits_list(self, handler: Handler, instance: Instance, origin: Origin) -> None:
+        """A list that could hold no value of this type would refuse every request."""
+        if not isinstance(handler.params, ListcheckerParams):
+            return
+        of_addresses = handler.params.entry_type == "IP_ADDRESSES"
+        for field in instance.fields:
+            if field.type in (TEXTS | {ValueType.IP_ADDRESS} if of_addresses else TEXTS):
+                continue
+            message = f"the value of {instance.name} is {field.type.value}, and {handler.name} is a list of texts"
+            remedy = "give a text, or write entryType: IP_ADDRESSES for a list of addresses"
+            if of_addresses:
+                message = f"the value of {instance.name} is {field.type.value}, and {handler.name} is one of addresses"
+                remedy = "give an address, such as source.ip"
+            self.findings.append(error("wrong-value", message, origin, remedy))
 
     def _handler(self, rule: Resource, place: str, name: str) -> Handler | None:
         resource = self._named(rule, place, name, HANDLER)

@@ -13,6 +13,7 @@ from typing import Protocol
 import msgspec
 import re2
 
+from lateen.mixer.adapters.texts import text
 from lateen.mixer.templates import Value
 
 STRINGS = "STRINGS"
@@ -92,11 +93,11 @@ def entries_of(body: str) -> list[str]:
 
 def _patterns(texts: list[str]) -> _Patterns:
     matcher = re2.Set.SearchSet()
-    for text in texts:
+    for entry in texts:
         try:
-            matcher.Add(text)
+            matcher.Add(entry)
         except re2.error as problem:
-            raise NotAnEntry(f"{text!r} is no pattern of RE2: {problem}") from None
+            raise NotAnEntry(f"{entry!r} is no pattern of RE2: {problem}") from None
     if texts:
         matcher.Compile()
     return _Patterns(matcher, len(texts))
@@ -117,7 +118,7 @@ def _address(value: Value) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     try:
         address = ipaddress.ip_address(value if not isinstance(value, str) else value.strip())  # type: ignore[arg-type]
     except ValueError:
-        raise NotAnEntry(f"{value!r} is not an address") from None
+        raise NotAnEntry(f"{text(value)!r} is not an address") from None
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return mapped or address
 
@@ -125,4 +126,4 @@ def _address(value: Value) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
 def _text(value: Value) -> str:
     if isinstance(value, str):
         return value
-    raise NotAnEntry(f"{value!r} is not a text")
+    raise NotAnEntry(f"{text(value)!r} is not a text")

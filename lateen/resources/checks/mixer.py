@@ -25,9 +25,9 @@ from lateen.resources.mixer.content import (
     instance_content,
     language_of,
 )
-from lateen.resources.mixer.kinds import DENOMINATORS, HandlerSpec, HeaderOperation, RuleSpec, Sampling
+from lateen.resources.mixer.kinds import DENOMINATORS, HandlerSpec, HeaderOperation, InstanceSpec, RuleSpec, Sampling
 from lateen.resources.mixer.outside import OutsideParams
-from lateen.resources.mixer.templates import OUT, TEMPLATES, Variety, expressions_of, with_outputs
+from lateen.resources.mixer.templates import ANY, OUT, TEMPLATES, Variety, expressions_of, with_outputs
 from lateen.resources.shape import Problem
 
 
@@ -58,10 +58,19 @@ def check_handler(report: Report) -> None:
 
 def check_instance(report: Report) -> None:
     _check_language(report)
+    spec = report.resource.spec
+    if isinstance(spec, InstanceSpec) and spec.template and spec.compiled_template:
+        message = "template and compiledTemplate exclude each other"
+        report.error("spec.template", message, "keep the one whose template is meant")
+        return
     found = instance_content(report.resource)
     if not isinstance(found, InstanceContent):
         _tell(report, found)
         return
+    for name, types in found.template.types.items():
+        if types == ANY and not getattr(found.params, name):
+            message = f"instances of {found.template.name} need {name}"
+            report.error(found.place, message, f"give {name}, which is an expression", "missing-field")
     for field in expressions_of(found.template, found.params):
         check_expression(report, f"{found.place}{field.written}", field.text, field.types)
     if found.template.variety is Variety.ATTRIBUTE_GENERATOR:

@@ -195,3 +195,14 @@ def test_metrics_say_what_they_are() -> None:
         "prometheus", {"metrics": [{**metric, "kind": "COUNTER", "buckets": {"explicitBuckets": {"bounds": [1]}}}]}
     )
     assert told[:2] == ("spec.metrics[0].buckets", "a COUNTER has no buckets, so these have no effect")
+
+
+def test_an_instance_is_of_one_template_and_has_a_value() -> None:
+    both = findings("instance", {"compiledTemplate": "listentry", "template": "checknothing"})
+    assert both == [
+        ("spec.template", "template and compiledTemplate exclude each other", "keep the one whose template is meant")
+    ]
+    (told,) = findings("listentry", {})
+    assert told == ("spec", "instances of listentry need value", "give value, which is an expression")
+    (told,) = findings("instance", {"compiledTemplate": "metric", "params": {"dimensions": {"a": "source.user"}}})
+    assert told[:2] == ("spec.params", "instances of metric need value")
