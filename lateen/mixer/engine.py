@@ -21,6 +21,7 @@ from lateen.mesh.mixer import model
 from lateen.mesh.mixer.model import MixerRules, attributes_in
 from lateen.mixer import templates
 from lateen.mixer.adapter import INVALID_ARGUMENT, OK, RESOURCE_EXHAUSTED, CheckResult, QuotaArgs
+from lateen.mixer.adapters.texts import text
 from lateen.mixer.apis import Apis
 from lateen.mixer.generators import Generator, Generators
 from lateen.mixer.handler import Handler
@@ -147,7 +148,7 @@ def _test(clause: model.Clause) -> Callable[[Bag], bool]:
 
     def test(bag: Bag) -> bool:
         value = bag.get(clause.attribute)
-        return value is not None and meets(str(value))
+        return value is not None and meets(text(value))
 
     return test
 

@@ -6,7 +6,7 @@ and findings on names that lead nowhere.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -139,12 +139,24 @@ def uncounted(rules: Sequence[Rule], charges: Sequence[Charge]) -> Iterator[Find
             message = f"no rule gives {charge.quota} to a handler, so all that is charged to it is granted"
             yield error("uncounted-quota", message, charge.origin, "write a rule with memquota or redisquota")
     for name, handler in counted.items():
-        if isinstance(handler.params, MemquotaParams | RedisquotaParams) and limit_for(handler.params, name) is None:
-            message = f"{handler.name} has no limit for {name}, so everything charged to it is refused"
-            yield error("no-limit", message, handler.origin, f"add one to quotas, by the name {name.split('.')[0]}")
+        if isinstance(handler.params, MemquotaParams | RedisquotaParams):
+            limit = limit_for(handler.params, name)
+            if limit is None:
+                message = f"{handler.name} has no limit for {name}, so everything charged to it is refused"
+                yield error("no-limit", message, handler.origin, f"add one to quotas, by the name {name.split('.')[0]}")
+            else:
+                yield from _never_granted(limit, (charge for charge in charges if charge.quota == name))
         if name not in {charge.quota for charge in charges}:
             message = f"no QuotaSpec charges {name}, so nothing is counted"
             yield warning("uncharged-quota", message, handler.origin, "write a QuotaSpec and bind it to services")
+
+
+def _never_granted(limit: MemquotaLimit | RedisquotaLimit, charges: Iterable[Charge]) -> Iterator[Finding]:
+    most = max((limit.max_amount, *(override.max_amount for override in limit.overrides)))
+    for charge in charges:
+        if charge.amount > most:
+            message = f"a request is charged {charge.amount}, and there are {most} at most, so each one is refused"
+            yield warning("never-granted", message, charge.origin, "charge less, or raise maxAmount")
 
 
 def limit_for(params: MemquotaParams | RedisquotaParams, quota: str) -> MemquotaLimit | RedisquotaLimit | None:

@@ -1,19 +1,30 @@
-"""Metrics that adapters cannot count, or never will.
+"""Metrics that adapters cannot count, and metrics and quotas that they never will.
 
 Comes in: resolved rules, and handlers as they are written. Goes out: warnings on instances of ``metric`` whose value is
-no number or that a handler has no metric for, and on metrics of handlers that no rule gives an instance for, or with
-labels that the instance lacks.
+no number or that a handler has no metric for, and on metrics and quotas of handlers that no rule gives an instance for,
+or with dimensions that the instance lacks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+import msgspec
+
 from lateen.expressions.vocabulary import ValueType
 from lateen.findings import Finding, warning
 from lateen.mesh.mixer.model import Instance, Rule
 from lateen.mesh.mixer.names import HANDLER_KINDS, full_name
-from lateen.resources.mixer.adapters import DogstatsdParams, OpenTelemetryParams, PrometheusParams, StatsdParams
+from lateen.resources.mixer.adapters import (
+    DogstatsdParams,
+    MemquotaLimit,
+    MemquotaParams,
+    OpenTelemetryParams,
+    PrometheusParams,
+    RedisquotaLimit,
+    RedisquotaParams,
+    StatsdParams,
+)
 from lateen.resources.mixer.content import HandlerContent, handler_content
 from lateen.resources.resource import Resource
 
@@ -37,18 +48,73 @@ def uncountable(rules: Sequence[Rule]) -> Iterator[Finding]:
                 yield warning("not-a-number", message, instance.origin, "write a number or a duration")
 
 
+class _Counted(msgspec.Struct, frozen=True):
+    """A metric or a quota of a handler: its place, the instance that it is of, and by place the dimensions it names."""
+
+    place: str
+    name: str
+    dimensions: tuple[tuple[str, str], ...] = ()
+
+
 def never_counted(by_kind: Mapping[str, Sequence[Resource]], rules: Sequence[Rule]) -> Iterator[Finding]:
-    """Of handlers that a rule gives metrics to: what of these and of their own metrics does not meet, or is twice."""
+    """Of handlers that a rule gives metrics or quotas to: what of these and of their own does not meet, or is twice."""
     given: dict[str, dict[str, Instance]] = {}
     for action in (action for rule in rules for action in rule.actions):
-        metrics = {instance.name: instance for instance in action.instances if instance.template == "metric"}
-        given.setdefault(action.handler.name, {}).update(metrics)
+        told = {instance.name: instance for instance in action.instances if instance.template in ("metric", "quota")}
+        given.setdefault(action.handler.name, {}).update(told)
     scraped: dict[str, str] = {}
     for resource in (resource for kind in HANDLER_KINDS for resource in by_kind.get(kind, ())):
         content, instances = handler_content(resource), given.get(full_name(resource))
         if isinstance(content, HandlerContent) and instances:
             yield from _not_met(resource, content, instances)
             yield from _twice(resource, content, scraped)
+
+
+def _not_met(resource: Resource, content: HandlerContent, given: Mapping[str, Instance]) -> Iterator[Finding]:
+    handler = full_name(resource)
+    counted: set[str] = set()
+    for listed in _listed(content):
+        meant = [instance for instance in given.values() if _means(listed.name, instance.name)]
+        if not meant:
+            message = f"no rule gives {handler} an instance {listed.name}, so this is never counted"
+            remedy = f"name it in a rule, or write one that is given: {', '.join(sorted(given))}"
+            yield warning("uncounted", message, resource.origin_at(listed.place), remedy)
+        for instance in meant:
+            dimensions = {field.way[1] for field in instance.fields if field.way[0] == "dimensions"}
+            for place, name in listed.dimensions:
+                if name not in dimensions:
+                    message = f"{instance.name} has no dimension {name}, so this is always empty"
+                    remedy = f"write one of {', '.join(sorted(dimensions))}" if dimensions else "give it dimensions"
+                    yield warning("unknown-dimension", message, resource.origin_at(place), remedy)
+            if instance.name in counted and isinstance(content.params, MemquotaParams | RedisquotaParams):
+                message = f"{handler} has another limit for {instance.name} before, which holds"
+                yield warning("duplicate-limit", message, resource.origin_at(listed.place), "keep one of them")
+        counted.update(instance.name for instance in meant)
+    for name in sorted(given.keys() - counted) if content.adapter.name in COUNTING else ():
+        message = f"{handler} has no metric for {name}, which a rule gives it, so that is not counted"
+        origin = resource.origin_at(f"{content.place}.metrics")
+        yield warning("uncounted", message, origin, f"add one for {name} to metrics")
+
+
+def _listed(content: HandlerContent) -> Iterator[_Counted]:
+    params = content.params
+    if isinstance(params, PrometheusParams | OpenTelemetryParams):
+        for index, metric in enumerate(params.metrics):
+            place = f"{content.place}.metrics[{index}]"
+            labels = tuple((f"{place}.labelNames[{at}]", label) for at, label in enumerate(metric.label_names))
+            yield _Counted(place, metric.instance_name, labels)
+    elif isinstance(params, StatsdParams | DogstatsdParams):
+        yield from (_Counted(f"{content.place}.metrics.{name}", name) for name in params.metrics)
+    elif isinstance(params, MemquotaParams | RedisquotaParams):
+        limits: tuple[MemquotaLimit | RedisquotaLimit, ...] = params.quotas
+        for index, limit in enumerate(limits):
+            place = f"{content.place}.quotas[{index}]"
+            named = tuple(
+                (f"{place}.overrides[{at}].dimensions.{name}", name)
+                for at, override in enumerate(limit.overrides)
+                for name in override.dimensions
+            )
+            yield _Counted(place, limit.name, named)
 
 
 def _twice(resource: Resource, content: HandlerContent, scraped: dict[str, str]) -> Iterator[Finding]:
@@ -62,41 +128,6 @@ def _twice(resource: Resource, content: HandlerContent, scraped: dict[str, str])
             place = f"{content.place}.metrics[{index}].name"
             yield warning("duplicate-metric", message, resource.origin_at(place), "give it another name")
         scraped.setdefault(name, full_name(resource))
-
-
-def _not_met(resource: Resource, content: HandlerContent, given: Mapping[str, Instance]) -> Iterator[Finding]:
-    handler = full_name(resource)
-    counted: set[str] = set()
-    for place, name, labels in _listed(content):
-        meant = [instance for instance in given.values() if _means(name, instance.name)]
-        counted.update(instance.name for instance in meant)
-        if not meant:
-            message = f"no rule gives {handler} an instance {name}, so this is never counted"
-            remedy = f"name it in a rule, or write one that is given: {', '.join(sorted(given))}"
-            yield warning("uncounted-metric", message, resource.origin_at(place), remedy)
-        for instance in meant:
-            dimensions = {field.way[1] for field in instance.fields if field.way[0] == "dimensions"}
-            for number, label in enumerate(labels):
-                if label not in dimensions:
-                    message = f"{instance.name} has no dimension {label}, so this label is always empty"
-                    remedy = f"write one of {', '.join(sorted(dimensions))}" if dimensions else "give it dimensions"
-                    yield warning("empty-label", message, resource.origin_at(f"{place}.labelNames[{number}]"), remedy)
-    if not isinstance(content.params, OpenTelemetryParams | PrometheusParams | StatsdParams | DogstatsdParams):
-        return
-    for name in sorted(given.keys() - counted):
-        message = f"{handler} has no metric for {name}, which a rule gives it, so that is not counted"
-        remedy = f"add one for {name} to metrics"
-        yield warning("uncounted-metric", message, resource.origin_at(f"{content.place}.metrics"), remedy)
-
-
-def _listed(content: HandlerContent) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    """Of each metric: its place, the instance that it is of, its labels."""
-    place, params = f"{content.place}.metrics", content.params
-    if isinstance(params, PrometheusParams | OpenTelemetryParams):
-        for index, metric in enumerate(params.metrics):
-            yield f"{place}[{index}]", metric.instance_name, metric.label_names
-    elif isinstance(params, StatsdParams | DogstatsdParams):
-        yield from ((f"{place}.{name}", name, ()) for name in params.metrics)
 
 
 def _means(written: str, instance: str) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from lateen.mixer.adapter import NOT_FOUND, QuotaAdapter, QuotaArgs, QuotaResult
+from lateen.mixer.adapters.texts import text
 from lateen.mixer.counters import Asked, Counter
 from lateen.mixer.templates import Instance, Quota
 from lateen.mixer.windows import Window
@@ -52,7 +53,7 @@ class QuotaCounter(QuotaAdapter):
         if limit is None:
             return QuotaResult(0, 0.0, NOT_FOUND, f"there is no limit for {instance.name}")
         told = instance.dimensions if isinstance(instance, Quota) else {}
-        dimensions = {name: str(value) for name, value in sorted(told.items())}
+        dimensions = {name: text(value) for name, value in sorted(told.items())}
         number, window = limit.window_of(dimensions)
         key = json.dumps([self._key, instance.name, number, dimensions], separators=(",", ":"))
         asked = Asked(key, window, args.amount, args.best_effort, args.deduplication_id)

@@ -1,4 +1,4 @@
-"""Metrics of Mixer that cannot be counted, or never are, are told."""
+"""Metrics and quotas of Mixer that cannot be counted, or never are, are told."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_metric_that_cannot_be_counted_is_told(adapter: str, value: str, told:
 )
 def test_metrics_that_nothing_is_counted_for_are_told(adapter: str, params: str, told: list[str]) -> None:
     found = snapshot(METRIC % (adapter, params, "1")).findings
-    codes = ("uncounted-metric", "empty-label")
+    codes = ("uncounted", "unknown-dimension")
     assert sorted(one.origin.field for one in found if one.code in codes) == [f"spec.params.{field}" for field in told]
 
 
@@ -80,3 +80,46 @@ def test_a_name_that_two_metrics_have_is_told() -> None:
     found = snapshot(METRIC % ("prometheus", metrics, "1")).findings
     assert [one.origin.field for one in found if one.code == "duplicate-metric"] == ["spec.params.metrics[1].name"]
     assert "duplicate-metric" not in {one.code for one in snapshot(METRIC % ("opentelemetry", metrics, "1")).findings}
+
+
+QUOTA = """
+apiVersion: config.istio.io/v1alpha2
+kind: memquota
+metadata: {name: counter}
+spec: {quotas: [{name: calls, maxAmount: 5, validDuration: 1s, overrides: [{dimensions: {%s: a}, maxAmount: 9}]}%s]}
+---
+apiVersion: config.istio.io/v1alpha2
+kind: quota
+metadata: {name: calls}
+spec: {dimensions: {caller: source.user}}
+---
+apiVersion: config.istio.io/v1alpha2
+kind: rule
+metadata: {name: count}
+spec: {actions: [{handler: counter.memquota, instances: [calls.quota]}]}
+---
+apiVersion: config.istio.io/v1alpha2
+kind: QuotaSpec
+metadata: {name: calls}
+spec: {rules: [{quotas: [{quota: calls, charge: %d}]}]}
+---
+apiVersion: config.istio.io/v1alpha2
+kind: QuotaSpecBinding
+metadata: {name: calls}
+spec: {services: [{service: "*"}], quotaSpecs: [{name: calls}]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("dimension", "more", "charge", "told"),
+    [
+        ("caller", "", 9, []),
+        ("path", "", 1, [("unknown-dimension", "spec.quotas[0].overrides[0].dimensions.path")]),
+        ("caller", ", {name: call, maxAmount: 1}", 1, [("uncounted", "spec.quotas[1]")]),
+        ("caller", ", {name: calls.quota.default, maxAmount: 1}", 1, [("duplicate-limit", "spec.quotas[1]")]),
+        ("caller", "", 10, [("never-granted", "spec.rules[0].quotas[0].quota")]),
+    ],
+)
+def test_limits_that_do_not_hold_are_told(dimension: str, more: str, charge: int, told: list[tuple[str, str]]) -> None:
+    found = snapshot(QUOTA % (dimension, more, charge)).findings
+    assert [(one.code, one.origin.field) for one in found] == told
