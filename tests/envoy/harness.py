@@ -69,7 +69,9 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         sans = x509.SubjectAlternativeName(names)
         described = [x509.NameAttribute(DESCRIPTION, subject)] if subject else []
-        certificate = self._build(x509.Name(described), key.public_key(), x509.BasicConstraints(False, None), sans, life)
+        certificate = self._build(
+            x509.Name(described), key.public_key(), x509.BasicConstraints(False, None), sans, life
+        )
         private = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
