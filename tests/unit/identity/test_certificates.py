@@ -10,8 +10,10 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from cryptography.x509.verification import PolicyBuilder, Store
 
 from lateen.identity.authority import Authority
-from lateen.identity.certificate import RequestRefused, build_request, fit_key, identity_of, new_key
+from lateen.identity.certificate import RequestRefused, build_request, fit_key, identity_of, new_key, told_in
+from lateen.identity.proofs import by_certificate
 from lateen.values.names import SpiffeId
+from lateen.values.told_names import told_names
 from tests.unit.identity.names import NOW, RATINGS, REVIEWS
 
 
@@ -43,6 +45,14 @@ def test_extensions_of_the_request_are_not_taken_over(authority):
     assert not leaf.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     assert [name.value for name in names_of(leaf).value] == [str(REVIEWS)]
     assert len(leaf.subject.rdns) == 0
+
+
+def test_what_the_workload_is_called_stands_in_the_subject_and_is_renewed(authority):
+    told = told_names("reviews-v1", {"app": "reviews", "version": "v1"})
+    pem = authority.sign(build_request(new_key(), REVIEWS), REVIEWS, told=told)[0]
+    assert told_in(x509.load_pem_x509_certificate(pem)) == "reviews-v1/reviews/v1/reviews/v1"
+    proof = by_certificate(pem, "cluster.local", NOW)
+    assert (proof.identity, proof.told) == (REVIEWS, told)
 
 
 @pytest.mark.parametrize(

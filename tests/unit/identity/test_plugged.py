@@ -106,6 +106,14 @@ def test_the_chain_leads_from_the_workload_to_the_root(tmp_path, kind, between):
         authority.next_step()
 
 
+def test_nothing_is_told_in_subjects_below_an_authority_for_certain_subjects_only(tmp_path):
+    company = x509.Name([x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, "company")])
+    for name, permits, subjects in (("all", OWN_DOMAIN, 1), ("some", [*OWN_DOMAIN, x509.DirectoryName(company)], 0)):
+        authority = opened(put(tmp_path / name, Link("own", root := Link("root"), permits=permits), root))
+        pem = authority.sign(build_request(new_key(), REVIEWS), REVIEWS, told="a/b/c/d/e")[0]
+        assert len(x509.load_pem_x509_certificate(pem).subject.rdns) == subjects
+
+
 def test_certificates_do_not_outlive_any_link(tmp_path):
     root = Link("root", life=datetime.timedelta(hours=2))
     authority = opened(put(tmp_path / "ca", Link("own", root), root))
