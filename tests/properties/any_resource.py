@@ -88,6 +88,10 @@ ALWAYS: dict[str, frozenset[str]] = {
     "JwtRule": frozenset({"issuer"}),
     "JwtHeader": frozenset({"name"}),
     "ClaimToHeader": frozenset({"header", "claim"}),
+    "AuthorizationPolicySpec": frozenset({"rules"}),
+    "RuleFrom": frozenset({"source"}),
+    "RuleTo": frozenset({"operation"}),
+    "Condition": frozenset({"key", "values"}),
     "RateLimitSpec": frozenset({"rules"}),
     "LimitRule": frozenset({"limit"}),
     "Limit": frozenset({"requests", "per"}),
@@ -101,9 +105,19 @@ NEVER: dict[str, frozenset[str]] = {
     "LoadBalancerSettings": frozenset({"zoneAwareLbSetting"}),
     "IngressListener": frozenset({"captureMode"}),
     "RequestAuthenticationSpec": frozenset({"targetRef", "targetRefs"}),
+    "AuthorizationPolicySpec": frozenset({"targetRef", "targetRefs"}),
 }
 ED25519 = '{"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}'
 HEADERS = ("x-user", "X_User", "authorization", "host", ":path", "x y", "x\n", "\u00fc", "x:")
+ADDRESSES = ("10.0.0.1", "10.1.2.3/8", "::1", "2001:db8::/32", "::ffff:10.0.0.1", "fe80::1%eth0")
+PATHS = tuple(f"/a{sign}b/{{*}}" for sign in ("", "//", " ", "?", "%", "\u00fc", '"', "|", "~", "\n", "{x}", "*")) + (
+    "/{**}/",
+    "//{*}",
+    "/{*}//",
+    "/{*}" * 9,
+    '/"',
+    "*",
+)
 ODD = ("t", "a.b", "a b", "\u00fc", "a\nb", "\x00", "=", "")
 OWN_TEXTS: dict[tuple[str, str], tuple[str, ...]] = {
     ("Server", "hosts"): ("*", "api.example", "*.example", "default/b.example", "./c.example"),
@@ -122,6 +136,22 @@ OWN_TEXTS: dict[tuple[str, str], tuple[str, ...]] = {
     ("JwtHeader", "prefix"): ("Bearer ", *ODD),
     ("ClaimToHeader", "header"): HEADERS,
     ("ClaimToHeader", "claim"): ODD,
+    **{("Source", name): ADDRESSES for name in ("ipBlocks", "notIpBlocks", "remoteIpBlocks", "notRemoteIpBlocks")},
+    ("Operation", "ports"): ("80", "0", "65535", "080"),
+    ("Operation", "notPorts"): ("80", "0"),
+    ("Operation", "paths"): PATHS,
+    ("Operation", "notPaths"): PATHS,
+    ("Operation", "hosts"): (*ODD, "*", "*.example", "a*"),
+    ("Operation", "methods"): ("GET", "get", *ODD),
+    ("Condition", "key"): (
+        "source.principal",
+        "source.namespace",
+        "request.auth.claims[a][b]",
+        "connection.sni",
+        "experimental.envoy.filters.x[y]",
+        *(f"request.headers[{name}]" for name in HEADERS),
+    ),
+    ("Condition", "values"): ("*", "a*", "*a", "[a]", *ODD),
     ("LimitRule", "per"): (
         "source.principal",
         "source.ip",

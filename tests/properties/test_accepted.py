@@ -26,6 +26,7 @@ KINDS = (
     "WorkloadEntry",
     "Sidecar",
     "RequestAuthentication",
+    "AuthorizationPolicy",
     "RateLimit",
 )
 SERVICE = """

@@ -6,7 +6,7 @@ import re
 
 import msgspec
 
-from lateen.resources.checks import Report
+from lateen.resources.checks import Report, is_header_token
 from lateen.resources.checks.selection import check_match_labels, check_targets
 from lateen.resources.fields import set_fields
 from lateen.resources.security import AuthorizationPolicySpec, Operation, PeerAuthenticationSpec, Rule, Source
@@ -34,6 +34,13 @@ _KEYED = re.compile(
     r"(?:request\.headers\[[^\[\]]+\]|request\.auth\.claims(?:\[[^\[\]]+\])+|experimental\.envoy\.filters\.[^\[\]]+\[.+\])"
 )
 _OPERATOR = re.compile(r"\{\*\*?\}")
+_LITERAL = re.compile(r"[-A-Za-z0-9._~%!$&'()+,;:@=]+")
+"""What Envoy takes between the slashes of a template; it ends at any other character."""
+HEADER_KEY = "request.headers["
+_FREE = frozenset(
+    f"rules[].from[].source.{name}" for name in ("namespaces", "notNamespaces", "trustDomains", "notTrustDomains")
+)
+"""Fields in whose texts a ``*`` stands for others wherever it is."""
 _IP_KEYS = frozenset({"source.ip", "remote.ip", "destination.ip"})
 _CUSTOM_REFUSED = (
     "namespaces",
@@ -84,15 +91,27 @@ def check_authorization_policy(report: Report) -> None:
 
 
 def _check_texts(report: Report) -> None:
-    for path, _, value in set_fields(report.resource.spec.rules, "spec.rules", "rules"):
+    free = {
+        f"spec.rules[{number}].when[{index}].{name}"
+        for number, rule in enumerate(report.resource.spec.rules)
+        for index, condition in enumerate(rule.when)
+        for name in ("values", "notValues")
+        if condition.key in ("source.namespace", "source.trustDomain")
+    }
+    for path, shape, value in set_fields(report.resource.spec.rules, "spec.rules", "rules"):
         if isinstance(value, tuple) and "" in value:
             report.error(path, "an empty text matches nothing", "leave it out")
-        for index, text in enumerate(value if isinstance(value, tuple) else ()):
-            if isinstance(text, str) and "*" in text[1:-1] and "{*" not in text:
-                message = (
-                    f"the * within {text[:100]!r} stands for itself: only at one end of a text it stands for others"
-                )
+        is_free = path in free or shape in _FREE
+        for index, text in enumerate(value if isinstance(value, tuple) and not is_free else ()):
+            if isinstance(text, str) and _has_literal_star(text):
+                message = f"a * of {text[:100]!r} stands for itself: only at one end of a text it stands for others"
                 report.warn(f"{path}[{index}]", message, "write prefix* or *suffix, or, of paths, {*} for a segment")
+
+
+def _has_literal_star(text: str) -> bool:
+    """Whether a text has a ``*`` that matches only itself: of two ends the first alone is free."""
+    rest = text[1:] if text.startswith("*") else text.removesuffix("*")
+    return "*" in rest and "{*" not in text
 
 
 def _check_rule(report: Report, field: str, rule: Rule, action: str) -> None:
@@ -120,6 +139,7 @@ def _check_rule(report: Report, field: str, rule: Rule, action: str) -> None:
             continue
         if condition.key not in PLAIN_KEYS and not _KEYED.fullmatch(condition.key):
             report.error(f"{place}.key", f"{condition.key!r} is no attribute", "such as request.headers[name]")
+        _check_header_key(report, f"{place}.key", condition.key)
         if not condition.values and not condition.not_values:
             report.error(place, "a condition needs values or notValues", "give some", "missing-field")
         if action == "CUSTOM" and condition.key.startswith(_CUSTOM_KEYS):
@@ -134,6 +154,14 @@ def _check_rule(report: Report, field: str, rule: Rule, action: str) -> None:
                     _check_account(report, f"{place}.{name}[{number}]", value)
                 if condition.key == "source.principal":
                     _check_principal(report, f"{place}.{name}[{number}]", value)
+
+
+def _check_header_key(report: Report, field: str, key: str) -> None:
+    """Say of a header that no request can have it: Istio takes any name."""
+    if key.startswith(HEADER_KEY):
+        name = key.removeprefix(HEADER_KEY).removesuffix("]")
+        if not is_header_token(name.removeprefix(":")):
+            report.note(field, f"no header is called {name[:100]!r}, so this matches no request", "correct the name")
 
 
 def allows_the_unknown(source: Source) -> bool:
@@ -231,8 +259,8 @@ def _check_path(report: Report, field: str, path: str) -> None:
     """Say what a path means that is easily taken for something else: each of these is compared as it is written."""
     if "{*}" in path or "{**}" in path:
         check_template(report, field, path)
-    elif "{" in path:
-        report.note(field, f"{path!r} is no template: its braces stand for themselves", "use {*} or {**} for any text")
+    elif "{" in path or "}" in path:
+        report.error(field, f"{path!r} has braces and is no template", "use {*} or {**}, or prefix* or *suffix")
     elif "?" in path or "#" in path:
         report.note(field, "paths are compared without what follows ? or #, so this matches no request", "leave it out")
     elif path and path[0] not in "/*":
@@ -252,5 +280,12 @@ def check_template(report: Report, field: str, path: str) -> None:
     elif mixed := [part for part in path.split("/") if _OPERATOR.search(part) and not _OPERATOR.fullmatch(part)]:
         message = f"the segment {mixed[0]} of the template has more than its operator"
         report.error(field, message, "give an operator a segment of its own, or use a prefix: /ok*")
+    elif unfit := [part for part in path[1:].removesuffix("/").split("/") if not _is_segment(part)]:
+        message = f"a template has no segment {unfit[0][:100]!r}" if unfit[0] else "a template has no empty segment"
+        report.error(field, message, "write letters, digits and -._~%!$&'()+,;:@= between single slashes")
     if "{**}" in operators[:-1]:
         report.error(field, "{**} can only be the last operator of a path", "write {*} before it")
+
+
+def _is_segment(part: str) -> bool:
+    return bool(_OPERATOR.fullmatch(part) or _LITERAL.fullmatch(part))

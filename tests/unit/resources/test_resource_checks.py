@@ -171,7 +171,8 @@ def test_authorization_rules_that_are_refused(rule: dict[str, Any], field: str) 
         ({"when": [{"key": "source.principal", "notValues": ["spiffe://a"]}]}, "when[0].notValues[0]", "warning"),
         ({"to": [{"operation": {"paths": ["/a?b=c"]}}]}, "to[0].operation.paths[0]", "info"),
         ({"to": [{"operation": {"notPaths": ["admin"]}}]}, "to[0].operation.notPaths[0]", "info"),
-        ({"to": [{"operation": {"paths": ["/a/{id}"]}}]}, "to[0].operation.paths[0]", "info"),
+        ({"to": [{"operation": {"paths": ["/a/{id}"]}}]}, "to[0].operation.paths[0]", "error"),
+        ({"to": [{"operation": {"notPaths": ["/a}"]}}]}, "to[0].operation.notPaths[0]", "error"),
         ({"to": [{"operation": {"methods": ["get"]}}]}, "to[0].operation.methods[0]", "info"),
     ],
 )
@@ -294,9 +295,40 @@ def test_names_that_could_be_taken_for_something_else_are_refused(name: str) -> 
 
 
 def test_a_star_within_a_text_is_told_and_what_is_wrong_is_not_quoted_without_end() -> None:
-    operation = {"paths": ["/a/*/b", "/a/{*}/b", "*x", "x*", "*"], "methods": ["G*T"]}
+    operation = {"paths": ["/a/*/b", "/a/{*}/b", "*x", "x*", "*", "*/admin*"], "methods": ["G*T"], "hosts": ["**"]}
     rule = {"to": [{"operation": {**operation, "ports": ["80"]}}]}
     warned = _fields("AuthorizationPolicy", {"rules": [rule]}, "warning")
-    assert sorted(warned) == [f"spec.rules[0].to[0].operation.{name}[0]" for name in ("methods", "paths")]
+    places = ("hosts[0]", "methods[0]", "paths[0]", "paths[5]")
+    assert sorted(warned) == [f"spec.rules[0].to[0].operation.{place}" for place in places]
     (finding,) = _judge("AuthorizationPolicy", {"action": "A" * 1_000_000}).findings
     assert len(finding.render()) < 2000
+
+
+def test_a_star_of_namespaces_and_trust_domains_is_free_wherever_it_stands() -> None:
+    source = {"namespaces": ["a*b"], "notNamespaces": ["*c*"], "trustDomains": ["*.x.*"], "notTrustDomains": ["a*b"]}
+    when = [{"key": f"source.{name}", "values": ["a*b"], "notValues": ["*c*"]} for name in ("namespace", "trustDomain")]
+    assert _fields("AuthorizationPolicy", {"rules": [{"from": [{"source": source}], "when": when}]}, "warning") == []
+    when = [{"key": "source.principal", "values": ["a*b"]}]
+    told = _fields("AuthorizationPolicy", {"rules": [{"when": when}]}, "warning")
+    assert told == ["spec.rules[0].when[0].values[0]"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/a//{*}", "//{*}", "/{*}//", "/a b/{*}", "/a?b/{*}", '/"/{*}', "/a|b/{*}", "/\u00fc/{**}", "/a\n/{*}"]
+)
+def test_templates_of_what_envoy_does_not_take_are_refused(path: str) -> None:
+    operation = {"paths": [path], "ports": ["80"]}
+    told = _fields("AuthorizationPolicy", {"rules": [{"to": [{"operation": operation}]}]})
+    assert told == ["spec.rules[0].to[0].operation.paths[0]"]
+
+
+@pytest.mark.parametrize("path", ["/{*}", "/{**}/", "/a/{*}/", "/-._~%41/{*}/!$&'()+,;:@="])
+def test_templates_that_envoy_takes_are_accepted(path: str) -> None:
+    assert not _judge("AuthorizationPolicy", {"rules": [{"to": [{"operation": {"paths": [path]}}]}]}).findings
+
+
+@pytest.mark.parametrize(("name", "is_told"), [("x y", True), ("\u00fc", True), ("X-User", False), (":path", False)])
+def test_a_header_that_no_request_has_is_told(name: str, is_told: bool) -> None:
+    when = [{"key": f"request.headers[{name}]", "values": ["a"]}]
+    told = _fields("AuthorizationPolicy", {"rules": [{"when": when}]}, "info")
+    assert told == (["spec.rules[0].when[0].key"] if is_told else [])
