@@ -45,7 +45,7 @@ TEXTS: dict[str, tuple[str, ...]] = {
     "defaultEndpoint": ("127.0.0.1:8080", "unix:///tmp/app.sock", "0.0.0.0:9000"),
     "cipherSuites": ("ECDHE-RSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384"),
     "destinationSubnets": ("10.0.0.0/8", "10.1.2.3"),
-    "sourceSubnet": ("10.0.0.0/8",),
+    "sourceSubnet": ("10.0.0.0/8", "10.0.0.0/99"),
     "consistentHash": (),
     "httpHeaderName": ("x-user",),
     "path": ("/", "/p"),

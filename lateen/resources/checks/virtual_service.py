@@ -99,4 +99,6 @@ def _check_level4(report: Report, field: str, match: TlsMatchAttributes | L4Matc
     for index, subnet in enumerate(match.destination_subnets):
         if not is_cidr(subnet):
             report.error(f"{field}.destinationSubnets[{index}]", f"{subnet!r} is no address or address range")
+    if isinstance(match, L4MatchAttributes) and match.source_subnet and not is_cidr(match.source_subnet):
+        report.error(f"{field}.sourceSubnet", f"{match.source_subnet!r} is no address or address range")
     check_place(report, field, match)

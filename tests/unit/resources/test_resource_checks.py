@@ -49,6 +49,7 @@ def _http(**route: Any) -> dict[str, Any]:
     [
         ({"hosts": ["reviews"]}, "spec"),
         ({"hosts": ["re views"], "http": [ROUTE]}, "spec.hosts[0]"),
+        ({"hosts": ["a"], "tcp": [{"match": [{"sourceSubnet": "x"}], **ROUTE}]}, "spec.tcp[0].match[0].sourceSubnet"),
         ({"hosts": ["*"], "http": [ROUTE]}, "spec.hosts[0]"),
         ({"hosts": ["*.a.b", "x.a.b"], "http": [ROUTE]}, "spec.hosts[1]"),
         ({"gateways": ["g"], "http": [ROUTE]}, "spec.gateways"),
