@@ -113,6 +113,11 @@ def _check_rule(report: Report, field: str, rule: RoleRule) -> None:
         if name != "ports":
             _check_texts(report, f"{field}.{name}", wanted)
             _check_texts(report, f"{field}.{other}", unwanted)
+    for name, paths in (("paths", rule.paths), ("notPaths", rule.not_paths)):
+        for index, path in enumerate(paths):
+            if "{" in path or "}" in path:
+                remedy = "write prefix*, *suffix or the path itself"
+                report.error(f"{field}.{name}[{index}]", f"{path[:100]!r} has braces, which no path has", remedy)
     for name, ports in (("ports", rule.ports), ("notPorts", rule.not_ports)):
         for index, port in enumerate(ports):
             if not 0 < port <= MAX_PORT:

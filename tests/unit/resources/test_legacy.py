@@ -61,6 +61,8 @@ def binding(subject: Any, **fields: Any) -> Any:
         ("ServiceRole", {}, "spec.rules"),
         ("ServiceRole", {"rules": [{"paths": ["/a"]}]}, "spec.rules[0].services"),
         ("ServiceRole", role(paths=["/a"], notPaths=["/b"]), "spec.rules[0].notPaths"),
+        ("ServiceRole", role(paths=["/a", "/b/{*}"]), "spec.rules[0].paths[1]"),
+        ("ServiceRole", role(notPaths=["/a}"]), "spec.rules[0].notPaths[0]"),
         ("ServiceRole", role(methods=["A"], notMethods=["B"]), "spec.rules[0].notMethods"),
         ("ServiceRole", role(hosts=["a"], notHosts=["b"]), "spec.rules[0].notHosts"),
         ("ServiceRole", role(ports=[1], notPorts=[2]), "spec.rules[0].notPorts"),
