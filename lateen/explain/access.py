@@ -266,7 +266,8 @@ def _wanted(condition: Condition) -> str:
         case DestinationPort(port):
             return str(port)
         case PathTemplate(template):
-            return repr(template.replace("**", "{**}"))
+            operators = {"*": "{*}", "**": "{**}"}
+            return repr("/".join(operators.get(part, part) for part in template.split("/")))
         case Metadata():
             return " or ".join(_shown(match) for match in condition.any_of)
     return "another"

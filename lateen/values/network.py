@@ -72,6 +72,12 @@ def is_cidr(text: str) -> bool:
     return is_ip(address)
 
 
+def is_mapped(block: str) -> bool:
+    """Whether an address or range is of IPv4, in the form of IPv6 (``::ffff:10.0.0.1``)."""
+    address = ipaddress.ip_network(block, strict=False).network_address
+    return isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None
+
+
 def is_within(text: str, block: str) -> bool:
     """Whether a text is an address that lies in an address range."""
     return is_ip(text) and ipaddress.ip_address(text) in ipaddress.ip_network(block)

@@ -10,7 +10,7 @@ from lateen.resources.checks import Report, is_header_token
 from lateen.resources.checks.selection import check_match_labels, check_targets
 from lateen.resources.fields import set_fields
 from lateen.resources.security import AuthorizationPolicySpec, Operation, PeerAuthenticationSpec, Rule, Source
-from lateen.values.network import MAX_PORT, is_cidr
+from lateen.values.network import MAX_PORT, is_cidr, is_mapped
 
 MAX_RULES = 512
 ADDRESSES, PORTS = "such as 10.0.0.0/8 or 10.1.2.3", "write a number from 1 to 65535, in quotes"
@@ -146,8 +146,8 @@ def _check_rule(report: Report, field: str, rule: Rule, action: str) -> None:
             report.error(f"{place}.key", f"{condition.key} does not go with CUSTOM", "leave it to the provider")
         for name, values in (("values", condition.values), ("notValues", condition.not_values)):
             for number, value in enumerate(values):
-                if condition.key in _IP_KEYS and not is_cidr(value):
-                    report.error(f"{place}.{name}[{number}]", f"{value!r} is no address or address range", ADDRESSES)
+                if condition.key in _IP_KEYS:
+                    _check_block(report, f"{place}.{name}[{number}]", value)
                 if condition.key == "destination.port" and not _is_port(value):
                     report.error(f"{place}.{name}[{number}]", f"{value!r} is no port", PORTS)
                 if condition.key == "source.serviceAccount":
@@ -203,8 +203,7 @@ def _check_source(report: Report, field: str, source: Source | None, action: str
         ("notRemoteIpBlocks", source.not_remote_ip_blocks),
     ):
         for index, block in enumerate(blocks):
-            if not is_cidr(block):
-                report.error(f"{field}.source.{name}[{index}]", f"{block!r} is no address or address range", ADDRESSES)
+            _check_block(report, f"{field}.source.{name}[{index}]", block)
     accounts = (*source.service_accounts, *source.not_service_accounts)
     others = (*source.principals, *source.not_principals, *source.namespaces, *source.not_namespaces)
     if accounts and others:
@@ -224,6 +223,14 @@ def _check_source(report: Report, field: str, source: Source | None, action: str
         for name in _CUSTOM_REFUSED:
             if getattr(source, name):
                 report.error(f"{field}.source", f"{name} does not go with CUSTOM", "leave it to the provider")
+
+
+def _check_block(report: Report, field: str, block: str) -> None:
+    if not is_cidr(block):
+        report.error(field, f"{block!r} is no address or address range", ADDRESSES)
+    elif is_mapped(block):
+        message = f"{block!r} is an IPv4 address as IPv6 writes it, which no connection has, so it matches nobody"
+        report.warn(field, message, "write it as IPv4 does: 10.0.0.0/8")
 
 
 def _check_account(report: Report, field: str, account: str) -> None:

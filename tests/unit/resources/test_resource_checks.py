@@ -333,3 +333,11 @@ def test_a_header_that_no_request_has_is_told(name: str, is_told: bool) -> None:
     when = [{"key": f"request.headers[{name}]", "values": ["a"]}]
     told = _fields("AuthorizationPolicy", {"rules": [{"when": when}]}, "info")
     assert told == (["spec.rules[0].when[0].key"] if is_told else [])
+
+
+def test_addresses_of_ipv4_in_the_form_of_ipv6_are_told_as_they_match_nobody() -> None:
+    source = {"ipBlocks": ["10.0.0.1", "::ffff:10.0.0.1", "2001:db8::/32"], "notRemoteIpBlocks": ["::ffff:0.0.0.0/96"]}
+    when = [{"key": "source.ip", "values": ["::ffff:10.0.0.1"]}]
+    told = _fields("AuthorizationPolicy", {"rules": [{"from": [{"source": source}], "when": when}]}, "warning")
+    place = "spec.rules[0].from[0].source"
+    assert told == [f"{place}.ipBlocks[1]", f"{place}.notRemoteIpBlocks[0]", "spec.rules[0].when[0].values[0]"]
