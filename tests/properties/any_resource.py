@@ -110,7 +110,8 @@ NEVER: dict[str, frozenset[str]] = {
 ED25519 = '{"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}'
 HEADERS = ("x-user", "X_User", "authorization", "host", ":path", "x y", "x\n", "\u00fc", "x:")
 ADDRESSES = ("10.0.0.1", "10.1.2.3/8", "::1", "2001:db8::/32", "::ffff:10.0.0.1", "fe80::1%eth0")
-PATHS = tuple(f"/a{sign}b/{{*}}" for sign in ("", "//", " ", "?", "%", "\u00fc", '"', "|", "~", "\n", "{x}", "*")) + (
+PATHS = (
+    *tuple(f"/a{sign}b/{{*}}" for sign in ("", "//", " ", "?", "%", "ü", '"', "|", "~", "\n", "{x}", "*")),
     "/{**}/",
     "//{*}",
     "/{*}//",
