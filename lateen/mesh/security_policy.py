@@ -19,7 +19,7 @@ import msgspec
 
 from lateen.mesh.model import Labels, MeshSnapshot, TokenDemand
 from lateen.mesh.visibility import selects
-from lateen.resources.checks.metadata import DRY_RUN, FALSE
+from lateen.resources.checks.metadata import is_dry_run
 from lateen.resources.request_authentication import RequestAuthenticationSpec
 from lateen.resources.resource import Resource
 from lateen.resources.security import AuthorizationPolicySpec, MutualTls, PeerAuthenticationSpec
@@ -114,8 +114,8 @@ def _port_origins(resource: Resource | None) -> tuple[tuple[int, Origin], ...]:
 
 
 def is_on_trial(policy: Resource) -> bool:
-    """Whether an AuthorizationPolicy is only tried: what it would do is logged, and nothing is done."""
-    return policy.annotations.get(DRY_RUN, "false") not in FALSE
+    """Whether an AuthorizationPolicy is only tried."""
+    return is_dry_run(policy.annotations)
 
 
 def decides(policy: Resource) -> bool:

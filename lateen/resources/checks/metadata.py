@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from lateen.resources.checks import Report
 from lateen.resources.health_check import ANNOTATION, BadHealthCheck, parse_health_check
@@ -19,6 +20,11 @@ _NAME = re.compile(r"[A-Za-z0-9_*][A-Za-z0-9_.~*:-]*")
 """Wider than Kubernetes has it, and without what could be taken for another part of a line of a log."""
 FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 _BOOLEANS = FALSE | {"1", "t", "T", "TRUE", "true", "True"}
+
+
+def is_dry_run(annotations: Mapping[str, str]) -> bool:
+    """Whether a policy is only tried: what it would do is logged, and nothing is done."""
+    return annotations.get(DRY_RUN, "false") not in FALSE
 
 
 def check_metadata(report: Report) -> None:

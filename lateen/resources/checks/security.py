@@ -7,6 +7,7 @@ import re
 import msgspec
 
 from lateen.resources.checks import Report, is_header_token
+from lateen.resources.checks.metadata import is_dry_run
 from lateen.resources.checks.selection import check_match_labels, check_targets
 from lateen.resources.fields import set_fields
 from lateen.resources.security import AuthorizationPolicySpec, Operation, PeerAuthenticationSpec, Rule, Source
@@ -68,6 +69,8 @@ def check_peer_authentication(report: Report) -> None:
     for port in spec.port_level_mtls:
         if not _is_port(port) or port == "0":
             report.error(f"spec.portLevelMtls.{port}", f"{port!r} is no port of a workload", "write its number")
+        elif port.startswith("0") and port.lstrip("0") in spec.port_level_mtls:
+            report.error(f"spec.portLevelMtls.{port}", f"port {int(port)} stands there twice", "keep one of them")
 
 
 def check_authorization_policy(report: Report) -> None:
@@ -82,7 +85,8 @@ def check_authorization_policy(report: Report) -> None:
     if not spec.rules and action in ("CUSTOM", "DENY"):
         report.error("spec.rules", f"{action} without rules never matches", "add rules, rules: [{}] for all")
     elif not spec.rules and action == "ALLOW":
-        report.note("spec", "ALLOW without rules matches no request, so every request is denied")
+        denied = "would be" if is_dry_run(report.resource.annotations) else "is"
+        report.note("spec", f"ALLOW without rules matches no request, so every request {denied} denied")
     if len(spec.rules) > MAX_RULES:
         report.error("spec.rules", f"there are more than {MAX_RULES} rules", "write several policies")
     for index, rule in enumerate(spec.rules):
@@ -128,7 +132,8 @@ def _check_rule(report: Report, field: str, rule: Rule, action: str) -> None:
             message = "whom this excludes is known by a certificate; a caller in plain text has none and is allowed"
             report.note(f"{field}.from[{index}].source", message, "name who may call, or make the port STRICT")
     if action == "DENY":
-        message = "this DENY asks about HTTP alone, so it denies every connection to TCP ports"
+        denies = "would deny" if is_dry_run(report.resource.annotations) else "denies"
+        message = f"this DENY asks about HTTP alone, so it {denies} every connection to TCP ports"
         tell = report.warn if _denies_every_connection(rule) else report.note if _asks_for_headers(rule) else None
         if tell is not None:
             tell(field, message, "name the HTTP ports in to[].operation.ports")

@@ -341,3 +341,18 @@ def test_addresses_of_ipv4_in_the_form_of_ipv6_are_told_as_they_match_nobody() -
     told = _fields("AuthorizationPolicy", {"rules": [{"from": [{"source": source}], "when": when}]}, "warning")
     place = "spec.rules[0].from[0].source"
     assert told == [f"{place}.ipBlocks[1]", f"{place}.notRemoteIpBlocks[0]", "spec.rules[0].when[0].values[0]"]
+
+
+def test_a_port_with_two_modes_is_refused() -> None:
+    spec = {"selector": {"matchLabels": {"app": "a"}}, "mtls": {"mode": "STRICT"}}
+    modes = {"080": {"mode": "DISABLE"}, "80": {"mode": "STRICT"}, "08": {"mode": "STRICT"}}
+    assert _fields("PeerAuthentication", {**spec, "portLevelMtls": modes}) == ["spec.portLevelMtls.080"]
+
+
+def test_of_a_policy_on_trial_nothing_is_said_to_be_denied() -> None:
+    trial = {"annotations": {"istio.io/dry-run": "true"}}
+    denies = {"action": "DENY", "rules": [{"to": [{"operation": {"methods": ["POST"]}}]}]}
+    for spec in ({}, denies):
+        (tried,) = _judge("AuthorizationPolicy", spec, **trial).findings
+        (enforced,) = _judge("AuthorizationPolicy", spec).findings
+        assert "would" in tried.message and "would" not in enforced.message
