@@ -15,6 +15,7 @@ from lateen.api.client import ApiError, Client
 from lateen.cli.finding_mesh import find_mesh, mesh_options
 from lateen.cli.saying import say
 
+NAMED = 12
 WHERE = {"proxy": "in the proxy", "mixer": "by the mixer", "nowhere": "nowhere"}
 
 
@@ -164,12 +165,21 @@ def _by_hand(
                 click.echo(
                     f"rules of {names} are left out: say where it arrives by --at, or destination.namespace", err=True
                 )
-            return await act(rules, bag)
+            bag.missed.clear()
+            outcome = await act(rules, bag)
+            if bag.missed:
+                click.echo(f"rules looked for what is not given: {_some(sorted(bag.missed))}", err=True)
+            return outcome
 
     try:
         return asyncio.run(acted())
     except NotAttribute as problem:
         raise click.UsageError(str(problem)) from problem
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _entry(outcome: Any) -> dict[str, Any]:

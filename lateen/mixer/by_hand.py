@@ -109,10 +109,24 @@ def _parts(text: str) -> tuple[str, str | None, str]:
 
 
 class HandBag(MapBag):
-    """A bag whose headers are found whatever their case is, as those of requests are."""
+    """A bag whose headers are found whatever their case is, as those of requests are. ``missed``: what was looked for
+    and is not given."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        super().__init__(values)
+        self.missed: set[str] = set()
+
+    def get(self, name: str) -> Any:
+        found = super().get(name)
+        if found is None:
+            self.missed.add(name)
+        return found
 
     def entry(self, name: str, key: str) -> str | None:
-        return super().entry(name, key.lower() if name in HEADERS else key)
+        found = super().entry(name, key.lower() if name in HEADERS else key)
+        if found is None:
+            self.missed.add(f"{name}[{key}]")
+        return found
 
 
 class ByHand:
@@ -136,7 +150,7 @@ class ByHand:
             await handler.close()
         await self._reach.close()
 
-    def bag(self, written: Iterable[str], proxy: str = "", port: str = "") -> MapBag:
+    def bag(self, written: Iterable[str], proxy: str = "", port: str = "") -> HandBag:
         """Attributes as they are written; ``proxy`` and ``port`` fill in what is constant. Raises NotAttribute."""
         given = read_attributes(written, self._rules.vocabulary)
         if not proxy:

@@ -84,6 +84,17 @@ def test_headers_are_found_whatever_their_case_is_and_the_rule_is_named() -> Non
     assert found.inputs == ("header:content-length", "header:x-user")
 
 
+def test_what_rules_look_for_and_is_not_given_is_known() -> None:
+    async def missed(*written: str) -> set[str]:
+        async with ByHand(ORDER) as rules:
+            bag = rules.bag(written, "echo-v1-0")
+            await rules.check(bag)
+            return bag.missed
+
+    assert asyncio.run(missed("request.headers[X-User]=eve")) == {"request.size"}
+    assert asyncio.run(missed("request.size=5")) == {"request.headers[x-user]"}
+
+
 def test_rules_that_do_not_hold_as_no_place_is_said_are_told() -> None:
     found, left_out = outcome("request.headers[x-user]=eve", "request.size=2")
     assert (found.code, left_out) == (0, ["default"])
