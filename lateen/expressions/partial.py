@@ -96,3 +96,28 @@ def _constant(value: Any, kind: ValueType, at: int) -> Expression:
     if value is None or isinstance(value, str | int | float | bool):
         return Literal(value, kind, at)
     return Known(value, kind, at)
+
+
+def cannot_hold(tree: Expression) -> bool:
+    """Whether what is left of a condition can never be true, as something that is known to be absent keeps it from
+    being evaluated."""
+    if not isinstance(tree, Call):
+        return isinstance(tree, Literal) and tree.value is not True
+    if tree.function == AND:
+        return any(cannot_hold(part) for part in tree.arguments)
+    if tree.function == OR:
+        return all(cannot_hold(part) for part in tree.arguments)
+    if tree.function in (EITHER, RESCUE):
+        return False
+    return any(isinstance(part, Literal) and part.value is None for part in tree.arguments)
+
+
+def must_fail(tree: Expression) -> bool:
+    """Whether what is left of an expression can never be evaluated, for the same reason."""
+    if not isinstance(tree, Call):
+        return isinstance(tree, Literal) and tree.value is None
+    if tree.function in (EITHER, RESCUE):
+        return all(must_fail(part) for part in tree.arguments)
+    if tree.function in (AND, OR, "conditional", "conditionalString"):
+        return must_fail(tree.arguments[0])
+    return any(must_fail(part) for part in tree.arguments)

@@ -61,6 +61,18 @@ BUILT_IN: Mapping[str, ValueType] = {
     name: kind for kind, names in sorted(_BY_TYPE.items(), key=lambda one: one[0].value) for name in names.split()
 }
 
+_OVER = ("response.", "check.", "quota.", "connection.received.", "connection.sent.")
+AFTERWARDS = frozenset(
+    {
+        *(name for name in BUILT_IN if name.startswith(_OVER)),
+        "connection.duration",
+        "connection.id",
+        "context.proxy_error_code",
+        "request.total_size",
+    }
+)
+"""What is known only once a request or a connection is over, or goes on: reports have it, and checks do not."""
+
 
 class Vocabulary(msgspec.Struct, frozen=True):
     """All attributes by name."""

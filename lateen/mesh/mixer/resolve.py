@@ -19,6 +19,7 @@ from lateen.expressions.vocabulary import BUILT_IN, DEFAULT_VOCABULARY, ValueTyp
 from lateen.findings import Finding, error, warning
 from lateen.mesh.mixer.apis import apis_of, attributes_set
 from lateen.mesh.mixer.charges import charges_of, uncounted
+from lateen.mesh.mixer.early import Early
 from lateen.mesh.mixer.model import (
     Action,
     Binding,
@@ -106,7 +107,9 @@ def _set_here(by_kind: Mapping[str, Sequence[Resource]]) -> Iterator[str]:
 class _Resolver:
     def __init__(self, by_kind: Mapping[str, Sequence[Resource]], root_namespace: str) -> None:
         self.findings: list[Finding] = []
-        self.vocabulary = self._defined(by_kind.get("attributemanifest", ()), frozenset(_set_here(by_kind)))
+        set_here = frozenset(_set_here(by_kind))
+        self.vocabulary = self._defined(by_kind.get("attributemanifest", ()), set_here)
+        self._early = Early(self.vocabulary, set_here)
         self._root = root_namespace
         self.present = {
             resource.key: resource for kind in (*HANDLER_KINDS, *INSTANCE_KINDS) for resource in by_kind.get(kind, ())
@@ -150,12 +153,19 @@ class _Resolver:
         sampling = self._sampling(resource, spec.sampling, actions) if spec.sampling is not None else None
         if len(self.findings) > before:
             return None
+        done = [action for action in actions if action is not None]
+        if match is not None:
+            self.findings.extend(self._early.match(match, done, resource))
+        for side, operations in (("request", request), ("response", response)):
+            for index, operation in enumerate(operations):
+                place = f"spec.{side}HeaderOperations[{index}]"
+                self.findings.extend(self._early.operation(operation, resource, place))
         return Rule(
             name=resource.key.name,
             namespace=resource.key.namespace,
             everywhere=resource.key.namespace == self._root,
             match=match,
-            actions=tuple(one for one in actions if one is not None),
+            actions=tuple(done),
             request=request,
             response=response,
             origin=resource.origin,
@@ -198,6 +208,7 @@ class _Resolver:
                 self.findings.append(error("wrong-template", message, origin, remedy))
             elif instance is not None:
                 self._fits_list(handler, instance, rule.origin_at(f"{place}.instances[{number}]"))
+                self.findings.extend(self._early.instance(instance, rule, f"{place}.instances[{number}]"))
         return Action(handler, tuple(one for one in instances if one is not None), action.name)
 
     def _fits_list(self, handler: Handler, instance: Instance, origin: Origin) -> None:

@@ -12,9 +12,9 @@ from typing import Any
 
 import msgspec
 
-from lateen.expressions.partial import partial
-from lateen.expressions.syntax import AND, EITHER, OR, RESCUE, Attribute, Call, Expression, Literal, attributes_of
-from lateen.expressions.vocabulary import Vocabulary
+from lateen.expressions.partial import cannot_hold, partial
+from lateen.expressions.syntax import Attribute, Expression, Literal, attributes_of
+from lateen.expressions.vocabulary import AFTERWARDS, Vocabulary
 from lateen.mesh.mixer.model import Action, Instance, MixerRules, Rule
 from lateen.plan.access.model import Condition, DirectAddress, Not
 from lateen.plan.matching import MatchKind, StringMatcher
@@ -53,6 +53,7 @@ LONGEST_LIST = 64
 MOST_LISTED = 4 * LONGEST_LIST
 PROXY, MIXER, NOWHERE = "proxy", "mixer", "nowhere"
 UNCHECKED = "checks are switched off there"
+TOO_EARLY = "its match needs what is known only afterwards"
 REPORTED = "it is told of what is over, and nobody waits"
 UNREPORTED = "reports of requests are switched off"
 OPERATIONS = "operations on headers"
@@ -94,9 +95,12 @@ def _decisions(rules: MixerRules, known: dict[str, Any], *, of_bytes: bool) -> I
     found = found_here(rules, known)
     known = {**absent_here(apis), **known}
     known = {name: value for name, value in known.items() if value is not None or name not in found}
+    early = {**dict.fromkeys(AFTERWARDS - found.keys()), **known}
     for rule in (with_headers(rule, apis) for rule in rules.rules):
-        match = match_here(rule, known, rules.vocabulary)
-        yield from _finding(rule, match, known)
+        over = match_here(rule, known, rules.vocabulary)
+        match = match_here(rule, early, rules.vocabulary)
+        nowhere = _nowhere(rule, known) if over is False else TOO_EARLY
+        yield from _finding(rule, over, known)
         checks = [
             (action, instance)
             for action in rule.actions
@@ -106,7 +110,7 @@ def _decisions(rules: MixerRules, known: dict[str, Any], *, of_bytes: bool) -> I
         for action, instance in checks:
             what = f"{action.handler.adapter} {action.handler.name} on {instance.name}"
             if match is False:
-                yield Decision(rule, what, NOWHERE, _nowhere(rule, known))
+                yield Decision(rule, what, NOWHERE, nowhere)
                 continue
             if of_bytes:
                 yield Decision(rule, what, MIXER, "the proxy passes bytes on here")
@@ -118,12 +122,12 @@ def _decisions(rules: MixerRules, known: dict[str, Any], *, of_bytes: bool) -> I
                 yield Decision(rule, what, MIXER, str(problem))
             else:
                 yield Decision(rule, what, PROXY, "the proxy knows all that it looks at", denials)
-        yield from _counted(rule, match, known, rules, of_bytes=of_bytes)
+        yield from _counted(rule, match, nowhere, known, rules, of_bytes=of_bytes)
         if rule.request or rule.response:
             reason = "values of headers are worked out"
-            where = (NOWHERE, _nowhere(rule, known)) if match is False else (MIXER, reason)
+            where = (NOWHERE, nowhere) if match is False else (MIXER, reason)
             yield Decision(rule, OPERATIONS, *where)
-        yield from _reported(rule, match, known)
+        yield from _reported(rule, over, known)
 
 
 def _reported(rule: Rule, match: Expression | bool, known: dict[str, Any]) -> Iterator[Decision]:
@@ -178,9 +182,10 @@ def _not_found_by_others(
 
 
 def _counted(
-    rule: Rule, match: Expression | bool, known: dict[str, Any], rules: MixerRules, *, of_bytes: bool
+    rule: Rule, match: Expression | bool, nowhere: str, known: dict[str, Any], rules: MixerRules, *, of_bytes: bool
 ) -> Iterator[Decision]:
-    """What a rule counts: asked for where one of the charges may be for what arrives here."""
+    """What a rule counts: asked for where one of the charges may be for what arrives here. ``nowhere``: why its match
+    fails, where it does."""
     host, labels = known.get("destination.service.host"), known.get("destination.labels")
     charged = {
         charge.quota
@@ -193,7 +198,7 @@ def _counted(
                 continue
             what = f"{action.handler.adapter} {action.handler.name} on {instance.name}"
             if match is False:
-                yield Decision(rule, what, NOWHERE, _nowhere(rule, known))
+                yield Decision(rule, what, NOWHERE, nowhere)
             elif instance.name not in charged:
                 yield Decision(rule, what, NOWHERE, "no QuotaSpec charges it here")
             else:
@@ -209,21 +214,7 @@ def match_here(rule: Rule, known: dict[str, Any], vocabulary: Vocabulary) -> Exp
     rest = partial(rule.match, known, vocabulary)
     if isinstance(rest, Literal):
         return rest.value is True
-    return False if _cannot_hold(rest) else rest
-
-
-def _cannot_hold(tree: Expression) -> bool:
-    """Whether something that is known to be absent keeps it from being evaluated."""
-    if not isinstance(tree, Call):
-        return isinstance(tree, Literal) and tree.value is not True
-    left = tree.arguments[0] if tree.arguments else None
-    if tree.function == AND:
-        return any(_cannot_hold(part) for part in tree.arguments)
-    if tree.function == OR:
-        return all(_cannot_hold(part) for part in tree.arguments)
-    if tree.function in (EITHER, RESCUE) or left is None:
-        return False
-    return any(isinstance(part, Literal) and part.value is None for part in tree.arguments)
+    return False if cannot_hold(rest) else rest
 
 
 def _nowhere(rule: Rule, known: dict[str, Any]) -> str:
