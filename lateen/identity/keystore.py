@@ -53,7 +53,11 @@ def load_or_create(
             certificate = build_root(key, trust_domain, now)
             write_private(certificate_file, certificate_pem(certificate))
             return certificate, key
-    return parse_authority(certificate_file, certificate_text, key, now), key
+    certificate = parse_authority(certificate_file, certificate_text, key, now)
+    if certificate.issuer != certificate.subject:
+        reason = f"is no root: {certificate.issuer.rfc4514_string()} issued it"
+        raise KeystoreError(certificate_file, f"{reason}; its cert-chain.pem and root-cert.pem have to stand beside it")
+    return certificate, key
 
 
 def key_name(name: str) -> str:

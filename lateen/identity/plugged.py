@@ -36,6 +36,7 @@ ROOTS_FILE = "root-cert.pem"
 CHAIN_FILE = "cert-chain.pem"
 LONGEST_CHAIN = 10
 _FILES = (key_name("ca"), certificate_name("ca"), CHAIN_FILE, ROOTS_FILE)
+_TOGETHER = ", ".join(_FILES)
 _CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 _RSA_BITS = range(2048, 8193)
 _BOTH_ENDS = {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH}
@@ -68,7 +69,7 @@ class Issuer(msgspec.Struct, frozen=True, eq=False):
 
 def is_plugged_in(folder: Path) -> bool:
     """Whether an operator has put an authority of their own into this folder."""
-    return (folder / ROOTS_FILE).exists()
+    return (folder / ROOTS_FILE).exists() or (folder / CHAIN_FILE).exists()
 
 
 Roots = tuple[x509.Certificate, ...]
@@ -81,7 +82,7 @@ def load_plugged_in(folder: Path, trust_domain: str, now: datetime.datetime) -> 
         texts = {name: read_private(folder / name) for name in _FILES}
     for name, text in texts.items():
         if text is None:
-            raise KeystoreError(folder / name, f"is missing; beside {ROOTS_FILE} the other three files have to be")
+            raise KeystoreError(folder / name, f"is missing; an authority of your own has four files: {_TOGETHER}")
     key = parse_key(folder / key_name("ca"), texts[key_name("ca")] or b"")
     own_file = folder / certificate_name("ca")
     own = parse_authority(own_file, texts[certificate_name("ca")] or b"", key, now)

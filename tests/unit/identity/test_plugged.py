@@ -158,12 +158,20 @@ def test_what_is_wrong_is_told(tmp_path, said):
         opened(folder)
 
 
-@pytest.mark.parametrize("name", ["ca-cert.pem", "ca-key.pem", "cert-chain.pem"])
+@pytest.mark.parametrize("name", ["ca-cert.pem", "ca-key.pem", "cert-chain.pem", "root-cert.pem"])
 def test_a_file_that_is_missing_is_named(tmp_path, name):
     root = Link("root")
     folder = put(tmp_path / "ca", Link("own", root), root)
     (folder / name).unlink()
     with pytest.raises(KeystoreError, match=name):
+        opened(folder)
+
+
+def test_an_intermediate_alone_does_not_become_the_root(tmp_path):
+    folder = put(tmp_path / "ca", Link("own", ROOT), ROOT)
+    for name in ("cert-chain.pem", "root-cert.pem"):
+        (folder / name).unlink()
+    with pytest.raises(KeystoreError, match="is no root: CN=root issued it"):
         opened(folder)
 
 
