@@ -26,7 +26,7 @@ _RESERVED |= {"in", "namespace", "package", "return", "var", "void", "while"}
 def find_syntax_error(text: str) -> str:
     """What is wrong with the form of an expression; empty where nothing is."""
     try:
-        parser = _Parser(_tokens(text))
+        parser = _Parser(tokens_of(text))
         parser.expression(0)
         parser.expect("end", "the end")
     except _SyntaxError as problem:
@@ -38,7 +38,8 @@ class _SyntaxError(Exception):
     pass
 
 
-def _tokens(text: str) -> list[tuple[str, str]]:
+def tokens_of(text: str) -> list[tuple[str, str]]:
+    """Kind and text of each token of an expression, the last one of kind ``end``."""
     tokens: list[tuple[str, str]] = []
     position = 0
     while True:

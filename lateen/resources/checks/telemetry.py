@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
+
 from lateen.resources.checks import Report, check_duration
 from lateen.resources.checks.selection import check_match_labels, check_targets
 from lateen.resources.telemetry import CustomTag, MetricsOverride, ProviderRef, TelemetrySpec, Tracing
+from lateen.values.envoy_attributes import ATTRIBUTES, unknown_attributes
 from lateen.values.expression import find_syntax_error
 from lateen.values.packed_labels import PACKED
 
@@ -27,9 +30,20 @@ def check_telemetry(report: Report) -> None:
         field = f"spec.accessLogging[{index}]"
         _check_providers(report, field, logging.providers)
         if logging.filter is not None:
-            problem = find_syntax_error(logging.filter.expression)
-            if problem:
-                report.error(f"{field}.filter.expression", f"this is no CEL expression: {problem}")
+            _check_expression(report, f"{field}.filter.expression", logging.filter.expression, "nothing is logged")
+
+
+def _check_expression(report: Report, field: str, text: str, otherwise: str) -> None:
+    problem = find_syntax_error(text)
+    if problem:
+        report.error(field, f"this is no CEL expression: {problem}", "write such as response.code >= 400")
+        return
+    for name in unknown_attributes(text):
+        root, _, member = name.partition(".")
+        near = difflib.get_close_matches(member, ATTRIBUTES[root], 1)
+        known = ", ".join(f"{root}.{one}" for one in sorted(ATTRIBUTES[root]))
+        remedy = f"did you mean {root}.{near[0]}?" if near else f"there are {known}"
+        report.warn(field, f"Envoy has no attribute {name}, so that {otherwise}", remedy, "unknown-attribute")
 
 
 def _check_providers(report: Report, field: str, providers: tuple[ProviderRef, ...]) -> None:
@@ -52,8 +66,11 @@ def _check_tracing(report: Report, field: str, tracing: Tracing) -> None:
 def _check_tag(report: Report, field: str, name: str, tag: CustomTag) -> None:
     if not name:
         report.error(field, "a tag has an empty name")
-    if sum(kind is not None for kind in (tag.literal, tag.environment, tag.header, tag.formatter)) > 1:
+    given = sum(kind is not None for kind in (tag.literal, tag.environment, tag.header, tag.formatter))
+    if given > 1:
         report.error(field, "a tag has one source", "keep one of literal, environment, header and formatter")
+    if given == 0:
+        report.warn(field, "the tag has no source, so it is not set", "give literal, environment, header or formatter")
     if tag.literal is not None and not tag.literal.value:
         report.error(f"{field}.literal", "the value is empty", code="missing-field")
     if tag.formatter is not None and not tag.formatter.value:
@@ -79,8 +96,7 @@ def _check_override(report: Report, field: str, override: MetricsOverride) -> No
             report.error(place, "labels that are always the same have this name in the proxy", "give another name")
         if tag.operation == "REMOVE" and tag.value:
             report.error(f"{place}.value", "REMOVE takes no value", "leave value out")
-        problem = find_syntax_error(tag.value) if tag.value else ""
-        if problem:
-            report.error(f"{place}.value", f"this is no CEL expression: {problem}")
+        if tag.value:
+            _check_expression(report, f"{place}.value", tag.value, "it always reads unknown")
         if tag.operation != "REMOVE" and not tag.value:
             report.error(place, "UPSERT needs a value", "give value", "missing-field")

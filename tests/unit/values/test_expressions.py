@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lateen.values.envoy_attributes import unknown_attributes
 from lateen.values.expression import find_syntax_error
 
 GOOD = [
@@ -55,3 +56,18 @@ def test_deep_nesting_is_refused_not_survived() -> None:
 @given(st.text(alphabet="ab.()[]{}'\"!?:,&|<>=+-1 \n/\\", max_size=60))
 def test_any_text_gets_an_answer(text: str) -> None:
     assert isinstance(find_syntax_error(text), str)
+
+
+@pytest.mark.parametrize(
+    ("text", "unknown"),
+    [
+        ("response.code >= 400 && request.headers['x'] == 'a' && xds.route_name == ''", []),
+        ("response.cod >= 400 || request.methd == response.flag", ["response.cod", "request.methd", "response.flag"]),
+        ("has(request.headers.y) && metadata.filter_metadata['request.a'].response.b == 1", []),
+        ("['request'].exists(x, x.request.a == 1)", []),
+        ("request", []),
+    ],
+)
+def test_attributes_that_envoy_does_not_have(text: str, unknown: list[str]) -> None:
+    assert find_syntax_error(text) == ""
+    assert list(unknown_attributes(text)) == unknown
