@@ -14,15 +14,17 @@ from lateen.mixer.adapters.counted import (
     COUNTER,
     DISTRIBUTION,
     GAUGE,
-    NOT_IN_NAMES,
     Counted,
     CountedMetric,
     MetricKind,
     Series,
 )
 from lateen.mixer.templates import Instance, Metric
+from lateen.values.prometheus_label import as_label
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+WHOSE = "app"
+"""The label by which the merged page says whose these metrics are; a metric's own is renamed as Prometheus does it."""
 _TYPES = {COUNTER: "counter", GAUGE: "gauge", DISTRIBUTION: "histogram"}
 
 
@@ -65,7 +67,7 @@ def _lines(metric: CountedMetric) -> Iterable[str]:
     name = metric.kind.full_name
     yield f"# HELP {name} {_escaped(metric.kind.description or metric.kind.name, quote=False)}"
     yield f"# TYPE {name} {_TYPES[metric.kind.kind]}"
-    labels = [NOT_IN_NAMES.sub("_", label).replace(":", "_") for label in metric.kind.labels]
+    labels = [f"exported_{label}" if label == WHOSE else label for label in map(as_label, metric.kind.labels)]
     for key, series in metric.series.items():
         pairs = [f'{label}="{_escaped(value)}"' for label, value in zip(labels, key, strict=True)]
         if metric.kind.kind == DISTRIBUTION:

@@ -36,11 +36,11 @@ from lateen.resources.mixer.adapters import (
     ZipkinParams,
 )
 from lateen.values.network import split_host_port
+from lateen.values.prometheus_label import as_label, label_problem
 from lateen.values.web_address import url_problem
 
 HIGHEST_CODE = 16
 _PLACEHOLDER = re2.compile(r"\{\{\s*\.[A-Za-z0-9_]+\s*\}\}")
-_NOT_IN_LABELS = re2.compile(r"[^a-zA-Z0-9_]")
 MOST_BUCKETS = 200
 
 
@@ -141,9 +141,14 @@ def _prometheus(report: Report, place: str, params: PrometheusParams | OpenTelem
             report.warn(f"{field}.buckets", message, "leave them out, or write kind: DISTRIBUTION")
         if any(not _rises(one) for one in given):
             report.error(f"{field}.buckets", "the bounds of buckets do not rise", "give each bound once, in order")
-        labels = [_NOT_IN_LABELS.sub("_", name) for name in metric.label_names]
+        labels = [as_label(name) for name in metric.label_names]
         if len(set(labels)) < len(labels):
             report.error(f"{field}.labelNames", "two labels have one name for Prometheus", "leave one out")
+        taken = ("le",) if metric.kind == "DISTRIBUTION" else ()
+        for number, label in enumerate(labels if isinstance(params, PrometheusParams) else ()):
+            problem = label_problem(label, taken)
+            if problem:
+                report.error(f"{field}.labelNames[{number}]", f"{label} {problem}", "give it another name")
         if any(getattr(one, "num_finite_buckets", 0) > MOST_BUCKETS for one in given):
             report.error(f"{field}.buckets", f"there are more than {MOST_BUCKETS} buckets", "give fewer")
     policy = params.metrics_expiration_policy

@@ -10,6 +10,10 @@ from lateen.resources.telemetry import CustomTag, MetricsOverride, ProviderRef, 
 from lateen.values.envoy_attributes import ATTRIBUTES, unknown_attributes
 from lateen.values.expression import find_syntax_error
 from lateen.values.packed_labels import PACKED
+from lateen.values.prometheus_label import as_label, label_problem
+
+OF_THE_PAGE = frozenset({"pod", "namespace", "le", "quantile"})
+"""Labels by which the merged page says whose a series is, and those of histograms."""
 
 
 def check_telemetry(report: Report) -> None:
@@ -90,8 +94,9 @@ def _check_override(report: Report, field: str, override: MetricsOverride) -> No
             report.error(f"{field}.match", "metric and customMetric exclude each other", "keep one of them")
     for name, tag in override.tag_overrides.items():
         place = f"{field}.tagOverrides.{name}"
-        if not name:
-            report.warn(place, "a tag has an empty name")
+        wrong = label_problem(name, OF_THE_PAGE) if tag.operation != "REMOVE" else ""
+        if wrong:
+            report.error(place, f"{name!r} {wrong}", f"write another name{_such_as(name)}")
         if name == PACKED:
             report.error(place, "labels that are always the same have this name in the proxy", "give another name")
         if tag.operation == "REMOVE" and tag.value:
@@ -100,3 +105,8 @@ def _check_override(report: Report, field: str, override: MetricsOverride) -> No
             _check_expression(report, f"{place}.value", tag.value, "it always reads unknown")
         if tag.operation != "REMOVE" and not tag.value:
             report.error(place, "UPSERT needs a value", "give value", "missing-field")
+
+
+def _such_as(name: str) -> str:
+    near = as_label(name)
+    return f", such as {near}" if name and not label_problem(near, OF_THE_PAGE) else ""

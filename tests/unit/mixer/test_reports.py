@@ -166,6 +166,12 @@ def test_prometheus_counts_sets_and_spreads() -> None:
     ]
 
 
+def test_labels_of_prometheus_never_have_its_page_refused() -> None:
+    adapter = Prometheus([MetricKind("calls", "requests", labels=("app", "1a", "a-b"))])
+    reported(adapter, Metric(name="requests.default", value=1, dimensions={"app": "x", "1a": "y", "a-b": "z"}))
+    assert 'istio_calls{exported_app="x",_1a="y",a_b="z"} 1' in adapter.exposition()
+
+
 def test_prometheus_forgets_what_does_not_happen_any_more() -> None:
     now = 0.0
     adapter = Prometheus([MetricKind("calls", "requests", labels=("user",))], expiry=10, clock=lambda: now)

@@ -197,6 +197,12 @@ def test_metrics_say_what_they_are() -> None:
     assert told[:2] == ("spec.metrics[0].buckets", "a COUNTER has no buckets, so these have no effect")
 
 
+def test_labels_that_would_have_the_whole_page_refused_are_told() -> None:
+    labels = ["__name__", "le", "1a", "a-b"]
+    told = handler("prometheus", metrics=[{**METRIC, "kind": "DISTRIBUTION", "labelNames": labels}])
+    assert [field for field, _, _ in told] == [f"spec.params.metrics[0].labelNames[{number}]" for number in (0, 1)]
+
+
 def test_an_instance_is_of_one_template_and_has_a_value() -> None:
     both = findings("instance", {"compiledTemplate": "listentry", "template": "checknothing"})
     assert both == [

@@ -10,6 +10,12 @@ import yaml
 from lateen.resources.judge import judge
 
 
+def errors(spec: Any) -> list[tuple[str, str]]:
+    document = {"apiVersion": "telemetry.istio.io/v1", "kind": "Telemetry", "metadata": {"name": "a"}, "spec": spec}
+    (verdict,) = judge(yaml.safe_dump(document, sort_keys=False).encode(), "file.yaml")
+    return [(finding.origin.field, finding.remedy) for finding in verdict.findings if finding.is_error]
+
+
 def warnings(spec: Any) -> list[tuple[str, str]]:
     document = {"apiVersion": "telemetry.istio.io/v1", "kind": "Telemetry", "metadata": {"name": "a"}, "spec": spec}
     (verdict,) = judge(yaml.safe_dump(document, sort_keys=False).encode(), "file.yaml")
@@ -53,3 +59,21 @@ def test_what_has_no_effect_is_told(spec: dict[str, Any], field: str, remedy: st
 def test_what_has_one_is_not() -> None:
     assert warnings(override("request.method")) == []
     assert warnings({"accessLogging": [{"filter": {"expression": "response.code >= 400"}}]}) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("bad name", "write another name, such as bad_name"),
+        ("1a", "write another name, such as _1a"),
+        ("", "write another name"),
+        ("__name__", "write another name"),
+        ("pod", "write another name"),
+        ("le", "write another name"),
+    ],
+)
+def test_labels_that_would_have_the_whole_page_refused_are_refused(name: str, remedy: str) -> None:
+    field = f"spec.metrics[0].overrides[0].tagOverrides.{name}"
+    said = {"metrics": [{"overrides": [{"tagOverrides": {name: {"value": "request.method"}}}]}]}
+    assert errors(said) == [(field, remedy)]
+    assert errors({"metrics": [{"overrides": [{"tagOverrides": {name: {"operation": "REMOVE"}}}]}]}) == []
