@@ -35,6 +35,7 @@ from lateen.envoy.listeners import PROXY_PROTOCOL
 from lateen.envoy.resources import CLUSTER, LISTENER, EnvoyResources
 from lateen.envoy.secrets import translate_secret
 from lateen.envoy.static import Embedding
+from lateen.envoy.table_names import written_name
 from lateen.envoy.tls import PROXY_SOCKET, TLS_SOCKET, raw_socket
 from lateen.plan.tls import SecretRef
 
@@ -231,7 +232,7 @@ def _instrument_http(manager: Any, log: str) -> None:
             log,
             kind=REQUEST,
             connection="%CONNECTION_ID%",
-            table=_literal(table.name),
+            table=_literal(written_name(table.name)),
             host=f"%METADATA(ROUTE:{HOST_KEY}:host)%",
             route="%ROUTE_NAME%",
             status="%RESPONSE_CODE%",

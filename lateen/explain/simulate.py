@@ -18,6 +18,7 @@ from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 from envoy.extensions.transport_sockets.tls.v3 import tls_pb2
 
 from lateen.envoy.resources import LISTENER, ROUTE, EnvoyResources
+from lateen.envoy.table_names import written_name
 from lateen.explain.call import Call, Mode, Tls
 from lateen.explain.chains import Connection, matching_chains
 from lateen.explain.facts import Facts, facts_of_connection, facts_of_request
@@ -186,7 +187,8 @@ class _Walk:
         else:
             table = manager.route_config
         origin = self._configuration.origins.get((ROUTE, table.name))
-        self._note(f"it speaks HTTP with route table {table.name}{_from(origin)}", route_config=table.name)
+        known_as = written_name(table.name)
+        self._note(f"it speaks HTTP with route table {known_as}{_from(origin)}", route_config=known_as)
         request = arriving(manager, self._call, over_tls=ended)
         if isinstance(request, int):
             return self._answer(request, f"it answers {request} to such a path")

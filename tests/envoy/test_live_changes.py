@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from lateen.plan.access.model import AccessPolicy, AccessRule, All, UrlPath
+from lateen.plan.access.model import AccessPolicy, AccessRule, All, ExternalAuthorizer, ExternalCheck, UrlPath
 from lateen.plan.clusters import Cluster, Discovery, Endpoint
 from lateen.plan.matching import RouteMatch
 from lateen.plan.model import HttpChain, ProxyPlan, Telemetry
@@ -26,6 +26,7 @@ from tests.envoy.harness import Application, Authority, Envoy, eventually, free_
 from tests.envoy.plane import controlled
 from tests.golden.plan_to_envoy.cases import MESH_SERVER, OWN, ROUTES, RULES, endpoint_set, plan_of, prefix, route, to
 
+ASKED = {"one": 501, "two": 502}
 NO_ADMIN = AccessPolicy((AccessRule("no-admin", All(), UrlPath(prefix("/admin")), RULES),))
 
 
@@ -89,6 +90,39 @@ def test_an_access_rule_holds_at_once_on_an_open_connection(application: Applica
         assert kept.get("/admin") == 200
         assert kept.opened == 1
         assert listeners_changed(envoy) == 0
+
+
+def asking(*names: str) -> AccessPolicy:
+    """Each of these is asked at its own path, and answers with a status of its own as it is not there."""
+    return AccessPolicy(
+        external=tuple(
+            ExternalCheck(
+                ExternalAuthorizer(name, "http", "nobody", name, status_on_error=ASKED[name]),
+                (AccessRule(f"istio-ext-authz-{name}-rule", All(), UrlPath(prefix(f"/{name}")), RULES),),
+            )
+            for name in names
+        )
+    )
+
+
+def test_what_an_authorizer_has_to_be_asked_about_is_never_passed_on_unasked(application: Application) -> None:
+    port = free_port()
+    nobody = AccessPolicy((AccessRule("nobody-to-ask", All(), UrlPath(prefix("/one")), RULES),))
+    with controlled(plan(port, application, access=nobody), Authority().mesh("a")) as (plane, _):
+        for before, after, path, still, then in (
+            (nobody, asking("one"), "/one", 403, ASKED["one"]),
+            (asking("one"), asking("two", "one"), "/one", ASKED["one"], ASKED["one"]),
+            (asking("one", "two"), asking("two"), "/two", ASKED["two"], ASKED["two"]),
+            (asking("one"), nobody, "/one", ASKED["one"], 403),
+        ):
+            plane.serve(plan(port, application, access=before))
+            plane.settled()
+            kept = Kept(port)
+            assert kept.get("/other") == 200
+            plane.serve(plan(port, application, access=after))
+            plane.settled()
+            assert kept.get(path) == still
+            assert Kept(port).get(path) == then
 
 
 def test_a_fault_comes_and_goes_without_a_new_listener(application: Application) -> None:
