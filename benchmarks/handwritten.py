@@ -30,6 +30,34 @@ HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 TLS_TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3"
 
 
+LOGGED = {
+    "start_time": "%START_TIME%",
+    "method": "%REQ(:METHOD)%",
+    "path": "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%",
+    "protocol": "%PROTOCOL%",
+    "response_code": "%RESPONSE_CODE%",
+    "response_flags": "%RESPONSE_FLAGS%",
+    "response_code_details": "%RESPONSE_CODE_DETAILS%",
+    "connection_termination_details": "%CONNECTION_TERMINATION_DETAILS%",
+    "upstream_transport_failure_reason": "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
+    "bytes_received": "%BYTES_RECEIVED%",
+    "bytes_sent": "%BYTES_SENT%",
+    "duration": "%DURATION%",
+    "upstream_service_time": "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%",
+    "x_forwarded_for": "%REQ(X-FORWARDED-FOR)%",
+    "user_agent": "%REQ(USER-AGENT)%",
+    "request_id": "%REQ(X-REQUEST-ID)%",
+    "authority": "%REQ(:AUTHORITY)%",
+    "upstream_host": "%UPSTREAM_HOST%",
+    "upstream_cluster": "%UPSTREAM_CLUSTER_RAW%",
+    "upstream_local_address": "%UPSTREAM_LOCAL_ADDRESS%",
+    "downstream_local_address": "%DOWNSTREAM_LOCAL_ADDRESS%",
+    "downstream_remote_address": "%DOWNSTREAM_REMOTE_ADDRESS%",
+    "requested_server_name": "%REQUESTED_SERVER_NAME%",
+    "route_name": "%ROUTE_NAME%",
+}
+
+
 class Credentials(NamedTuple):
     """A workload's certificate and key and the authority's certificate, as PEM."""
 
@@ -101,12 +129,15 @@ def sidecar_config(
     server: Credentials | None = None,
     client: Credentials | None = None,
     http2: bool = False,
+    log: str = "",
 ) -> dict[str, object]:
-    """A sidecar from ``port`` to ``upstream_port`` on loopback; TLS towards clients and upstream where given."""
+    """A sidecar from ``port`` to ``upstream_port`` on loopback; TLS towards clients and upstream where given, and a
+    log of requests where that is."""
     connection_manager = {
         "@type": f"{TYPE}.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "sidecar",
         "generate_request_id": False,
+        "access_log": [_access_log(log)] if log else [],
         "http_filters": [
             {"name": "envoy.filters.http.router", "typed_config": {"@type": f"{TYPE}.http.router.v3.Router"}}
         ],
@@ -143,6 +174,13 @@ def sidecar_config(
     return {"static_resources": {"listeners": [listener], "clusters": [cluster]}}
 
 
+def _access_log(path: str) -> dict[str, object]:
+    """What Istio's proxies write of a request, as JSON."""
+    form = {"json_format": LOGGED}
+    logger = {"@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog", "path": path}
+    return {"name": "envoy.access_loggers.file", "typed_config": {**logger, "log_format": form}}
+
+
 def _address(port: int) -> dict[str, object]:
     return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
 
@@ -155,9 +193,10 @@ class Way(NamedTuple):
 
 
 @contextlib.contextmanager
-def paths(size: int = 1024, http2: bool = False) -> Iterator[dict[str, Way]]:
-    """The yardstick, running until the block ends: ``direct``, ``one sidecar`` and ``two sidecars``."""
-    upstream, single, outbound, inbound = (free_port() for _ in range(4))
+def paths(size: int = 1024, http2: bool = False, log: str = "") -> Iterator[dict[str, Way]]:
+    """The yardstick, running until the block ends: ``direct``, ``one sidecar`` and ``two sidecars``; and
+    ``two that log``, where ``log`` says where to."""
+    upstream, single = free_port(), free_port()
     client, server = make_credentials("client", "server")
     with contextlib.ExitStack() as stack:
 
@@ -166,12 +205,18 @@ def paths(size: int = 1024, http2: bool = False) -> Iterator[dict[str, Way]]:
 
         start(direct_response_config(upstream, size), upstream)
         one = start(sidecar_config(single, upstream), single)
-        into = start(sidecar_config(inbound, upstream, server=server, http2=http2), inbound)
-        out = start(sidecar_config(outbound, inbound, client=client, http2=http2), outbound)
+
+        def pair(log: str) -> Way:
+            outbound, inbound = free_port(), free_port()
+            into = start(sidecar_config(inbound, upstream, server=server, http2=http2, log=log), inbound)
+            out = start(sidecar_config(outbound, inbound, client=client, http2=http2, log=log), outbound)
+            return Way(f"http://127.0.0.1:{outbound}/", (out, into))
+
         yield {
             "direct": Way(f"http://127.0.0.1:{upstream}/", ()),
             "one sidecar": Way(f"http://127.0.0.1:{single}/", (one,)),
-            "two sidecars": Way(f"http://127.0.0.1:{outbound}/", (out, into)),
+            "two sidecars": pair(""),
+            **({"two that log": pair(log)} if log else {}),
         }
 
 

@@ -89,7 +89,7 @@ spec: {actions: [{handler: metrics, instances: [seen]}]}
 
 
 class Mode(NamedTuple):
-    """One way. ``rules`` None: not Lateen's, but the hand-written one (or none at all where ``sidecars`` is 0)."""
+    """One way. ``rules`` None: not Lateen's, but one of ``BY_HAND``."""
 
     name: str
     sidecars: int
@@ -103,12 +103,20 @@ MODES = (
     Mode("nomixer-server", 1, "", "the server's sidecar as Lateen has it, no rules of Mixer"),
     Mode("server-sidecar", 1, CHECKS + REPORTS, "the same with a rule that asks Mixer and one that reports to it"),
     Mode("handwritten-both", 2, None, "both sidecars with mutual TLS, written by hand"),
+    Mode("handwritten-log-both", 2, None, "the same with a log of requests, in Istio's fields"),
     Mode("nomixer-both", 2, "", "both sidecars as Lateen has them, no rules of Mixer"),
     Mode("compiled-both", 2, DENIER, "the same with a rule that is compiled into the proxy"),
     Mode("checks-both", 2, CHECKS, "the same with a rule that asks Mixer; answers are kept in the proxy"),
     Mode("reports-both", 2, REPORTS, "the same with a rule that reports to Mixer"),
     Mode("both-sidecars", 2, CHECKS + REPORTS, "the same with a rule that asks and one that reports"),
 )
+BY_HAND = {
+    "baseline": "direct",
+    "handwritten-server": "one sidecar",
+    "handwritten-both": "two sidecars",
+    "handwritten-log-both": "two that log",
+}
+"""Ways of ``handwritten.paths``."""
 COLUMNS = (
     "round", "mode", "connections", "rate", "answered", "errors", "p50_ms", "p90_ms", "p99_ms", "mean_ms", "lag_p99_ms",
     "sidecars_cpu_us", "mixer_cpu_us", "sidecars_mb", "mixer_mb", "load_before",
@@ -120,13 +128,12 @@ Row = dict[str, str]
 def ways(modes: Sequence[Mode], size: int, log: str) -> Iterator[dict[str, Ways]]:
     """Everything up and running, by the name of the mode."""
     with contextlib.ExitStack() as stack:
-        known = stack.enter_context(paths(size))
-        by_hand = {0: known["direct"], 1: known["one sidecar"], 2: known["two sidecars"]}
+        known = stack.enter_context(paths(size, log=log or os.devnull))
         sidecars = Sidecars(size, log)
         found = {}
         for mode in modes:
             if mode.rules is None:
-                found[mode.name] = Ways(by_hand[mode.sidecars].url, by_hand[mode.sidecars].sidecars)
+                found[mode.name] = Ways(known[BY_HAND[mode.name]].url, known[BY_HAND[mode.name]].sidecars)
             else:
                 found[mode.name] = stack.enter_context(sidecars.way(both=mode.sidecars == 2, rules=mode.rules))
         yield found

@@ -78,14 +78,19 @@ def _aims(figures: Mapping[str, Medians]) -> list[str]:
     def at(column: str, name: str) -> float:
         return over_all(figures[column], name)
 
-    if {"nomixer-both", "handwritten-both"} <= names:
-        parts = []
-        for column, what in (("p50_ms", "p50"), ("p90_ms", "p90"), ("p99_ms", "p99"), ("sidecars_cpu_us", "CPU")):
-            parts.append(f"{what} {at(column, 'nomixer-both') / at(column, 'handwritten-both') * 100 - 100:+.0f} %")
-        found.append(
-            f"`nomixer-both` within 10 % of the hand-written one: {', '.join(parts)}. What is missed is what tells who "
-            "called whom: the log, the metrics and the exchange of names ([figures](../figures.md#data-path))."
+    def over(name: str) -> str:
+        columns = (("p50_ms", "p50"), ("p90_ms", "p90"), ("p99_ms", "p99"), ("sidecars_cpu_us", "CPU"))
+        return ", ".join(
+            f"{what} {at(column, 'nomixer-both') / at(column, name) * 100 - 100:+.0f} %" for column, what in columns
         )
+
+    if {"nomixer-both", "handwritten-both"} <= names:
+        found.append(
+            f"`nomixer-both` within 10 % of the hand-written one: {over('handwritten-both')}. What it does beyond that "
+            "is to tell who called whom: the log and the metrics ([figures](../figures.md#data-path))."
+        )
+    if {"nomixer-both", "handwritten-log-both"} <= names:
+        found.append(f"of the hand-written one that logs: {over('handwritten-log-both')}.")
     if {"nomixer-both", "compiled-both"} <= names:
         found.append(f"compiled rules as none: {_added(figures, 'compiled-both')}.")
     if {"nomixer-both", "checks-both"} <= names:

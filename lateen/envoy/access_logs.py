@@ -1,6 +1,7 @@
 """Access logs: one JSON object a line, with Istio's keys and a few more; and those of providers, files and servers.
 
-Comes in: fields and their formats. Goes out: access loggers. A field without a value is left out.
+Comes in: fields and their formats. Goes out: access loggers. A field without a value is null: to leave it
+out would cost half as much again.
 """
 
 from __future__ import annotations
@@ -91,11 +92,9 @@ DEFAULT_TEXT = (
 
 
 def file_logger(path: str, fields: Mapping[str, str], wanted: Any = None) -> Any:
-    """Writes one JSON object a line; a field without a value is left out."""
+    """Writes one JSON object a line; a field without a value is null."""
     values = {name: struct_pb2.Value(string_value=value) for name, value in fields.items()}
-    formatted = substitution_format_string_pb2.SubstitutionFormatString(
-        json_format=struct_pb2.Struct(fields=values), omit_empty_values=True
-    )
+    formatted = substitution_format_string_pb2.SubstitutionFormatString(json_format=struct_pb2.Struct(fields=values))
     return accesslog_pb2.AccessLog(
         name=FILE_LOGGER,
         filter=wanted,

@@ -42,6 +42,7 @@ ROUTER_FILTER = "envoy.filters.http.router"
 GRPC_WEB_FILTER = "envoy.filters.http.grpc_web"
 EARLY_MUTATION = "envoy.http.early_header_mutation.header_mutation"
 FORWARDED_ATTRIBUTES = "x-istio-attributes"
+"""Attributes, as proxies of Mixer once told them."""
 ORIGINAL_PATH = "x-envoy-original-path"
 """What a proxy that rewrites a path says it was before. From anybody else it would forge logs and traces."""
 EDGE_HEADERS_TIMEOUT = 60.0
@@ -216,6 +217,7 @@ HTTP_FILTERS: tuple[FilterRow, ...] = (
 
 def http_manager(chain: HttpChain, context: HttpContext) -> Any:
     """The network filter that speaks HTTP for this chain."""
+    from_mesh = chain.serves_mesh and context.facts.mutual_tls
     manager = _Manager(
         codec_type=_Manager.AUTO,
         stat_prefix=chain.stat_prefix,
@@ -229,7 +231,7 @@ def http_manager(chain: HttpChain, context: HttpContext) -> Any:
         strip_trailing_host_dot=True,
         proxy_100_continue=True,
         http2_protocol_options=_http2(chain),
-        early_header_mutation_extensions=[_forgotten(from_mesh=chain.serves_mesh and context.facts.mutual_tls)],
+        early_header_mutation_extensions=[] if from_mesh else [_forgotten()],
     )
     if chain.telemetry is not None and chain.telemetry.tracing is not None:
         tracing = chain.telemetry.tracing
@@ -242,7 +244,7 @@ def http_manager(chain: HttpChain, context: HttpContext) -> Any:
         manager.local_reply_config.mappers.append(missing_reply())
     _add_routes(manager, chain, context)
     _add_server_name(manager, chain)
-    _add_client_certificate(manager, chain)
+    _add_client_certificate(manager, chain, from_mesh=from_mesh)
     for mapper in limit_answers.mappers(chain.limits or ()):
         manager.local_reply_config.mappers.append(mapper)
     if chain.http10:
@@ -255,11 +257,9 @@ def http_manager(chain: HttpChain, context: HttpContext) -> Any:
     return listener_components_pb2.Filter(name=HTTP_MANAGER, typed_config=wire.pack(manager))
 
 
-def _forgotten(*, from_mesh: bool) -> Any:
-    """Drops what callers may not say, before anything can read it: attributes, as proxies of Mixer once told them, and,
-    unless a proxy of the mesh says it, what the path was before."""
-    names = (FORWARDED_ATTRIBUTES,) if from_mesh else (FORWARDED_ATTRIBUTES, ORIGINAL_PATH)
-    mutations = [mutation_rules_pb2.HeaderMutation(remove=name) for name in names]
+def _forgotten() -> Any:
+    """Drops what only proxies of the mesh may say, before anything can read it."""
+    mutations = [mutation_rules_pb2.HeaderMutation(remove=name) for name in (FORWARDED_ATTRIBUTES, ORIGINAL_PATH)]
     config = wire.pack(header_mutation_pb2.HeaderMutation(mutations=mutations))
     return extension_pb2.TypedExtensionConfig(name=EARLY_MUTATION, typed_config=config)
 
@@ -287,11 +287,16 @@ def _add_server_name(manager: Any, chain: HttpChain) -> None:
         manager.server_header_transformation = _Manager.PASS_THROUGH
 
 
-def _add_client_certificate(manager: Any, chain: HttpChain) -> None:
-    """X-Forwarded-Client-Cert: what callers wrote there counts for nothing unless they are in the mesh."""
+def _add_client_certificate(manager: Any, chain: HttpChain, *, from_mesh: bool) -> None:
+    """X-Forwarded-Client-Cert: what callers wrote there counts for nothing unless they are in the mesh.
+
+    Certificates of meshes have no DNS names, and Envoy would look for them at each request.
+    """
     manager.forward_client_cert_details = _CLIENT_CERTIFICATE[chain.forwarded_client_cert]
     if chain.forwarded_client_cert in ("append_forward", "sanitize_set"):
         details, shown = manager.set_current_client_cert_details, (chain.options or HttpOptions()).certificate_details
+        if shown is None:
+            shown = ("subject", "uri") if from_mesh else ("subject", "dns", "uri")
         if "subject" in shown:
             details.subject.value = True
         details.cert, details.chain = "cert" in shown, "chain" in shown

@@ -42,6 +42,8 @@ from lateen.envoy.peer import CALLER_STATE, state_key
 from lateen.envoy.wire import TOLD
 from lateen.plan.model import Telemetry
 from lateen.values.packed_labels import SERVICE_LABELS
+from lateen.values.told_names import FIELDS as NAMES
+from lateen.values.told_names import joined
 
 WORKLOAD_LABELS = (
     ("workload", "workload"),
@@ -51,7 +53,7 @@ WORKLOAD_LABELS = (
 )
 CANONICAL_LABELS = (("canonical_service", "app"), ("canonical_revision", "version"))
 """Told where they are not the same as another field."""
-CLUSTER_LABELS = ("source_cluster", "destination_cluster")
+_CLUSTERS = Group((("clusters", ""),), (("source_cluster", UNKNOWN), ("destination_cluster", UNKNOWN)))
 """There is one mesh and no clusters in it: Istio's labels are there, so that what asks for them finds them."""
 
 _HANDSHAKE_FAILED = "has(connection.transport_failure_reason) && connection.transport_failure_reason != ''"
@@ -130,21 +132,35 @@ def listener_logger(path: str) -> Any:
 
 def _labels(telemetry: Telemetry, facts: ChainFacts, *, http: bool) -> LabelSet:
     """The labels that all metrics have: who called, who answered, for which service, how secured."""
-    at_source = telemetry.reporter == "source"
     own = dict(telemetry.tags)
-    here = "source" if at_source else "destination"
-    labels: dict[str, str] = {"reporter": telemetry.reporter, **dict.fromkeys(CLUSTER_LABELS, UNKNOWN)}
-    for field, label in WORKLOAD_LABELS:
-        labels[f"{here}_{label}"] = own.get(f"{here}_{label}") or own.get(field) or UNKNOWN
+    if telemetry.reporter == "source":
+        security, here = UNKNOWN, _here("source", own)
+        groups = (here, *_called(by_host=http and not facts.at_edge))
+    else:
+        security = "mutual_tls" if facts.mutual_tls else "none"
+        groups = (_here("destination", own), _served(own), _caller())
+    same = (("connection_security_policy", security), ("reporter", telemetry.reporter))
+    return LabelSet(same, groups=(_CLUSTERS, *groups))
+
+
+def _here(side: str, own: Mapping[str, str]) -> Group:
+    """This proxy's own workload."""
+    names = {label: own.get(f"{side}_{label}") or own.get(field, "") for field, label in WORKLOAD_LABELS}
     for label, usual in CANONICAL_LABELS:
-        labels[f"{here}_{label}"] = own.get(label) or own.get(usual) or UNKNOWN
-    if at_source:
-        labels["connection_security_policy"] = UNKNOWN
-        return LabelSet(tuple(sorted(labels.items())), groups=_called(by_host=http and not facts.at_edge))
-    for label in SERVICE_LABELS:
-        labels[label] = own.get(label) or own.get(label.removeprefix("destination_")) or UNKNOWN
-    labels["connection_security_policy"] = "mutual_tls" if facts.mutual_tls else "none"
-    return LabelSet(tuple(sorted(labels.items())), groups=(_caller(),))
+        names[label] = own.get(label) or own.get(usual, "")
+    text = joined(tuple(names[label] for label in ("workload_namespace", *NAMES)))
+    return Group(((side, text),), tuple((f"{side}_{label}", _fixed(name)) for label, name in names.items()))
+
+
+def _served(own: Mapping[str, str]) -> Group:
+    """The service that this proxy answers for."""
+    names = tuple(own.get(label) or own.get(label.removeprefix("destination_"), "") for label in SERVICE_LABELS)
+    return Group((("service", joined(names)),), tuple(zip(SERVICE_LABELS, map(_fixed, names), strict=True)))
+
+
+def _fixed(text: str) -> str:
+    """A format that yields just this."""
+    return text.replace("%", "%%") or UNKNOWN
 
 
 def _caller() -> Group:
@@ -173,7 +189,7 @@ def _called(*, by_host: bool) -> tuple[Group, ...]:
     known = tuple(zip(SERVICE_LABELS, (service, name, namespace), strict=True))
     return (
         Group((("service", first_of(_of_cluster(TOLD), *host)), ("cluster", name)), known),
-        Group((("endpoint", f"%UPSTREAM_METADATA(lateen:{TOLD})%"),), tuple(member)),
+        Group((("destination", f"%UPSTREAM_METADATA(lateen:{TOLD})%"),), tuple(member)),
         Group((("own", "%UPSTREAM_LOCAL_URI_SAN%"),), (("source_principal", own),)),
         Group((("server", "%UPSTREAM_PEER_URI_SAN%"),), (("destination_principal", peer),)),
     )
@@ -210,4 +226,5 @@ def _at_server(telemetry: Telemetry) -> bool:
 def _log(telemetry: Telemetry, fields: Mapping[str, str], wanted: Any = None) -> Any:
     if telemetry.access_log_format != "json":
         raise ValueError(f"no access log in the format {telemetry.access_log_format!r}")
-    return file_logger(telemetry.access_log, fields, meeting(telemetry.log_expression, wanted))
+    told = {name: form for name, form in fields.items() if name != "upstream_peer" or not _at_server(telemetry)}
+    return file_logger(telemetry.access_log, told, meeting(telemetry.log_expression, wanted))

@@ -177,7 +177,11 @@ class _Inbound:
     def _http(self, service_port: int, cluster: str, telemetry: Telemetry, *, grpc: bool = True) -> HttpChain:
         action = Forward((WeightedCluster(cluster, 1),), retry=self._retry())
         host = VirtualHost(
-            f"inbound|http|{service_port}", ("*",), (Route("default", RouteMatch(), action, BUILT_IN),), BUILT_IN
+            f"inbound|http|{service_port}",
+            ("*",),
+            (Route("default", RouteMatch(), action, BUILT_IN),),
+            BUILT_IN,
+            counts_attempts=False,
         )
         return HttpChain(
             stat_prefix=f"inbound_{cluster.split('|')[1]}" if "|" in cluster else cluster,

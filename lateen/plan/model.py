@@ -102,7 +102,7 @@ class HttpOptions(msgspec.Struct, frozen=True, cache_hash=True):
     """
 
     trusted_proxies: int = 0
-    certificate_details: tuple[str, ...] = ("subject", "dns", "uri")
+    certificate_details: tuple[str, ...] | None = None
     request_id: bool = True
     debug_headers: bool = True
     keeps_header_case: bool = False

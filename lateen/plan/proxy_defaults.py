@@ -86,14 +86,10 @@ class ProxyDefaults:
 
     def _http_options(self) -> HttpOptions:
         headers, settings = self._headers, self._settings
-        details = headers.set_current_client_cert_details or CertificateDetails()
-        shown = {"subject": True, "cert": False, "chain": False, "dns": True, "uri": True}
         underscores = settings.http_headers_with_underscores_action or ""
         slashes = settings.http_path_with_escaped_slashes_action or ""
         return HttpOptions(
-            certificate_details=tuple(
-                name for name, usual in shown.items() if (usual if (said := getattr(details, name)) is None else said)
-            ),
+            certificate_details=_shown(headers.set_current_client_cert_details),
             request_id=not (headers.request_id or Disabled()).disabled,
             debug_headers=not (headers.envoy_debug_headers or Disabled()).disabled,
             keeps_header_case=bool(headers.preserve_http1_header_case),
@@ -152,3 +148,11 @@ def _over(settings: ConnectionSettings, usual: ConnectionSettings) -> Connection
 
 def _seconds(value: Any) -> float | None:
     return None if value is None else float(value)
+
+
+def _shown(said: CertificateDetails | None) -> tuple[str, ...] | None:
+    """What goes into X-Forwarded-Client-Cert, where that is said."""
+    if said is None:
+        return None
+    usual = {"subject": True, "cert": False, "chain": False, "dns": True, "uri": True}
+    return tuple(name for name, shown in usual.items() if (shown if (own := getattr(said, name)) is None else own))

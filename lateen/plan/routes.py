@@ -142,7 +142,7 @@ class Route(msgspec.Struct, frozen=True, cache_hash=True):
 
 class VirtualHost(msgspec.Struct, frozen=True, cache_hash=True):
     """Routes for a set of domains. ``require_tls`` answers plain HTTP with a 301 to https. ``counts_attempts``: each
-    attempt bears its number in X-Envoy-Attempt-Count."""
+    attempt bears its number in X-Envoy-Attempt-Count; not on the way in, where the caller's proxy has said its own."""
 
     name: str
     domains: tuple[str, ...]

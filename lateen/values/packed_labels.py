@@ -6,10 +6,11 @@ takes them apart first (``whole``), so that nobody else meets a packed one.
 
 It reads ``name=value name=value``. Besides labels there are parts that several labels are read from:
 
+    clusters   nothing: there is one mesh and no clusters in it
     service    HOST/NAME/NAMESPACE of the service that is called (``told_names.joined``), or the host that was asked for
     grpc       the status of gRPC, where that was spoken
     cluster    what the service is called where it is not known
-    endpoint   NAMESPACE/names of the workload that answered (``told_names``)
+    source, destination   NAMESPACE/names of a workload (``told_names``)
     own        the principal by which a client calls
     server     the principal of who answered
     caller     what a server keeps of who calls: its own principal, names of the caller, the caller's principal
@@ -74,9 +75,12 @@ def _service(found: str) -> Pairs:
         yield SERVICE_LABELS[2], UNKNOWN
 
 
-def _endpoint(found: str) -> Pairs:
-    namespace, _, names = found.partition("/")
-    yield from _workload("destination", unescaped(namespace) if names else "", names)
+def _member(side: str) -> Callable[[str], Pairs]:
+    def read(found: str) -> Pairs:
+        namespace, _, names = found.partition("/")
+        yield from _workload(side, unescaped(namespace) if names else "", names)
+
+    return read
 
 
 def _caller(found: str) -> Pairs:
@@ -122,7 +126,9 @@ _PARTS: dict[str, Callable[[str], Pairs]] = {
     "grpc": _spoken,
     "service": _service,
     "cluster": _cluster,
-    "endpoint": _endpoint,
+    "clusters": lambda _: iter((("source_cluster", ""), ("destination_cluster", ""))),
+    "source": _member("source"),
+    "destination": _member("destination"),
     "own": _principal("source_principal"),
     "server": _principal("destination_principal"),
     "caller": _caller,

@@ -77,7 +77,7 @@ def test_a_strange_certificate_changes_no_other_label() -> None:
 def test_a_client_knows_whom_it_calls() -> None:
     member = joined(("bank", "vault-v2", "vault", "v2", "vault", "v2"))
     service = joined(("vault.bank.svc.cluster.local", "vault", "bank"))
-    found = _labels(f"service={service} cluster=vault endpoint={member} own={CLIENT} server={SERVER}")
+    found = _labels(f"service={service} cluster=vault destination={member} own={CLIENT} server={SERVER}")
     assert found["destination_service"] == "vault.bank.svc.cluster.local"
     assert (found["destination_service_name"], found["destination_service_namespace"]) == ("vault", "bank")
     assert (found["destination_workload"], found["destination_version"]) == ("vault-v2", "v2")
@@ -85,7 +85,7 @@ def test_a_client_knows_whom_it_calls() -> None:
 
 
 def test_what_no_service_is_behind_is_told_by_its_host() -> None:
-    found = _labels("service=example.org:80 cluster=PassthroughCluster endpoint=- own=- server=-")
+    found = _labels("service=example.org:80 cluster=PassthroughCluster destination=- own=- server=-")
     assert found["destination_service"] == "example.org:80"
     assert (found["destination_service_name"], found["destination_service_namespace"]) == (
         "PassthroughCluster",
