@@ -25,6 +25,8 @@ REMEMBERED = 200_000
 LIMIT_S = 30.0
 MOST_AT_ONCE = 800
 """Envoy looks at so many in a few seconds: a large change is no reason for not answering in time."""
+_MESSAGE = "goo.gle/debug"
+"""How a message begins that Envoy quotes, over many lines, before or after what it says of it."""
 SILENT = "it does not answer in time"
 
 
@@ -93,9 +95,12 @@ class Trial:
 
 def _reason(status: int, told: str) -> str:
     """Why Envoy refuses a file; empty where it does not, and where it could not be asked."""
-    for line in told.splitlines():
+    lines = told.splitlines()
+    for index, line in enumerate(lines):
         _, found, text = line.partition("error initializing configuration '")
         if found:
-            return text.partition("': ")[2].strip() or text
+            reason = text.partition("': ")[2].strip() or text
+            behind = (later[2:] for later in lines[index + 1 :] if later.startswith(": "))
+            return next(behind, reason) if reason.startswith(_MESSAGE) else reason.partition(f": {_MESSAGE}")[0]
     crashed = status < 0 and -status in (signal.SIGSEGV, signal.SIGABRT)
     return f"it ends with signal {-status}" if crashed else ""

@@ -11,6 +11,7 @@ from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from lateen.control.approval import Approval
 from lateen.control.coordinator import Coordinator
 from lateen.control.trial import Trial
+from lateen.envoy import wire
 from lateen.envoy.resources import CLUSTER, LISTENER, ROUTE, EnvoyResource, EnvoyResources
 from lateen.mesh.model import Workload
 from lateen.resources.resource import Resource
@@ -148,6 +149,19 @@ def test_an_envoy_filter_that_envoy_refuses_is_quarantined_and_the_others_hold()
     mended = envoy_filter("bad", patch("HTTP_FILTER", "INSERT_FIRST", lua("function envoy_on_request(h) end")))
     mesh.update((*SERVICES, *resources(good + mended), route("a", "first")))
     assert not mesh.refusals()
+
+
+@pytest.mark.parametrize(
+    ("cluster", "told"),
+    [
+        (Cluster(name="a", lb_policy=77), "LbPolicy: value must be one of the defined enum values"),  # type: ignore[arg-type]
+        (Cluster(name="a", connect_timeout={"seconds": -1}), "Expected positive duration"),
+    ],
+)
+def test_of_a_message_that_envoy_quotes_what_is_wrong_with_it_is_told(cluster: Cluster, told: str) -> None:
+    (reason,) = asyncio.run(Trial().refused([(CLUSTER, wire.resource("a", cluster))])).values()
+    assert told in reason
+    assert "goo.gle" not in reason
 
 
 def test_what_keeps_envoy_from_answering_is_refused_too() -> None:

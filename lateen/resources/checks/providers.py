@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import Any
 
 import msgspec
 
-from lateen.resources.checks import Report, check_port
+from lateen.resources.checks import Report, check_duration, check_port, is_header_token
+from lateen.resources.checks.header_format import check_header_value
 from lateen.resources.mesh_config import ExtAuthzGrpc, ExtAuthzHttp, ExtensionProviderConfig, RemoteProvider
 from lateen.values.network import is_header_name, is_host, is_ip, is_label, is_partial_wildcard, is_wildcard_host
 
 DETECTORS = ("environment", "dynatrace")
-_STATUSES = frozenset(str(status.value) for status in HTTPStatus)
+_STATUSES = frozenset(
+    str(status)
+    for first, last in ((200, 208), (226, 226), (300, 305), (307, 308), (400, 417), (421, 424), (500, 508), (510, 511))
+    for status in range(first, last + 1)
+) | {"100", "426", "428", "429", "431"}
+"""Those that Envoy can answer with here."""
 
 
 def check_providers(report: Report, providers: tuple[ExtensionProviderConfig, ...]) -> None:
@@ -40,12 +45,24 @@ def _check_provider(report: Report, field: str, content: Any) -> None:
     if not isinstance(content, RemoteProvider):
         return
     check_port(report, f"{field}.port", content.port)
+    check_duration(report, f"{field}.timeout", getattr(content, "timeout", None), zero_allowed=True)
+    for place in ("http", "grpc"):
+        seconds = getattr(getattr(content, place, None), "timeout", None)
+        check_duration(report, f"{field}.{place}.timeout", seconds, zero_allowed=True)
     if not _is_service(content.service):
         report.error(f"{field}.service", f"{content.service!r} is no service", "write host or namespace/host")
     if isinstance(content, ExtAuthzGrpc) and content.status_on_error and content.status_on_error not in _STATUSES:
-        report.error(f"{field}.statusOnError", f"{content.status_on_error!r} is no HTTP status", "such as 403")
+        report.error(
+            f"{field}.statusOnError", f"{content.status_on_error!r} is no status that Envoy answers with", "such as 403"
+        )
     if isinstance(content, ExtAuthzHttp) and content.path_prefix and not content.path_prefix.startswith("/"):
         report.error(f"{field}.pathPrefix", f"{content.path_prefix!r} does not begin with /")
+    if isinstance(content, ExtAuthzHttp):
+        for name, value in content.include_additional_headers_in_check.items():
+            place = f"{field}.includeAdditionalHeadersInCheck.{name}"
+            if not is_header_token(name):
+                report.error(place, f"{name!r} is no name of a header", "such as x-proxy")
+            check_header_value(report, place, value)
     _check_headers(report, field, content)
     for name in getattr(content, "resource_detectors", None) or ():
         if name not in DETECTORS:

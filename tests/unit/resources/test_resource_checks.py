@@ -356,3 +356,23 @@ def test_of_a_policy_on_trial_nothing_is_said_to_be_denied() -> None:
         (tried,) = _judge("AuthorizationPolicy", spec, **trial).findings
         (enforced,) = _judge("AuthorizationPolicy", spec).findings
         assert "would" in tried.message and "would" not in enforced.message
+
+
+@pytest.mark.parametrize(
+    ("content", "field"),
+    [
+        ({"timeout": "-1s"}, ".timeout"),
+        ({"statusOnError": "418"}, ".statusOnError"),
+        ({"statusOnError": "403", "timeout": "0s"}, ""),
+        ({"includeAdditionalHeadersInCheck": {"x-a": "50%"}}, ".includeAdditionalHeadersInCheck.x-a"),
+        ({"includeAdditionalHeadersInCheck": {"x-a": "b\nc"}}, ".includeAdditionalHeadersInCheck.x-a"),
+        ({"includeAdditionalHeadersInCheck": {"x a": "b"}}, ".includeAdditionalHeadersInCheck.x a"),
+        ({"includeAdditionalHeadersInCheck": {"x-a": "%REQ(x-b)%"}}, ""),
+    ],
+)
+def test_providers_that_envoy_would_refuse_are_told_where_it_stands(content: dict[str, Any], field: str) -> None:
+    provider = {"name": "a", "envoyExtAuthzHttp": {"service": "a.example", "port": 80, **content}}
+    document = yaml.safe_dump({"kind": "MeshConfig", "extensionProviders": [provider]})
+    (verdict,) = judge(document.encode(), "file.yaml")
+    told = [finding.origin.field for finding in verdict.findings if finding.is_error]
+    assert told == ([f"extensionProviders[0].envoyExtAuthzHttp{field}"] if field else [])
