@@ -251,7 +251,7 @@ class _Parser(Reader):
             return Call(INDEX, (Attribute(owner, at), Literal(names[-1], ValueType.STRING, at)), at)
         if self._vocabulary.type_of(whole) is None:
             message = f"there is no attribute {whole}"
-            raise UnknownAttributeError(message, self._text, at, "define it in an attributemanifest")
+            raise UnknownAttributeError(message, self._text, at, self._vocabulary.remedy_for(whole))
         return Attribute(whole, at)
 
     def _function(self, name: str, at: int) -> Expression:

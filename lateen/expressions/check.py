@@ -80,8 +80,7 @@ class _Checker:
         kind = self._vocabulary.type_of(node.name)
         if kind is not None:
             return kind
-        near = difflib.get_close_matches(node.name, self._vocabulary.attributes, n=1)
-        remedy = f"did you mean {near[0]}?" if near else "define it in an attributemanifest"
+        remedy = self._vocabulary.remedy_for(node.name)
         raise UnknownAttributeError(f"there is no attribute {node.name}", self._text, node.at, remedy)
 
     def _index(self, node: Call) -> tuple[Expression, ValueType]:

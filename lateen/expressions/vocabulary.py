@@ -6,6 +6,7 @@ its adapter for Kubernetes told.
 
 from __future__ import annotations
 
+import difflib
 import enum
 from collections.abc import Mapping
 
@@ -82,6 +83,11 @@ class Vocabulary(msgspec.Struct, frozen=True):
     def type_of(self, name: str) -> ValueType | None:
         """The type of an attribute; None if there is none of that name."""
         return self.attributes.get(name)
+
+    def remedy_for(self, name: str) -> str:
+        """What to write in place of a name that is none."""
+        near = difflib.get_close_matches(name, self.attributes, n=1)
+        return f"did you mean {near[0]}?" if near else "define it in an attributemanifest"
 
     def extended(self, more: Mapping[str, ValueType]) -> Vocabulary:
         """With further attributes; those that are there keep their types."""

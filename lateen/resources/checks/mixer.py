@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from lateen.expressions.check import check
-from lateen.expressions.language import LANGUAGES, parse_as
+from lateen.expressions.language import CEXL, LANGUAGES, parse_as
 from lateen.expressions.parse import is_attribute
-from lateen.expressions.syntax import ExpressionError, UnknownAttributeError
+from lateen.expressions.syntax import Call, Expression, ExpressionError, Literal, UnknownAttributeError
 from lateen.expressions.vocabulary import BUILT_IN, DEFAULT_VOCABULARY, ValueType, Vocabulary
 from lateen.resources.checks import Report, is_header_token
 from lateen.resources.checks.mixer_adapters import PARAMS
@@ -144,14 +144,31 @@ def check_expression(
     report: Report, field: str, text: str, types: Iterable[ValueType], vocabulary: Vocabulary = DEFAULT_VOCABULARY
 ) -> None:
     """Syntax and types of one expression."""
+    language = language_of(report.resource)
     try:
-        check(text, parse_as(language_of(report.resource), text, vocabulary), vocabulary, types)
+        tree, _ = check(text, parse_as(language, text, vocabulary), vocabulary, types)
+        if language == CEXL and _takes_a_pattern_from_outside(tree):
+            message = "the receiver of matches is the pattern, and here a part of the request is taken for it"
+            report.warn(field, message, 'write "PATTERN".matches(VALUE)')
     except UnknownAttributeError as problem:
-        if OUT.rstrip(".") in problem.message:
+        if OUT.rstrip(".") not in problem.message:
+            return
+        if vocabulary is DEFAULT_VOCABULARY:
             message = f"at {problem}, as only attributeBindings know what is found"
-            report.error(field, message if vocabulary is DEFAULT_VOCABULARY else f"at {problem}", problem.remedy)
+            report.error(field, message, "bind it to an attribute, and write that")
+        else:
+            report.error(field, f"at {problem}", problem.remedy)
     except ExpressionError as problem:
         report.error(field, f"at {problem}", problem.remedy, "invalid-expression")
+
+
+def _takes_a_pattern_from_outside(tree: Expression) -> bool:
+    """Whether ``value.matches("pattern")`` is written, the other way round."""
+    if not isinstance(tree, Call):
+        return False
+    if tree.function == "matches" and isinstance(tree.arguments[1], Literal):
+        return not isinstance(tree.arguments[0], Literal)
+    return any(_takes_a_pattern_from_outside(part) for part in tree.arguments)
 
 
 def _check_operations(report: Report, field: str, operations: tuple[HeaderOperation, ...]) -> None:

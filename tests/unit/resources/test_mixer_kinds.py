@@ -9,6 +9,7 @@ import pytest
 
 from lateen.resources.decode import decode
 from lateen.resources.documents import parse_documents
+from lateen.resources.mixer.content import LANGUAGE
 from lateen.resources.support import check_support
 from lateen.resources.validate import validate_resource
 
@@ -38,6 +39,7 @@ def bound(attribute: str, text: str) -> list[tuple[str, str, str]]:
 
 
 RANDOM = "spec.sampling.random"
+ACTIONS = [{"handler": "a", "instances": ["b"]}]
 BUCKETS = "spec.params.metrics[0].buckets"
 METRIC = {"kind": "COUNTER", "name": "a", "instanceName": "a"}
 
@@ -212,3 +214,19 @@ def test_an_instance_is_of_one_template_and_has_a_value() -> None:
     assert told == ("spec", "instances of listentry need value", "give value, which is an expression")
     (told,) = findings("instance", {"compiledTemplate": "metric", "params": {"dimensions": {"a": "source.user"}}})
     assert told[:2] == ("spec.params", "instances of metric need value")
+
+
+def test_a_pattern_that_requests_would_give_is_told() -> None:
+    (told,) = findings("rule", {"match": 'request.path.matches("^/a")', "actions": ACTIONS})
+    assert told[0] == "spec.match"
+    assert told[2] == 'write "PATTERN".matches(VALUE)'
+    (told,) = findings("rule", {"match": "request.path.matches()", "actions": ACTIONS})
+    assert told[2] == "write STRING.matches(STRING)"
+    assert findings("rule", {"match": '"^/a".matches(request.path)', "actions": ACTIONS}) == []
+    cel = findings("rule", {"match": 'request.path.matches("^/a")', "actions": ACTIONS}, {LANGUAGE: "CEL"})
+    assert cel == []
+
+
+def test_what_is_found_is_told_with_what_to_write() -> None:
+    (told,) = findings("rule", {"match": '$out.source_pod_name == "a"', "actions": ACTIONS})
+    assert told[2] == "bind it to an attribute, and write that"
