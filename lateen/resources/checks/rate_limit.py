@@ -28,6 +28,7 @@ LARGEST_PATTERN = 90
 """Envoy takes no larger program of RE2 than 100, and the pattern is put between anchors."""
 _NAME = re.compile(r"[a-zA-Z0-9](?:[-a-zA-Z0-9_]{0,61}[a-zA-Z0-9])?")
 _CLAIM = re.compile(r"request\.auth\.claims(?:\[[^\[\]:%()\"\\\x00-\x1f]+\])+")
+_HOST = re.compile(r"[^\s/?#@]+")
 _METHOD = re.compile(r"[A-Z][-A-Z0-9_]*")
 _OWN_HEADERS = ("x-ratelimit-", "x-lateen-", "x-envoy-")
 _FRAMING = frozenset({"content-length", "transfer-encoding", "connection", "host"})
@@ -61,9 +62,10 @@ def _check_rule(report: Report, field: str, rule: LimitRule) -> None:
     _check_match(report, f"{field}.match", rule.match)
     if len(rule.per) > MAX_KEYS:
         report.error(f"{field}.per", f"requests are counted by {MAX_KEYS} things at most", "write several rules")
+    keys = [key.lower() if key.startswith(HEADERS) else key for key in rule.per]
     for index, key in enumerate(rule.per):
         _check_key(report, f"{field}.per[{index}]", key)
-        if key in rule.per[:index]:
+        if keys[index] in keys[:index]:
             report.error(f"{field}.per[{index}]", f"{key} stands there twice", "name it once")
 
 
@@ -102,7 +104,8 @@ def _check_match(report: Report, field: str, match: RequestMatch) -> None:
         if not _METHOD.fullmatch(method):
             report.error(f"{field}.methods[{index}]", f"{method!r} is no method", "write it in capitals, such as GET")
     for index, host in enumerate(match.hosts or ()):
-        if host != "*" and (not host.strip("*") or "*" in host[1:-1]):
+        wrong = not host.strip("*") or "*" in host[1:-1] or not _HOST.fullmatch(host)
+        if host != "*" and wrong:
             report.error(f"{field}.hosts[{index}]", f"{host!r} is no host", "such as shop.example or *.example")
     for index, path in enumerate(match.paths or ()):
         _check_path(report, f"{field}.paths[{index}]", path)

@@ -45,6 +45,8 @@ def rule(**more: Any) -> dict[str, Any]:
         (rule(match={"methods": ["get"]}), "spec.rules[0].match.methods[0]"),
         (rule(match={"hosts": [""]}), "spec.rules[0].match.hosts[0]"),
         (rule(match={"hosts": ["a*b"]}), "spec.rules[0].match.hosts[0]"),
+        (rule(match={"hosts": ["http://a.example"]}), "spec.rules[0].match.hosts[0]"),
+        (rule(per=["request.headers[X-A]", "request.headers[x-a]"]), "spec.rules[0].per[1]"),
         (rule(match={"paths": [{}]}), "spec.rules[0].match.paths[0]"),
         (rule(match={"paths": [{"exact": "/a", "prefix": "/b"}]}), "spec.rules[0].match.paths[0]"),
         (rule(match={"paths": [{"exact": "a"}]}), "spec.rules[0].match.paths[0].exact"),
