@@ -179,6 +179,7 @@ def _statsd(params: Spec, around: Around) -> Adapter:
         flush=_seconds(params.flush_duration, 0.3),
         packet=params.flush_bytes or 512,
         rate=1.0 if params.sampling_rate is None else params.sampling_rate,
+        name=around.name,
     )
 
 
@@ -195,6 +196,7 @@ def _dogstatsd(params: Spec, around: Around) -> Adapter:
         tags=params.global_tags,
         buffer=params.buffer_length,
         rate=1.0 if params.sample_rate is None else params.sample_rate,
+        name=around.name,
     )
 
 
@@ -218,6 +220,7 @@ def _opentelemetry(params: Spec, around: Around) -> Adapter:
         interval=_seconds(params.push_interval, 10.0),
         expiry=_expiry(params.metrics_expiration_policy),
         probability=1.0 if params.sample_probability is None else params.sample_probability,
+        name=around.name,
     )
 
 
@@ -262,12 +265,13 @@ def _fluentd(params: Spec, around: Around) -> Adapter:
         batch=params.max_batch_size_bytes or 8 << 20,
         push_interval=_seconds(params.push_interval_duration, 60.0),
         push_timeout=_seconds(params.push_timeout_duration, 60.0),
+        name=around.name,
     )
 
 
 def _zipkin(params: Spec, around: Around) -> Adapter:
     assert isinstance(params, ZipkinParams)
-    return Zipkin(params.url, around.web.post, probability=params.sample_probability)
+    return Zipkin(params.url, around.web.post, probability=params.sample_probability, name=around.name)
 
 
 def _memquota(params: Spec, around: Around) -> Adapter:

@@ -122,7 +122,9 @@ def bound_to_nobody(by_kind: Mapping[str, Sequence[Resource]], hosts: Container[
             if host and host not in hosts:
                 message = f"the mesh has no service {host}, so nothing is bound to it"
                 origin = resource.origin_at(f"spec.services[{index}]")
-                yield warning("unknown-service", message, origin, "correct name and namespace")
+                remedy = f"write the whole host, such as {host}.{resource.key.namespace}.{DOMAIN}"
+                by_name = not service.service or "." in host
+                yield warning("unknown-service", message, origin, "correct name and namespace" if by_name else remedy)
 
 
 def uncounted(rules: Sequence[Rule], charges: Sequence[Charge]) -> Iterator[Finding]:

@@ -46,6 +46,7 @@ class Fluentd(ReportAdapter):
         batch: int = 8 << 20,
         push_interval: float = 60.0,
         push_timeout: float = 60.0,
+        name: str = "fluentd",
         clock: Callable[[], datetime.datetime] = now,
     ) -> None:
         host, _, port = address.rpartition(":")
@@ -55,7 +56,7 @@ class Fluentd(ReportAdapter):
         self._clock = clock
         self._connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self._out: Outbox[Entry] = Outbox(
-            self._send, interval=max(push_interval, 0.001), batch=batch, longest=buffer, tries=TRIES
+            self._send, name=name, interval=max(push_interval, 0.001), batch=batch, longest=buffer, tries=TRIES
         )
 
     @property

@@ -88,9 +88,10 @@ class OpenTelemetry(ReportAdapter):
         interval: float = 10.0,
         expiry: float | None = None,
         probability: float = 1.0,
+        name: str = "opentelemetry",
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
-        self._to = to
+        self._to, self._name = to, name
         self._counted = Counted(metrics)
         self._resource = resource
         self._interval, self._expiry = interval, expiry
@@ -103,7 +104,7 @@ class OpenTelemetry(ReportAdapter):
         self._other_losses = 0
 
     def _outbox(self, send: Callable[[Sequence[Any]], Awaitable[None]]) -> Outbox[Any]:
-        return Outbox(send, interval=BATCH_AFTER_S, batch=BATCH, longest=LONGEST_WAIT, tries=TRIES)
+        return Outbox(send, name=self._name, interval=BATCH_AFTER_S, batch=BATCH, longest=LONGEST_WAIT, tries=TRIES)
 
     @property
     def lost(self) -> int:  # type: ignore[override]

@@ -13,6 +13,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+from lateen.mixer.seldom import Seldom
+
 LOG = logging.getLogger("lateen.mixer")
 _T = TypeVar("_T")
 
@@ -20,19 +22,21 @@ _T = TypeVar("_T")
 class Outbox(Generic[_T]):
     """``interval`` is seconds; ``batch`` how much one batch may come to, ``longest`` how many items may wait.
 
-    ``send`` raises OSError or TimeoutError where a batch did not arrive; it is sent ``tries`` times in all.
+    ``send`` raises where a batch did not arrive; it is sent ``tries`` times in all. ``name``: whose it is, for the log.
     """
 
     def __init__(
         self,
         send: Callable[[Sequence[_T]], Awaitable[None]],
         *,
+        name: str,
         interval: float,
         batch: int,
         longest: int,
         tries: int = 1,
     ) -> None:
-        self._send = send
+        self._send, self._name = send, name
+        self._seldom = Seldom()
         self._interval, self._batch, self._longest, self._tries = interval, batch, longest, tries
         self._waiting: deque[tuple[int, _T]] = deque()
         self._size = 0
@@ -101,10 +105,12 @@ class Outbox(Generic[_T]):
         for attempt in range(self._tries):
             try:
                 await self._send(batch)
-            except (OSError, TimeoutError) as problem:
+            except Exception as problem:
                 if attempt + 1 == self._tries or self._closing.is_set():
                     self.lost += len(batch)
-                    LOG.warning("%d reports are lost: %s", len(batch), problem or type(problem).__name__)
+                    if self._seldom.may(type(problem).__name__):
+                        words = str(problem) or type(problem).__name__
+                        LOG.warning("handler %s: reports are lost, %d by now: %s", self._name, self.lost, words)
                     return
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(min(self._interval, 2.0**attempt)):

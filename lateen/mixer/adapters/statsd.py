@@ -52,6 +52,7 @@ class Lines(ReportAdapter):
         rate: float,
         interval: float,
         packet: int,
+        name: str,
         least: int = 1,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -61,7 +62,7 @@ class Lines(ReportAdapter):
         self._rate = rate
         self._chance = chance
         self._socket = Datagrams(address)
-        self._out: Outbox[bytes] = Outbox(self._send, interval=interval, batch=packet, longest=LONGEST_WAIT)
+        self._out: Outbox[bytes] = Outbox(self._send, name=name, interval=interval, batch=packet, longest=LONGEST_WAIT)
 
     @property
     def lost(self) -> int:  # type: ignore[override]
@@ -123,11 +124,19 @@ class Statsd(Lines):
         flush: float = 0.3,
         packet: int = 512,
         rate: float = 1.0,
+        name: str = "statsd",
         chance: Callable[[], float] = random.random,
     ) -> None:
         dotted = f"{prefix}." if prefix and not prefix.endswith(".") else prefix
         super().__init__(
-            address, metrics, prefix=dotted, rate=rate, interval=max(flush, 0.001), packet=packet or 512, chance=chance
+            address,
+            metrics,
+            prefix=dotted,
+            rate=rate,
+            interval=max(flush, 0.001),
+            packet=packet or 512,
+            name=name,
+            chance=chance,
         )
 
 
@@ -145,6 +154,7 @@ class DogStatsd(Lines):
         tags: Mapping[str, str] | None = None,
         buffer: int = 0,
         rate: float = 1.0,
+        name: str = "dogstatsd",
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._everybody = dict(tags or {})
@@ -155,6 +165,7 @@ class DogStatsd(Lines):
             rate=rate,
             interval=0.1,
             packet=PACKET,
+            name=name,
             least=-(-PACKET // max(buffer, 1)),
             chance=chance,
         )

@@ -32,11 +32,15 @@ class Zipkin(ReportAdapter):
 
     templates = frozenset({"tracespan"})
 
-    def __init__(self, url: str, post: Post, *, probability: float = 0.0, interval: float = INTERVAL_S) -> None:
+    def __init__(
+        self, url: str, post: Post, *, probability: float = 0.0, interval: float = INTERVAL_S, name: str = "zipkin"
+    ) -> None:
         self._url = url
         self._post = post
         self._below = int(probability * HALF)
-        self._out: Outbox[bytes] = Outbox(self._send, interval=interval, batch=BATCH, longest=LONGEST_WAIT, tries=TRIES)
+        self._out: Outbox[bytes] = Outbox(
+            self._send, name=name, interval=interval, batch=BATCH, longest=LONGEST_WAIT, tries=TRIES
+        )
         self.unreadable = 0
 
     @property

@@ -40,6 +40,7 @@ from lateen.values.prometheus_label import as_label, label_problem
 from lateen.values.web_address import url_problem
 
 HIGHEST_CODE = 16
+LONGEST_DATAGRAM = 65_507
 _PLACEHOLDER = re2.compile(r"\{\{\s*\.[A-Za-z0-9_]+\s*\}\}")
 MOST_BUCKETS = 200
 
@@ -124,6 +125,19 @@ def _to_address(report: Report, place: str, params: StatsdParams | DogstatsdPara
     share = params.sample_rate if isinstance(params, DogstatsdParams) else share
     if share is not None and not 0 <= share <= 1:
         report.error(place, f"the share {share} is not between 0 and 1", "write a number such as 0.1")
+    elif share == 0:
+        report.warn(place, "the share is 0, so nothing is sent", "write 1, or a share such as 0.1")
+    for name, written in (
+        ("flush_duration", "flushDuration"),
+        ("push_interval_duration", "pushIntervalDuration"),
+        ("push_timeout_duration", "pushTimeoutDuration"),
+    ):
+        length = getattr(params, name, None)
+        if length is not None and length < 0:
+            report.error(f"{place}.{written}", "the duration is below 0", "write one such as 1s")
+    if isinstance(params, StatsdParams) and (params.flush_bytes or 0) > LONGEST_DATAGRAM:
+        message = f"no datagram has more than {LONGEST_DATAGRAM} bytes"
+        report.error(f"{place}.flushBytes", message, "write 1400, or fewer")
 
 
 def _prometheus(report: Report, place: str, params: PrometheusParams | OpenTelemetryParams) -> None:
@@ -154,6 +168,9 @@ def _prometheus(report: Report, place: str, params: PrometheusParams | OpenTelem
     policy = params.metrics_expiration_policy
     if policy is not None and not policy.metrics_expiry_duration:
         report.error(f"{place}.metricsExpirationPolicy", "it says no time", "give metricsExpiryDuration")
+    elif policy is not None and policy.metrics_expiry_duration is not None and policy.metrics_expiry_duration < 0:
+        field = f"{place}.metricsExpirationPolicy.metricsExpiryDuration"
+        report.error(field, "the duration is below 0", "write one such as 10m")
     if policy is not None and policy.expiry_check_interval_duration is not None:
         message = "series are looked through whenever they are sent or scraped, so this has no effect"
         report.warn(f"{place}.metricsExpirationPolicy.expiryCheckIntervalDuration", message, "leave it out")

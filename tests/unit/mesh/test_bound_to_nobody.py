@@ -22,3 +22,11 @@ def test_a_binding_to_a_service_that_is_not_there_is_told(kind: str, field: str,
     told = [finding for finding in found if finding.code == "unknown-service"]
     assert [finding.origin.field for finding in told] == fields
     assert all("crat.shop.svc.cluster.local" in finding.message for finding in told)
+
+
+def test_a_host_that_is_no_whole_one_is_told_with_what_to_write() -> None:
+    found = snapshot(
+        BINDING.replace("{name: %s}", "{service: %s}") % ("QuotaSpecBinding", "cart", "quotaSpecs")
+    ).findings
+    remedies = [finding.remedy for finding in found if finding.code == "unknown-service"]
+    assert remedies[0] == "write the whole host, such as cart.shop.svc.cluster.local"

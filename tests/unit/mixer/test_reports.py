@@ -427,7 +427,7 @@ def test_a_buffer_holds_no_more_than_it_may_and_sends_all_that_it_holds() -> Non
         async def send(batch: Any) -> None:
             batches.append(list(batch))
 
-        box: Outbox[int] = Outbox(send, interval=30.0, batch=10, longest=4)
+        box: Outbox[int] = Outbox(send, name="a.default", interval=30.0, batch=10, longest=4)
         for item in range(6):
             box.put(item, 4)
         await until(lambda: len(batches) == 2)
@@ -439,3 +439,25 @@ def test_a_buffer_holds_no_more_than_it_may_and_sends_all_that_it_holds() -> Non
         assert box.lost == 3
 
     asyncio.run(run())
+
+
+def test_a_buffer_goes_on_whatever_one_batch_fails_at(caplog: pytest.LogCaptureFixture) -> None:
+    async def run() -> None:
+        sent: list[int] = []
+
+        async def send(batch: Any) -> None:
+            if batch[0] == 0:
+                raise UnicodeError("label empty or too long")
+            sent.extend(batch)
+
+        box: Outbox[int] = Outbox(send, name="a.default", interval=30.0, batch=1, longest=4)
+        for item in range(2):
+            box.put(item)
+        await until(lambda: sent == [1])
+        await box.close()
+        assert box.lost == 1
+
+    asyncio.run(run())
+    assert [one.getMessage() for one in caplog.records] == [
+        "handler a.default: reports are lost, 1 by now: label empty or too long"
+    ]

@@ -84,6 +84,15 @@ def buckets(**shape: Any) -> list[tuple[str, str, str]]:
         (handler("opentelemetry", url="collector:4317"), "spec.params.url", "address of the collector"),
         (handler("opentelemetry", url="grpc://collector:4317"), "", ""),
         (handler("opentelemetry", headers={"a b": "c"}), "spec.params.headers.a b", "cannot be sent"),
+        (handler("fluentd", pushTimeoutDuration="-1s"), "spec.params.pushTimeoutDuration", "below 0"),
+        (handler("statsd", flushDuration="-1s"), "spec.params.flushDuration", "below 0"),
+        (handler("statsd", flushBytes=70000), "spec.params.flushBytes", "no datagram has more"),
+        (handler("statsd", samplingRate=0), "spec.params", "nothing is sent"),
+        (
+            handler("prometheus", metricsExpirationPolicy={"metricsExpiryDuration": "-5s"}),
+            "spec.params.metricsExpirationPolicy.metricsExpiryDuration",
+            "below 0",
+        ),
         (handler("opentelemetry", pushInterval="10ms"), "spec.params.pushInterval", "shorter than a second"),
         (handler("opentelemetry", sampleProbability=2), "spec.params.sampleProbability", "not between 0 and 1"),
         (
