@@ -79,7 +79,10 @@ def _print(found: list[dict[str, Any]]) -> None:
 @mixer.command(help="Check attributes that you write down against the rules of the mesh, and print the outcome.")
 @click.argument("attributes", nargs=-1, metavar="[NAME=VALUE | MAP[KEY]=VALUE]...")
 @click.option(
-    "--at", metavar="WORKLOAD[:PORT]", default="", help="Fill in what is constant at this workload or instance."
+    "--at",
+    metavar="WORKLOAD[:PORT]",
+    default="",
+    help="Fill in what is constant there: an instance, a workload or a service.",
 )
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @mesh_options
@@ -96,7 +99,10 @@ def check(attributes: tuple[str, ...], at: str, output: str, mesh_name: str | No
 @mixer.command(help="Report attributes that you write down, to the handlers that rules name, and print what they get.")
 @click.argument("attributes", nargs=-1, metavar="[NAME=VALUE | MAP[KEY]=VALUE]...")
 @click.option(
-    "--at", metavar="WORKLOAD[:PORT]", default="", help="Fill in what is constant at this workload or instance."
+    "--at",
+    metavar="WORKLOAD[:PORT]",
+    default="",
+    help="Fill in what is constant there: an instance, a workload or a service.",
 )
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @mesh_options

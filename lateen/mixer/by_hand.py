@@ -153,21 +153,26 @@ class ByHand:
     def bag(self, written: Iterable[str], proxy: str = "", port: str = "") -> HandBag:
         """Attributes as they are written; ``proxy`` and ``port`` fill in what is constant. Raises NotAttribute."""
         given = read_attributes(written, self._rules.vocabulary)
+        if not proxy and port:
+            raise NotAttribute(f"whose port {port} is, is not said; write WORKLOAD:{port}")
         if not proxy:
             return HandBag(given)
         place = self._place(proxy)
         self._fail_open = place.fail_open
+        port = port or (next(iter(place.ports)) if len(place.ports) == 1 else "")
         if port and port not in place.ports:
             ports = ", ".join(sorted(place.ports)) or "none"
             raise NotAttribute(f"nothing arrives at port {port} of {proxy}; its ports are: {ports}")
         return HandBag({**place.attributes, **place.ports.get(port, {}), **given})
 
     def _place(self, proxy: str) -> Place:
-        """An instance, or the first one of a workload."""
-        first = [name for name in sorted(self._order.places) if name.rpartition("-")[0] == proxy]
+        """An instance, or the first one of a workload or a service."""
+        known = sorted(self._order.places)
+        first = [name for name in known if name.rpartition("-")[0] == proxy]
+        first = first or [name for name in known if name.startswith(f"{proxy}-")]
         place = self._order.places.get(proxy) or (self._order.places[first[0]] if first else None)
         if place is None:
-            raise NotAttribute(f"there is no {proxy}; there are: {', '.join(sorted(self._order.places))}")
+            raise NotAttribute(f"there is no {proxy}; there are: {', '.join(known)}")
         return place
 
     def left_out(self, bag: MapBag) -> list[str]:

@@ -106,3 +106,14 @@ def test_a_place_that_is_not_there_is_told() -> None:
         outcome(at="echo-v2")
     with pytest.raises(NotAttribute, match="nothing arrives at port 9 of echo-v1-0; its ports are: 8000"):
         outcome(at="echo-v1-0", port="9")
+    with pytest.raises(NotAttribute, match="write WORKLOAD:9"):
+        outcome(port="9")
+
+
+@pytest.mark.parametrize("at", ["echo-v1-0", "echo-v1", "echo"])
+def test_a_place_is_an_instance_a_workload_or_a_service_with_its_only_port(at: str) -> None:
+    async def asked() -> object:
+        async with ByHand(ORDER) as rules:
+            return rules.bag((), at).get("destination.port")
+
+    assert asyncio.run(asked()) == 8000
