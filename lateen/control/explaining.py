@@ -164,6 +164,9 @@ class _Explaining:
         if verdict.cluster == names.BLACK_HOLE:
             end = f"{proxy.id} closes it: nothing in the mesh takes such a call to port {self._port}"
             return Explanation(tuple(self._stages), end, False)
+        called = self._server_at(self._host, "") if verdict.cluster == names.MESH_PASSTHROUGH else None
+        if called is not None:
+            return self._arriving(proxy, called, self._port, verdict, mutual=False)
         plan = _plan(self._snapshot, proxy)
         cluster = next((one for one in plan.all_clusters if one.name == verdict.cluster), None)
         sets = [one for one in plan.all_endpoints if one.cluster == verdict.cluster]

@@ -8,7 +8,7 @@ import pytest
 
 from tests.envoy.token_support import Issuer
 from tests.features.running import until
-from tests.features.test_security import ECHO, policy
+from tests.features.test_security import ECHO, peer, policy
 
 pytestmark = [pytest.mark.mesh, pytest.mark.xdist_group("security"), pytest.mark.timeout(180)]
 
@@ -47,6 +47,18 @@ def test_a_call_that_nobody_takes_is_closed_and_not_said_to_leave(mesh):
         assert "leaves the mesh" not in said
     code, said = explained(mesh, "client", f"{ECHO}/a%00b")
     assert (code, "client-0 answers 400 itself" in said) == (1, True)
+
+
+def test_a_call_of_an_instance_by_its_address_is_followed_there(mesh):
+    if mesh.capture != "namespaces":
+        pytest.skip("instances have addresses of their own in namespaces alone")
+    url = f"http://{mesh.workload('echo-v1-0')['address']}:8000/echo"
+    code, said = explained(mesh, "client", url)
+    assert (code, "plain text came" in said, "leaves the mesh" in said) == (1, True, False), said
+    with mesh.applied(peer("PERMISSIVE")):
+        assert mesh.fetch(url).status == 200
+        code, said = explained(mesh, "client", url)
+        assert (code, "the application of echo-v1-0 gets it" in said) == (0, True), said
 
 
 def test_a_denial_names_the_rule_its_file_and_its_line(mesh):
