@@ -7,15 +7,16 @@ proxies once the mixer is at work on it, or when that has taken too long: what p
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
 from lateen.control.last_good import write_whole
 from lateen.findings import Finding, error
 from lateen.mesh.members import ServicesOfWorkloads
-from lateen.mesh.mixer.model import MixerRules
+from lateen.mesh.mixer.model import Handler, MixerRules
 from lateen.mesh.model import MeshSnapshot
 from lateen.mesh.rate_limits import counts_together
 from lateen.mixer.adapters.outside import Unfit, config_of
@@ -24,13 +25,17 @@ from lateen.plan.mixer.place import port_attributes, proxy_attributes, workload_
 from lateen.plan.mixer.pods import pods_of
 from lateen.plan.mixer.rules import asks, policy_here
 from lateen.plan.planner import proxy_of
+from lateen.resources.mixer.adapters import ListcheckerParams
 from lateen.resources.mixer.outside import OutsideParams
 from lateen.resources.mixer.own import Description
 from lateen.resources.resource import Resource
 from lateen.values.names import Origin
+from lateen.values.network import is_ip
+from lateen.values.web_address import address_problem, parse_networks
 
 PATIENCE_S = 10.0
 POLL_S = 0.01
+LOOPBACK = "127.0.0.1"
 
 
 class MixerLink:
@@ -58,7 +63,7 @@ class MixerLink:
         self._given = order.generation
         write_whole(self._order, encoded(order))
         late = () if await self._taken(order.generation) else (self._late(),)
-        self.findings = (*late, *unfit_handlers(snapshot.mixer))
+        self.findings = (*late, *unfit_handlers(snapshot.mixer), *unfetched_lists(snapshot.mixer, fetch_allowed))
 
     async def _taken(self, generation: str) -> bool:
         try:
@@ -82,8 +87,7 @@ class MixerLink:
 
 def unfit_handlers(rules: MixerRules) -> Iterator[Finding]:
     """Errors on handlers whose parameters their adapters outside Mixer cannot be told: they decide nothing."""
-    handlers = {action.handler.name: action.handler for rule in rules.rules for action in rule.actions}
-    for handler in handlers.values():
+    for handler in _handlers(rules):
         try:
             if isinstance(handler.params, OutsideParams):
                 config_of(handler.params)
@@ -92,6 +96,25 @@ def unfit_handlers(rules: MixerRules) -> Iterator[Finding]:
             yield error(
                 "unfit-params", message, handler.origin.at("spec.params"), "correct params, or the adapter's config"
             )
+
+
+def unfetched_lists(rules: MixerRules, fetch_allowed: Sequence[str]) -> Iterator[Finding]:
+    """Errors on lists at addresses that are not called: what is checked against them is not decided."""
+    allowed = parse_networks(fetch_allowed)
+    for handler in _handlers(rules):
+        if not isinstance(handler.params, ListcheckerParams) or not handler.params.provider_url:
+            continue
+        host = urlsplit(handler.params.provider_url).hostname or ""
+        address = LOOPBACK if host == "localhost" else host
+        problem = address_problem(address, allowed) if is_ip(address) else ""
+        if problem:
+            message = f"the list of {handler.name} is not fetched: {host} is {problem}"
+            remedy = f"add {address} to mesh.jwks.allow in lateen.yaml, and start the mesh anew"
+            yield error("unfetched-list", message, handler.origin, remedy)
+
+
+def _handlers(rules: MixerRules) -> Iterable[Handler]:
+    return {action.handler.name: action.handler for rule in rules.rules for action in rule.actions}.values()
 
 
 def order_of(

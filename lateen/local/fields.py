@@ -176,7 +176,7 @@ class JwksFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         list[str],
         Meta(
             description="Networks that may be called beside the public internet, such as 127.0.0.0/8 or 10.1.2.3: "
-            "loopback, private and other special addresses are not."
+            "loopback, private and other special addresses are not. It holds for lists of Mixer's listchecker too."
         ),
     ] = []
     refresh: Annotated[Duration, Meta(description="After how long keys are read again; at least 1s.")] = "20m"
