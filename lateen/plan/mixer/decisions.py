@@ -98,7 +98,7 @@ def _decisions(rules: MixerRules, known: dict[str, Any], *, of_bytes: bool) -> I
     early = {**dict.fromkeys(AFTERWARDS - found.keys()), **known}
     for rule in (with_headers(rule, apis) for rule in rules.rules):
         over = match_here(rule, known, rules.vocabulary)
-        match = match_here(rule, early, rules.vocabulary)
+        match = match_here(rule, early, rules.vocabulary) if _looks_at(over, AFTERWARDS) else over
         nowhere = _nowhere(rule, known) if over is False else TOO_EARLY
         yield from _finding(rule, over, known)
         checks = [
@@ -215,6 +215,10 @@ def match_here(rule: Rule, known: dict[str, Any], vocabulary: Vocabulary) -> Exp
     if isinstance(rest, Literal):
         return rest.value is True
     return False if cannot_hold(rest) else rest
+
+
+def _looks_at(match: Expression | bool, names: frozenset[str]) -> bool:
+    return not isinstance(match, bool) and any(name in names for name, _ in attributes_of(match))
 
 
 def _nowhere(rule: Rule, known: dict[str, Any]) -> str:

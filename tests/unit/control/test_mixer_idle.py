@@ -1,0 +1,44 @@
+"""Rules of Mixer that hold nowhere are told; those that hold somewhere are not."""
+
+from __future__ import annotations
+
+import pytest
+
+from lateen.control.mixer_idle import idle_rules
+from tests.unit.plan.building import service, snapshot, workload
+
+RULE = """
+apiVersion: config.istio.io/v1alpha2
+kind: handler
+metadata: {name: deny}
+spec: {compiledAdapter: denier}
+---
+apiVersion: config.istio.io/v1alpha2
+kind: instance
+metadata: {name: nothing}
+spec: {compiledTemplate: checknothing}
+---
+apiVersion: config.istio.io/v1alpha2
+kind: rule
+metadata: {name: some, namespace: %s}
+spec: {match: '%s', actions: [{handler: deny.default, instances: [nothing.default]}]}
+---
+"""
+
+
+@pytest.mark.parametrize(
+    ("namespace", "match", "remedy"),
+    [
+        ("default", 'destination.labels["app"] == "shop" && request.path == "/a"', ""),
+        ("default", 'destination.service.host == "shop.default.svc.cluster.local"', ""),
+        ("istio-system", 'request.headers["x"] == "a"', ""),
+        ("default", 'context.protocol == "tcp"', ""),
+        ("default", 'context.reporter.kind == "outbound"', "leave context.reporter.kind out"),
+        ("default", 'destination.labels["app"] == "shopp"', "correct the labels, names and ports in it"),
+        ("other", "true", "correct its namespace; one of istio-system is for all"),
+    ],
+)
+def test_a_rule_that_holds_nowhere_is_told(namespace: str, match: str, remedy: str) -> None:
+    text = service("shop") + RULE % (namespace, match)
+    assert [one.remedy for one in idle_rules(snapshot(text, workload("shop")))] == ([remedy] if remedy else [])
+    assert list(idle_rules(snapshot(text))) == [], "offline there are no workloads"
