@@ -101,6 +101,10 @@ class _Denials:
             for denial in action.denials if isinstance(action, HttpChain) else ():
                 if denial.name == name:
                     return refused_by_denial(denial)
+        for check in access.external:
+            if unasked := next((rule for rule in check.rules if rule.name == name.rstrip("'")), None):
+                said = f"authorizer {check.authorizer.name} is to be asked, which connections of before cannot do"
+                return [f"{said}, so it is denied ({unasked.origin})"]
         place = next((rule.origin for rule in access.deny if rule.name == name.rstrip("'")), None)
         return [f"{name} denies it ({place or 'it is not there any more'})"]
 

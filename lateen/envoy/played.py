@@ -29,13 +29,13 @@ from envoy.extensions.transport_sockets.tls.v3 import secret_pb2, tls_pb2
 from lateen.envoy import wire
 from lateen.envoy.access_logs import FILE_LOGGER
 from lateen.envoy.bootstrap import add_process_settings, to_json_bytes
+from lateen.envoy.chain_names import written_name
 from lateen.envoy.dynamic_dns import DYNAMIC_DNS_FILTER
 from lateen.envoy.fault import FAULT_FILTER
 from lateen.envoy.listeners import PROXY_PROTOCOL
 from lateen.envoy.resources import CLUSTER, LISTENER, EnvoyResources
 from lateen.envoy.secrets import translate_secret
 from lateen.envoy.static import Embedding
-from lateen.envoy.table_names import written_name
 from lateen.envoy.tls import PROXY_SOCKET, TLS_SOCKET, raw_socket
 from lateen.plan.tls import SecretRef
 
@@ -84,7 +84,9 @@ def played(resources: EnvoyResources, folder: str, credentials: Credentials, roo
     for found in resources.by_type.get(LISTENER, {}).values():
         listener = embedding.listener(listener_pb2.Listener.FromString(found.body))
         ends_tls.update(
-            (listener.name, chain.name) for chain in _chains(listener) if chain.HasField("transport_socket")
+            (listener.name, written_name(chain.name))
+            for chain in _chains(listener)
+            if chain.HasField("transport_socket")
         )
         targets.update(_instrument(listener, f"{folder}/log"))
         if listener.bind_to_port.value or not listener.HasField("bind_to_port"):
@@ -232,7 +234,7 @@ def _instrument_http(manager: Any, log: str) -> None:
             log,
             kind=REQUEST,
             connection="%CONNECTION_ID%",
-            table=_literal(written_name(table.name)),
+            table=_literal(table.name),
             host=f"%METADATA(ROUTE:{HOST_KEY}:host)%",
             route="%ROUTE_NAME%",
             status="%RESPONSE_CODE%",

@@ -11,7 +11,7 @@ that takes plain text, which is why the planner has to add the identity's presen
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -23,6 +23,7 @@ from envoy.extensions.path.match.uri_template.v3 import uri_template_match_pb2
 from envoy.type.matcher.v3 import metadata_pb2, path_pb2, value_pb2
 
 from lateen.envoy import external, wire
+from lateen.envoy.chain_names import by_another_chain
 from lateen.envoy.matching import header_condition
 from lateen.plan.access.model import (
     AccessPolicy,
@@ -83,13 +84,27 @@ def _policy(rule: AccessRule) -> Any:
     return rbac_pb2.Policy(permissions=[_permission(rule.permission)], principals=[_principal(rule.principal)])
 
 
-def http_filters(access: AccessPolicy) -> Iterator[tuple[str, Any]]:
-    """The configuration of each filter that has something to do, by the filter's name."""
+def http_filters(access: AccessPolicy, *, guards_open_connections: bool = False) -> Iterator[tuple[str, Any]]:
+    """The configuration of each filter that has something to do, by the filter's name.
+
+    ``guards_open_connections``: where a connection's chain does not ask, what is to be asked is denied.
+    """
     for index, check in enumerate(access.external):
         name = external.numbered(external.MATCHING_FILTER, index)
         yield name, _configured(http_rbac_pb2.RBAC(), None, rule_set(DENY, check.rules), external.note_prefix(index))
-    for name, rules, tried, notes in _steps(access):
+    unasked = _unasked(access) if guards_open_connections else {}
+    for name, rules, tried, notes in _steps(access, unasked):
         yield name, _configured(http_rbac_pb2.RBAC(), rules, tried, notes)
+
+
+def _unasked(access: AccessPolicy) -> dict[str, Any]:
+    """Denials of what is to be asked, for connections by another chain; under the names of the rules."""
+    found = {}
+    for check in access.external:
+        for name, policy in rule_set(DENY, check.rules).policies.items():
+            found[name] = rbac_pb2.Policy(condition=by_another_chain(access))
+            found[name].MergeFrom(policy)
+    return found
 
 
 def network_filters(access: AccessPolicy) -> list[Any]:
@@ -100,19 +115,22 @@ def network_filters(access: AccessPolicy) -> list[Any]:
         rules, notes = rule_set(DENY, check.rules), external.note_prefix(index)
         found.append((NETWORK_FILTER, _configured(_network_rules(), None, rules, notes)))
         found.append((external.NETWORK_FILTER, external.network_filter(check.authorizer, index)))
-    for _, enforced, tried, notes in _steps(access):
+    for _, enforced, tried, notes in _steps(access, {}):
         found.append((NETWORK_FILTER, _configured(_network_rules(), enforced, tried, notes)))
     return [listener_components_pb2.Filter(name=name, typed_config=wire.pack(config)) for name, config in found]
 
 
-def _steps(access: AccessPolicy) -> Iterator[tuple[str, Any, Any, str]]:
+def _steps(access: AccessPolicy, denied: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any, str]]:
     """Audit, deny and allow, where there is anything to do: filter, rules, rules that only note, the notes' prefix."""
     if access.audit:
         yield AUDIT_FILTER, rule_set(LOG, access.audit), rule_set(DENY, access.audit), AUDIT_NOTES
-    if access.deny or access.trial_deny:
+    if access.deny or access.trial_deny or denied:
+        enforced = rule_set(DENY, access.deny)
+        for name, policy in denied.items():
+            enforced.policies[name].CopyFrom(policy)
         yield (
             DENY_FILTER,
-            rule_set(DENY, access.deny) if access.deny else None,
+            enforced if enforced.policies else None,
             rule_set(DENY, access.trial_deny) if access.trial_deny else None,
             TRIAL_DENY_NOTES,
         )

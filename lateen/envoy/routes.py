@@ -51,7 +51,7 @@ def route_configuration(table: RouteTable, guards: Guards = OPEN) -> Any:
     longest = max((_body_length(route) for host in table.virtual_hosts for route in host.routes), default=0)
     if longest > ENVOYS_BODY_LIMIT:
         message.max_direct_response_body_size_bytes.value = longest
-    for name, rules in rbac.http_filters(guards.access):
+    for name, rules in rbac.http_filters(guards.access, guards_open_connections=True):
         message.typed_per_filter_config[name].CopyFrom(wire.pack(http_rbac_pb2.RBACPerRoute(rbac=rules)))
     for name, limit in (*local_limits.by_route(guards.limits), *shared_limits.by_route(guards.limits)):
         message.typed_per_filter_config[name].CopyFrom(wire.pack(limit))

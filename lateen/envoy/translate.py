@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 
 from lateen.envoy import wire
+from lateen.envoy.chain_names import with_marked_chains
 from lateen.envoy.clusters import EMBEDDED, cluster_message
 from lateen.envoy.endpoints import load_assignment
 from lateen.envoy.filter_chains import ChainContext
@@ -20,7 +21,6 @@ from lateen.envoy.patches.clusters import added_clusters, patch_clusters
 from lateen.envoy.profile import DEFAULT_PROFILE, EnvoyProfile
 from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, EnvoyResource, EnvoyResources
 from lateen.envoy.routes import clusters_of, route_configuration
-from lateen.envoy.table_names import with_own_tables
 from lateen.envoy.tls import secret_references, server_secret_references
 from lateen.plan.clusters import Cluster, Discovery, EndpointSet
 from lateen.plan.mixer.model import MIXER_CLUSTER
@@ -40,7 +40,7 @@ def translate(plan: ProxyPlan, profile: EnvoyProfile = DEFAULT_PROFILE) -> Envoy
 
     Raises ValueError or TypeError for a plan that Envoy has no words for, which is a bug of the planner.
     """
-    plan = with_own_tables(plan)
+    plan = with_marked_chains(plan)
     is_gateway = plan.proxy.type is ProxyType.GATEWAY
     own = Destinations(plan.clusters, plan.endpoints)
     patches = tuple(patch for patch in plan.patches if patch.apply_to == "CLUSTER")

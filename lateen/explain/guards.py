@@ -65,6 +65,9 @@ def guard(rules: Any, facts: Facts) -> Guarded:
 
 
 def _policy(policy: Any, facts: Facts) -> bool:
+    """Whether a policy matches; one with a condition is for connections from before a change alone."""
+    if policy.HasField("condition"):
+        return False
     return any(_holds(rule, facts) for rule in policy.permissions) and any(
         _holds(id_, facts) for id_ in policy.principals
     )

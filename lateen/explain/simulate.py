@@ -17,8 +17,8 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import http_con
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 from envoy.extensions.transport_sockets.tls.v3 import tls_pb2
 
+from lateen.envoy.chain_names import written_name
 from lateen.envoy.resources import LISTENER, ROUTE, EnvoyResources
-from lateen.envoy.table_names import written_name
 from lateen.explain.call import Call, Mode, Tls
 from lateen.explain.chains import Connection, matching_chains
 from lateen.explain.facts import Facts, facts_of_connection, facts_of_request
@@ -83,7 +83,8 @@ class _Walk:
         chain, error = self._chain(listener)
         if chain is None:
             return self._end(error)
-        self._note(f"filter chain {chain.name} matches", filter_chain=chain.name)
+        known_as = written_name(chain.name)
+        self._note(f"filter chain {known_as} matches", filter_chain=known_as)
         refused = self._tls(chain)
         return self._end(refused) if refused is not None else self._filters(chain)
 
@@ -187,8 +188,7 @@ class _Walk:
         else:
             table = manager.route_config
         origin = self._configuration.origins.get((ROUTE, table.name))
-        known_as = written_name(table.name)
-        self._note(f"it speaks HTTP with route table {known_as}{_from(origin)}", route_config=known_as)
+        self._note(f"it speaks HTTP with route table {table.name}{_from(origin)}", route_config=table.name)
         request = arriving(manager, self._call, over_tls=ended)
         if isinstance(request, int):
             return self._answer(request, f"it answers {request} to such a path")

@@ -111,9 +111,13 @@ def test_what_an_authorizer_has_to_be_asked_about_is_never_passed_on_unasked(app
     with controlled(plan(port, application, access=nobody), Authority().mesh("a")) as (plane, _):
         for before, after, path, still, then in (
             (nobody, asking("one"), "/one", 403, ASKED["one"]),
-            (asking("one"), asking("two", "one"), "/one", ASKED["one"], ASKED["one"]),
-            (asking("one", "two"), asking("two"), "/two", ASKED["two"], ASKED["two"]),
-            (asking("one"), nobody, "/one", ASKED["one"], 403),
+            (AccessPolicy(), asking("one"), "/one", 403, ASKED["one"]),
+            (asking("one"), asking("two", "one"), "/two", 403, ASKED["two"]),
+            (asking("one"), asking("two", "one"), "/one", 403, ASKED["one"]),
+            (asking("one", "two"), asking("two"), "/two", 403, ASKED["two"]),
+            (asking("one"), AccessPolicy(), "/one", 200, 200),
+            (asking("one"), nobody, "/one", 403, 403),
+            (asking("one"), NO_ADMIN, "/admin", 403, 403),
         ):
             plane.serve(plan(port, application, access=before))
             plane.settled()

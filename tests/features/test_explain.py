@@ -241,7 +241,7 @@ class Refuser(http.server.BaseHTTPRequestHandler):
     """An authorizer that agrees to nothing."""
 
     def do_GET(self):
-        self.send_response(403)
+        self.send_response(401)
         self.send_header("content-length", "0")
         self.end_headers()
 
@@ -255,7 +255,7 @@ def test_who_refused_outside_the_proxy_is_named_and_that_nobody_could_be_asked(m
     rules = "  action: CUSTOM\n  provider: {name: asker}\n  rules:\n  - to: [{operation: {paths: [/asked]}}]"
     with mesh.applied(ASKED % server.server_port + policy(rules)):
         until(
-            lambda: {mesh.fetch(f"{ECHO}/asked").status for _ in range(6)} == {403},
+            lambda: {mesh.fetch(f"{ECHO}/asked").status for _ in range(6)} == {401},
             "connections to both versions know the authorizer",
         )
         told = refused(mesh, "echo", "authorizer asker denies it (AuthorizationPolicy default/echo spec.rules[0]")

@@ -12,6 +12,7 @@ import msgspec
 from lateen.control.playing.client import Exchange
 from lateen.control.playing.credentials import PlayedCredentials
 from lateen.control.playing.recorder import cluster_of
+from lateen.envoy.chain_names import written_name
 from lateen.envoy.played import Played
 from lateen.explain.call import Call, Tls
 from lateen.explain.verdict import Error, Verdict
@@ -73,7 +74,7 @@ def observe(
     """Read the lines of a connection and of its request (None: none was understood)."""
     found = Observed(
         listener=_text(connection, "listener"),
-        filter_chain=_text(connection, "chain"),
+        filter_chain=written_name(_text(connection, "chain")),
         cluster=cluster_of(got.received),
         detail=_first(connection, "tls", "details", "ended", "flags"),
     )

@@ -12,6 +12,7 @@ from typing import Any
 from envoy.config.core.v3 import base_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 
+from lateen.envoy.chain_names import written_name
 from lateen.envoy.http_connection import HTTP_MANAGER
 from lateen.envoy.patches.filters import patch_filters, patch_manager
 from lateen.envoy.patches.lists import MERGING, Applied, merge_patch, value_of
@@ -63,7 +64,7 @@ class Facts:
         if self.is_virtual and place.port and place.port != own:
             return False
         return (
-            place.chain in ("", chain.name)
+            place.chain in ("", written_name(chain.name))
             and (not place.sni or place.sni in match.server_names)
             and place.transport_protocol in ("", match.transport_protocol)
             and set(place.alpn) <= set(match.application_protocols)

@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any
 
 from lateen.envoy.patches.lists import ADDING, MERGING, Applied, insert, merge_patch, remove_and_merge, value_of
-from lateen.envoy.table_names import written_name
 from lateen.plan import names
 from lateen.plan.patch_values import ANY_CONTEXT, GATEWAY, INBOUND, OUTBOUND, Patch
 
@@ -21,8 +20,7 @@ _ACTIONS = {"ROUTE": "route", "REDIRECT": "redirect", "DIRECT_RESPONSE": "direct
 
 def patch_routes(table: Any, patches: tuple[Patch, ...], is_gateway: bool, applied: Applied) -> None:
     """Change one route table in place."""
-    known_as = written_name(table.name)
-    own = [patch for patch in patches if patch.apply_to in KINDS and _is_table(patch, known_as, is_gateway)]
+    own = [patch for patch in patches if patch.apply_to in KINDS and _is_table(patch, table.name, is_gateway)]
     if not own:
         return
     name = table.name
