@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from lateen.values.names import Origin, ResourceKey
+
+_CAPITAL = re.compile(r"[A-Z]")
 
 
 class Resource(msgspec.Struct, frozen=True):
@@ -27,10 +30,15 @@ class Resource(msgspec.Struct, frozen=True):
     places: Mapping[str, Origin] = {}
 
     def origin_at(self, field: str) -> Origin:
-        """The origin of one field (``spec.http[0].timeout``), at its line or at that of the nearest field above it."""
+        """The origin of one field (``spec.http[0].timeout``), at its line or at that of the nearest field above it. A
+        field may be written in either spelling: ``validDuration`` or ``valid_duration``."""
         known = self.places or self.lines
         path = field
         while path and path not in known:
+            snake = _CAPITAL.sub(lambda found: f"_{found[0].lower()}", path)
+            if snake in known:
+                path = snake
+                break
             cut = max(path.rfind("."), path.rfind("["))
             path = path[:cut] if cut > 0 else ""
         if self.places:

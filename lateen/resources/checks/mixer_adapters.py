@@ -11,7 +11,7 @@ import re2
 from lateen.expressions.functions import Unusable, compile_pattern, to_ip
 from lateen.resources.base import Spec
 from lateen.resources.checks import Report, is_header_token
-from lateen.resources.checks.mixer_outside import NO_SESSIONS
+from lateen.resources.checks.mixer_outside import NO_SESSIONS, check_target
 from lateen.resources.mixer.adapters import (
     Buckets,
     BypassParams,
@@ -192,6 +192,8 @@ def _shapes(said: Buckets) -> tuple[Spec | None, ...]:
 def _bypass(report: Report, place: str, params: BypassParams) -> None:
     if not params.backend_address:
         report.error(place, "no address is given", "give backendAddress", "missing-field")
+    else:
+        check_target(report, f"{place}.backendAddress", params.backend_address)
     if params.params is not None:
         message = "what type these are, only the descriptor of an adapter says"
         remedy = "write a resource of kind adapter with its config, and a handler with connection"

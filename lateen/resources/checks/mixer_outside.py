@@ -8,9 +8,12 @@ import binascii
 from lateen.resources.checks import Report, is_header_token
 from lateen.resources.mixer.bound import DescriptorSpec
 from lateen.resources.mixer.outside import OUTSIDE_TEMPLATES, Authentication, Connection, OAuth, short_name
+from lateen.values.network import split_host_port
 from lateen.values.web_address import url_problem
 
 NO_SESSIONS = ("no sessions are kept with adapters", "let the adapter take its configuration with each call")
+SCHEMES = ("unix:", "dns:", "ipv4:", "ipv6:")
+"""Of gRPC's own addresses."""
 LONGEST_S = 10.0
 PROXIES_WAIT_S = 1.0
 
@@ -50,6 +53,8 @@ def check_connection(report: Report, connection: Connection) -> None:
     place = "spec.connection"
     if not connection.address:
         report.error(place, "no address is given", "give address", "missing-field")
+    else:
+        check_target(report, f"{place}.address", connection.address)
     if connection.timeout is not None and not 0 < connection.timeout <= LONGEST_S:
         report.error(f"{place}.timeout", f"it is not between 0 and {LONGEST_S:g} s", "write one such as 0.5s")
     elif connection.timeout is not None and connection.timeout > PROXIES_WAIT_S:
@@ -60,6 +65,12 @@ def check_connection(report: Report, connection: Connection) -> None:
     said = connection.authentication
     if said is not None:
         _check_authentication(report, f"{place}.authentication", said)
+
+
+def check_target(report: Report, field: str, address: str) -> None:
+    """Where gRPC calls; without a port that would be 443."""
+    if not address.startswith(SCHEMES) and split_host_port(address) is None:
+        report.error(field, f"{address!r} is no address", "write HOST:PORT, such as 127.0.0.1:44225, or unix:///PATH")
 
 
 def _check_authentication(report: Report, place: str, said: Authentication) -> None:

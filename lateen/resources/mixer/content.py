@@ -60,6 +60,8 @@ def handler_content(resource: Resource) -> HandlerContent | list[Problem]:
         what = f"there is no adapter {name}" if name else "no adapter is named"
         near = difflib.get_close_matches(name, (*ADAPTERS, *OWN), 1)
         remedy = f"did you mean {near[0]}?" if near else "docs/reference/mixer.md lists them"
+        if spec.adapter and not near:
+            remedy = "give connection, for an adapter outside Mixer, or write one that docs/reference/mixer.md lists"
         return [Problem("unknown-adapter", what, place, remedy)]
     if kind.params is None:
         return [_gone(kind, place)]

@@ -370,11 +370,11 @@ def test_what_does_not_fit_is_told() -> None:
         ("handler", {"adapter": "mine", "connection": {}}, "spec.connection", "no address"),
         (
             "handler",
-            {"adapter": "m", "connection": {"address": "a", "timeout": "1m"}},
+            {"adapter": "m", "connection": {"address": "a:1", "timeout": "1m"}},
             "spec.connection.timeout",
             "10 s",
         ),
-        ("handler", {"adapter": "m", "connection": {"address": "a", "timeout": "0.2s"}}, "", ""),
+        ("handler", {"adapter": "m", "connection": {"address": "a:1", "timeout": "0.2s"}}, "", ""),
         ("bypass", {}, "spec", "no address"),
         ("bypass", {"backend_address": "a:1", "session_based": True}, "spec.sessionBased", "no sessions"),
         ("bypass", {"backend_address": "a:1", "params": {"@type": "x"}}, "spec.params", "only the descriptor"),

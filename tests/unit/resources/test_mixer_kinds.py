@@ -239,3 +239,36 @@ def test_a_pattern_that_requests_would_give_is_told() -> None:
 def test_what_is_found_is_told_with_what_to_write() -> None:
     (told,) = findings("rule", {"match": '$out.source_pod_name == "a"', "actions": ACTIONS})
     assert told[2] == "bind it to an attribute, and write that"
+
+
+def test_findings_have_the_line_of_their_field_in_either_spelling() -> None:
+    text = """apiVersion: config.istio.io/v1alpha2
+kind: prometheus
+metadata: {name: one}
+spec:
+  metrics:
+  - name: a
+    instance_name: b
+    kind: COUNTER
+    label_names:
+    - ok
+    - __bad
+"""
+    (document,), _ = parse_documents(text.encode(), "mixer.yaml")
+    resource, _ = decode(document)
+    assert resource is not None
+    (finding,) = validate_resource(resource)
+    assert (finding.origin.field, finding.origin.line) == ("spec.metrics[0].labelNames[1]", 11)
+
+
+def test_addresses_of_adapters_outside_have_a_port() -> None:
+    for address, wrong in (("nohost", True), ("127.0.0.1:1", False), ("unix:///a", False), ("dns:///a:1", False)):
+        found = findings("handler", {"adapter": "mine", "connection": {"address": address}})
+        assert [field for field, _, _ in found] == (["spec.connection.address"] if wrong else [])
+    (told,) = findings("bypass", {"backend_address": "nohost"})
+    assert told[0] == "spec.backendAddress"
+
+
+def test_an_adapter_outside_needs_a_connection() -> None:
+    (told,) = findings("handler", {"adapter": "elsewhere"})
+    assert told[2] == "give connection, for an adapter outside Mixer, or write one that docs/reference/mixer.md lists"
