@@ -124,7 +124,7 @@ def _decisions(rules: MixerRules, known: dict[str, Any], *, of_bytes: bool) -> I
                 yield Decision(rule, what, PROXY, "the proxy knows all that it looks at", denials)
         yield from _counted(rule, match, nowhere, known, rules, of_bytes=of_bytes)
         if rule.request or rule.response:
-            reason = "values of headers are worked out"
+            reason = "headers are changed as it answers"
             where = (NOWHERE, nowhere) if match is False else (MIXER, reason)
             yield Decision(rule, OPERATIONS, *where)
         yield from _reported(rule, over, known)

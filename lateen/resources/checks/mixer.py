@@ -30,6 +30,9 @@ from lateen.resources.mixer.outside import OutsideParams
 from lateen.resources.mixer.templates import ANY, OUT, TEMPLATES, Variety, expressions_of, with_outputs
 from lateen.resources.shape import Problem
 
+FRAMING = frozenset({"content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer", "keep-alive"})
+"""Headers that say how a message is sent."""
+
 
 def check_handler(report: Report) -> None:
     spec = report.resource.spec
@@ -178,6 +181,9 @@ def _check_operations(report: Report, field: str, operations: tuple[HeaderOperat
             report.error(place, "the operation names no header", "give name", "missing-field")
         elif operation.name.startswith(":") or not is_header_token(operation.name):
             report.error(f"{place}.name", f"{operation.name!r} is no header that can be changed", "name another")
+        elif operation.name.lower() in FRAMING:
+            message = f"{operation.name} says where a message ends, and changed it breaks what goes on"
+            report.error(f"{place}.name", message, "leave it out")
         if operation.operation == "REMOVE" and operation.values:
             report.error(f"{place}.values", "REMOVE takes no values", "leave values out")
         if operation.operation != "REMOVE" and not operation.values:

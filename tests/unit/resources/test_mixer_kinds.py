@@ -272,3 +272,10 @@ def test_addresses_of_adapters_outside_have_a_port() -> None:
 def test_an_adapter_outside_needs_a_connection() -> None:
     (told,) = findings("handler", {"adapter": "elsewhere"})
     assert told[2] == "give connection, for an adapter outside Mixer, or write one that docs/reference/mixer.md lists"
+
+
+@pytest.mark.parametrize("name", ["Content-Length", "transfer-encoding", "connection"])
+@pytest.mark.parametrize("side", ["requestHeaderOperations", "responseHeaderOperations"])
+def test_headers_that_frame_a_message_are_not_changed(side: str, name: str) -> None:
+    (told,) = findings("rule", {side: [{"name": name, "values": ['"1"']}]})
+    assert told[0] == f"spec.{side}[0].name"
