@@ -2,12 +2,16 @@
 
 Comes in: ``TokenDemand``s of one workload. Goes out: access rules. A request is refused with 401 where an origin asks
 for a token at its path, and none of those that ask there has found a good one. Which tokens are good, the filter for
-tokens says (``token_rules``); both number the origins in the same order.
+tokens says (``token_rules``). Rules hold at once, and filters of open connections stay until they have drained, so both
+name an origin by what it says: by its place, a token of another would meet it meanwhile.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
+
+import msgspec
 
 from lateen.mesh.model import TokenDemand
 from lateen.plan.access.model import (
@@ -36,17 +40,21 @@ def origins_of(demand: TokenDemand) -> Iterator[tuple[int, OriginJwt]]:
             yield index, origin.jwt
 
 
+def origin_name(jwt: OriginJwt) -> str:
+    """The provider of an origin: the same for the same tokens."""
+    text = msgspec.json.encode(msgspec.structs.replace(jwt, trigger_rules=()), order="deterministic")
+    return f"origins-{hashlib.sha256(text).hexdigest()[:16]}"
+
+
 def origin_rules(demands: Iterable[TokenDemand]) -> Iterator[AccessRule]:
     """A rule for each Policy that does not leave tokens optional."""
-    number = 0
     for demand in demands:
         asking: list[Condition] = []
         met: list[Condition] = []
         for _, jwt in origins_of(demand):
             asks = _asks(jwt.trigger_rules)
             asking.append(asks)
-            met.append(_both(asks, Metadata(TOKEN_FILTER, (f"origins-{number}", "alg"), (_PRESENT,))))
-            number += 1
+            met.append(_both(asks, Metadata(TOKEN_FILTER, (origin_name(jwt), "alg"), (_PRESENT,))))
         if demand.policy.spec.origin_is_optional:
             continue
         anywhere = _EVERYWHERE if _EVERYWHERE in asking else AnyOf(tuple(asking))

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from lateen.mesh.model import Labels, MeshSnapshot
 from lateen.mesh.security_policy import request_authentications, token_demands
 from lateen.mesh.token_keys import TokenKeys, key_source
-from lateen.plan.access.origins import origins_of
+from lateen.plan.access.origins import origin_name, origins_of
 from lateen.plan.access.tokens import TokenProvider
 from lateen.plan.model import Chain, HttpChain, Listener
 from lateen.resources.key_set import KeySetError, keys_of_nobody, read_key_set
@@ -33,7 +33,7 @@ def token_providers(snapshot: MeshSnapshot, namespace: str, labels: Labels) -> t
     for demand in token_demands(snapshot, namespace, labels):
         for index, jwt in origins_of(demand):
             place = demand.policy.origin_at(f"spec.origins[{index}].jwt")
-            provider = _provider(f"origins-{len(found)}", jwt_rule(jwt), snapshot.token_keys, place)
+            provider = _provider(origin_name(jwt), jwt_rule(jwt), snapshot.token_keys, place)
             found.append(replace(provider, lenient=True, ports=demand.ports if demand.at_ports else ()))
     return tuple(found)
 
@@ -85,5 +85,5 @@ def _with(chain: Chain, providers: tuple[TokenProvider, ...], listener: Listener
     if not isinstance(chain.action, HttpChain):
         return chain
     port = chain.match.destination_port or listener.bind.port
-    here = tuple(one for one in providers if not one.ports or port in one.ports)
-    return replace(chain, action=replace(chain.action, tokens=here))
+    here = {one.name: one for one in providers if not one.ports or port in one.ports}
+    return replace(chain, action=replace(chain.action, tokens=tuple(here.values())))

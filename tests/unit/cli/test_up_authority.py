@@ -23,4 +23,4 @@ def test_a_folder_that_is_open_to_others_or_not_whole_is_told(tmp_path, monkeypa
     (tmp_path / "ca" / "root-cert.pem").touch(mode=0o600)
     result = CliRunner().invoke(cli, ["up", "--detach", str(tmp_path)])
     assert result.exit_code == 1
-    assert "the other three files have to be" in result.output
+    assert "an authority of your own has four files" in result.output

@@ -10,7 +10,9 @@ import yaml
 from lateen.control.coordinator import Coordinator
 from lateen.control.store import ResourceStore
 from lateen.mesh.build import build_snapshot
+from lateen.mesh.security_policy import token_demands
 from lateen.mesh.token_keys import KeySource, key_uses
+from lateen.plan.access.origins import origin_rules
 from lateen.plan.access.token_rules import token_providers
 from lateen.resources.decode import decode
 from lateen.resources.documents import parse_documents
@@ -245,3 +247,20 @@ def test_keys_are_fetched_for_old_policies_too(jwt: Any, field: str, source: Key
     snapshot = build_snapshot(Settings(), store.resources(), [], {source: KEYS})
     (provider,) = token_providers(snapshot, "default", (("app", "api"),))
     assert provider.jwks == KEYS
+
+
+def test_an_origin_keeps_its_name_whatever_stands_before_it() -> None:
+    """Filters of open connections know it by its name when rules that hold at once have changed."""
+
+    def names(*issuers: str) -> dict[str, str]:
+        store = ResourceStore("default")
+        policy = document("Policy", {"origins": [{"jwt": {"issuer": issuer, "jwks": KEYS}} for issuer in issuers]})
+        store.apply(FileEvent("mesh.yaml", f"{SERVICE}---\n{policy}".encode()))
+        snapshot = build_snapshot(Settings(), store.resources(), [])
+        found = token_providers(snapshot, "default", (("app", "api"),))
+        rules = tuple(origin_rules(token_demands(snapshot, "default", (("app", "api"),))))
+        assert all(one.name in repr(rules) for one in found)
+        return {one.issuer: one.name for one in found}
+
+    assert names("a", "b") == names("b", "a")
+    assert len(set(names("a", "b").values())) == 2
