@@ -151,7 +151,10 @@ class _Explaining:
         )
 
     def _workload(self, name: str) -> Workload:
-        found = [one for one in self._snapshot.workloads.values() if name in (one.id, one.name, _labelled(one))]
+        """An instance, a workload, or the first one of a service."""
+        every = self._snapshot.workloads.values()
+        found = [one for one in every if name in (one.id, one.name, _labelled(one))]
+        found = found or [one for one in every if one.name.startswith(f"{name}-")]
         if not found:
             known = ", ".join(sorted(self._snapshot.workloads))
             raise Unanswerable(f"there is no workload {name}; there are: {known}")

@@ -40,6 +40,12 @@ def test_a_call_is_followed_to_its_application(mesh):
     assert "a client comes to port" in said
 
 
+def test_a_client_may_be_named_by_its_service(mesh):
+    code, said = explained(mesh, "echo", f"{ECHO}/echo")
+    assert code == 0, said
+    assert said.startswith("echo-v1-0\n")
+
+
 def test_a_call_that_nobody_takes_is_closed_and_not_said_to_leave(mesh):
     for url in ("https://echo:8000/", "http://echo:9999/"):
         code, said = explained(mesh, "client", url)
