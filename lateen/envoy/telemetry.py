@@ -81,7 +81,7 @@ class ChainFacts(msgspec.Struct, frozen=True):
 
 @lru_cache(maxsize=1024)
 def http_loggers(telemetry: Telemetry | None, facts: ChainFacts) -> tuple[Any, ...]:
-    """The loggers of a chain that speaks HTTP: metrics, twice over (gRPC or not), and the log. Not to be changed."""
+    """The loggers of a chain that speaks HTTP: metrics and the log. Not to be changed."""
     if telemetry is None:
         return ()
     labels = _labels(telemetry, facts, http=True)

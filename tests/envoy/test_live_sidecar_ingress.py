@@ -77,6 +77,19 @@ def test_optional_mutual_looks_at_a_certificate_if_there_is_one(site: Site) -> N
     assert site.ask(18444, EdgeAuthority().issue("client.example")) == b""
 
 
+def test_whoever_shows_a_certificate_is_counted_by_it(site: Site) -> None:
+    client = site.authority.mesh("outsider")
+    for port in (18443, 18444):
+        assert site.ask(port, client) == b"http:id"
+    principal = "spiffe://cluster.local/ns/default/sa/outsider"
+
+    def counted() -> float:
+        found = site.proxy.metrics("istio_requests_total")
+        return sum(value for labels, value in found if labels["source_principal"] == principal)
+
+    assert eventually(lambda: counted() == 2)
+
+
 @pytest.mark.covers(f"{TLS}.minProtocolVersion")
 def test_old_versions_are_refused(site: Site) -> None:
     assert site.ask(18445, None) == b"http:id"
