@@ -22,6 +22,6 @@ def metrics(prefix: str, mesh_name: str | None, run_dir: Path | None) -> None:
         text = Client(run.api_socket).text("GET", "/metrics", timeout=TIMEOUT_S)
     except ApiError as problem:
         raise click.ClickException(str(problem)) from problem
-    for line in text.splitlines():
+    for line in text.removesuffix("\n").split("\n"):
         if line.removeprefix("# TYPE ").startswith(prefix):
             click.echo(line)

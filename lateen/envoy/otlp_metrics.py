@@ -58,7 +58,7 @@ def export_requests(text: str, resource: Mapping[str, str], begun: Begun, now: i
 def _read(text: str) -> tuple[dict[str, str], dict[str, dict[Labels, _Point]]]:
     kinds: dict[str, str] = {}
     series: dict[str, dict[Labels, _Point]] = {}
-    for line in text.splitlines():
+    for line in text.split("\n"):
         if line.startswith("# TYPE "):
             _, _, name, kind = line.split(" ", 3)
             if kind in ("counter", "histogram"):

@@ -2,7 +2,7 @@
 
 Comes in: for each proxy its labels and the text of its ``/stats/prometheus``. Goes out: one text in which every family
 stands once, whole; every sample says whose it is; Istio's metrics have the names that Istio gives them, which Envoy
-prefixes with its own.
+prefixes with its own. A line ends at ``\\n`` and nowhere else: what else ends lines can stand in a label.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def merge(parts: Iterable[tuple[Mapping[str, str], bytes]]) -> Iterator[bytes]:
     for labels, text in parts:
         mark = ",".join(f'{name}="{_escape(value)}"' for name, value in labels.items()).encode()
         family = b""
-        for line in text.splitlines():
+        for line in text.split(b"\n"):
             if line.startswith(b"# TYPE "):
                 _, _, name, kind = line.split(b" ", 3)
                 family = _rename(name)
@@ -60,9 +60,10 @@ def joined(text: bytes, more: bytes) -> bytes:
     """A proxy's text with what its agent counted: what both have counted of one series is added up."""
     if not more:
         return text
-    counts = {_series(line): float(line.rpartition(b" ")[2]) for line in more.splitlines() if line[:1] != b"#"}
+    said = [line for line in more.split(b"\n") if line]
+    counts = {_series(line): float(line.rpartition(b" ")[2]) for line in said if line[:1] != b"#"}
     kept = []
-    for line in text.splitlines():
+    for line in text.split(b"\n"):
         series = _series(line) if line[:1] != b"#" else None
         if series in counts:
             counts[series] += float(line.rpartition(b" ")[2])
@@ -70,7 +71,7 @@ def joined(text: bytes, more: bytes) -> bytes:
             kept.append(line)
     lines = [
         line if line[:1] == b"#" else line.rpartition(b" ")[0] + f" {counts[_series(line)]:.0f}".encode()
-        for line in more.splitlines()
+        for line in said
     ]
     return b"\n".join([*kept, *lines, b""])
 
@@ -108,7 +109,7 @@ class Rate(msgspec.Struct, frozen=True):
 def count_traffic(text: bytes, reporter: str) -> Traffic:
     """Sum ``istio_requests_total`` of one proxy: a sidecar counts as ``destination``, a gateway as ``source``."""
     total = Traffic()
-    for line in text.splitlines():
+    for line in text.split(b"\n"):
         if not line.startswith((b"envoy_istio_requests_total", b"istio_requests_total")):
             continue
         head, _, value = line.decode(errors="replace").rpartition(" ")

@@ -16,6 +16,9 @@ It reads ``name=value name=value``. Besides labels there are parts that several 
     caller     what a server keeps of who calls: its own principal, names of the caller, the caller's principal
 
 The last part goes to the end, spaces and all: what another mesh has written into a certificate can be anything.
+
+Different texts can stand for the same labels: a Telemetry that comes or goes changes what is packed and what is not,
+and the names of a certificate can be written in several ways. Such samples are one series, and are added up.
 """
 
 from __future__ import annotations
@@ -35,7 +38,11 @@ NOTHING = ("", "-")
 SERVICE_LABELS = ("destination_service", "destination_service_name", "destination_service_namespace")
 _LAST = ("server", "caller")
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
-_IN_TEXT = re.compile(rb'(?<=[{,])lateen_labels="((?:[^"\\]|\\.)*)"')
+_MARK = f'{PACKED}="'.encode()
+_BOUND = b',le="'
+"""The limit of a histogram's bucket, which Envoy writes last."""
+_LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"')
+_QUOTED = re.compile(r"\\(.)")
 
 Pairs = Iterator[tuple[str, str]]
 
@@ -47,29 +54,56 @@ def packed(labels: Iterable[tuple[str, str]], parts: Iterable[tuple[str, str]] =
 
 
 def whole(text: bytes) -> bytes:
-    """A Prometheus text in which each packed label is what it stands for."""
-    return _IN_TEXT.sub(lambda found: _unpacked(found[1]), text)
+    """A Prometheus text in which each packed label is what it stands for, and each series stands once.
+
+    It is UTF-8, whatever a header held that is a label by a Telemetry: Prometheus would refuse all of it.
+    """
+    lines: list[bytes] = []
+    places: dict[bytes, int] = {}
+    for line in text.decode(errors="replace").encode().split(b"\n"):
+        if _MARK not in line:
+            lines.append(line)
+            continue
+        head, _, value = line.rpartition(b" ")
+        name, _, labels = head.removesuffix(b"}").partition(b"{")
+        labels, bound, limit = labels.partition(_BOUND)
+        series = b"%b{%b%b%b} " % (name, _unpacked(labels), bound, limit)
+        place = places.setdefault(series, len(lines))
+        if place == len(lines):
+            lines.append(series + value)
+        else:
+            lines[place] = series + _sum(lines[place].rpartition(b" ")[2], value)
+    return b"\n".join(lines)
+
+
+def _sum(one: bytes, other: bytes) -> bytes:
+    return f"{float(one) + float(other):.15g}".encode()
 
 
 @lru_cache(maxsize=4096)
-def _unpacked(value: bytes) -> bytes:
-    """What Prometheus escapes in what Envoy wrote stays so; names of ours are escaped once they are whole."""
-    rest, labels = value.decode(errors="surrogateescape"), dict[str, str]()
+def _unpacked(text: bytes) -> bytes:
+    """Labels in order of their names, so that the same labels are the same text."""
+    labels = dict[str, str]()
+    for name, value in _LABEL.findall(text.decode()):
+        for label, told in _parts(_unquoted(value)) if name == PACKED else ((name, _unquoted(value)),):
+            labels.setdefault(label, told)
+    return ",".join(f'{name}="{_quoted(told)}"' for name, told in sorted(labels.items())).encode()
+
+
+def _parts(rest: str) -> Pairs:
     while rest:
         name, _, rest = rest.partition("=")
         found, _, rest = (rest, "", "") if name in _LAST else rest.partition(" ")
         if name in _PARTS:
-            parts = _PARTS[name](found)
-            labels.update((label, told or UNKNOWN) for label, told in parts if label not in labels)
+            yield from ((label, told or UNKNOWN) for label, told in _PARTS[name](found))
         elif _NAME.fullmatch(name):
-            labels[name] = _quoted(unescaped(found))
-    return ",".join(f'{name}="{told}"' for name, told in labels.items()).encode(errors="surrogateescape")
+            yield name, unescaped(found)
 
 
 def _service(found: str) -> Pairs:
     parts = parted(found)
     if len(parts) == len(SERVICE_LABELS):
-        yield from zip(SERVICE_LABELS, map(_quoted, parts), strict=True)
+        yield from zip(SERVICE_LABELS, parts, strict=True)
     else:
         yield SERVICE_LABELS[0], found
         yield SERVICE_LABELS[2], UNKNOWN
@@ -97,7 +131,7 @@ def _caller(found: str) -> Pairs:
 def _workload(side: str, namespace: str, names: str) -> Pairs:
     told = {"workload_namespace": namespace, **names_in(names)}
     for field in ("workload_namespace", *FIELDS):
-        yield f"{side}_{field}", _quoted(told.get(field, ""))
+        yield f"{side}_{field}", told.get(field, "")
 
 
 def _spoken(found: str) -> Pairs:
@@ -115,6 +149,11 @@ def _principal(label: str) -> Callable[[str], Pairs]:
 
 def _cluster(found: str) -> Pairs:
     yield SERVICE_LABELS[1], found
+
+
+def _unquoted(text: str) -> str:
+    """A value that Prometheus has written."""
+    return _QUOTED.sub(lambda found: "\n" if found[1] == "n" else found[1], text)
 
 
 def _quoted(text: str) -> str:

@@ -199,7 +199,7 @@ class Envoy:
     def metrics(self, name: str) -> list[tuple[dict[str, str], float]]:
         """The samples of one metric: labels and value."""
         found = []
-        for line in whole(self.admin("/stats/prometheus").encode()).decode().splitlines():
+        for line in whole(self.admin("/stats/prometheus").encode()).decode().split("\n"):
             head, _, value = line.rpartition(" ")
             if head.partition("{")[0] == f"envoy_{name}":
                 found.append((_labels(head), float(value)))

@@ -190,6 +190,40 @@ def test_collectors_are_told_of_metrics_by_otlp(watched: Watched) -> None:
     assert float(sent.rpartition(" ")[2]) >= 4
 
 
+SAME_LABELS = """
+apiVersion: telemetry.istio.io/v1
+kind: Telemetry
+metadata: {name: same, namespace: istio-system}
+spec:
+  metrics:
+  - overrides:
+    - match: {metric: REQUEST_COUNT}
+      tagOverrides: {destination_app: {value: "'echo'"}}
+    - match: {metric: REQUEST_SIZE}
+      tagOverrides: {kind: {value: "request.headers['x-kind']"}}
+"""
+
+
+def test_no_series_is_there_twice_as_telemetry_comes_and_goes(watched: Watched) -> None:
+    """Nor does a caller keep Prometheus from the page by a header that is a label."""
+    metric = f'istio_requests_total{{reporter="source", pod="client-0", destination_service="{SERVICE}"}}'
+
+    def count() -> float:
+        return sum(float(one["value"][1]) for one in watched.ask(metric))
+
+    before = count()
+    with watched.mesh.applied(SAME_LABELS):
+        assert watched.mesh.get("/echo", headers={"x-kind": "\xff"}).status == 200
+        assert watched.mesh.get("/via/echo").status == 200
+        until(lambda: watched.ask('istio_request_bytes_count{kind!~"|unknown"}'), "Prometheus reads the odd label")
+        until(lambda: count() > before, "Prometheus has read what came since")
+    assert watched.mesh.get("/via/echo").status == 200
+    until(lambda: count() > before + 1, "Prometheus has read what came after that")
+    with urllib.request.urlopen(f"{watched.url}/metrics", timeout=10) as answer:
+        own = answer.read().decode()
+    assert "prometheus_target_scrapes_sample_duplicate_timestamp_total 0\n" in own
+
+
 TALKING = """
 import os, socket
 connection = socket.create_connection((os.environ["ECHO_SERVICE_HOST"], 7000))

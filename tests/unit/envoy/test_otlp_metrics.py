@@ -33,6 +33,11 @@ def exported(text: str, begun: Begun, now: int) -> list[Any]:
     return [m for one in messages for m in one.resource_metrics[0].instrumentation_library_metrics[0].metrics]
 
 
+def test_a_label_may_hold_what_ends_lines_elsewhere() -> None:
+    (metric,) = exported('# TYPE a counter\na{x="\r\x85\u2028"} 1\n', {}, START)
+    assert metric.sum.data_points[0].attributes[0].value.string_value == "\r\x85\u2028"
+
+
 def test_counters_and_histograms_have_their_labels_and_values() -> None:
     requests, sizes = exported(TEXT, {}, START)
     assert (requests.name, sizes.name, sizes.unit) == ("istio_requests_total", "istio_request_bytes", "By")

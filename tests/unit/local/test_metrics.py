@@ -32,6 +32,12 @@ def test_families_stand_once_and_samples_say_whose_they_are() -> None:
     )
 
 
+def test_a_label_may_hold_what_ends_lines_elsewhere() -> None:
+    text = 'a{x="\r\x85\u2028"} 1\n'.encode()
+    assert b"".join(merge([({"pod": "p"}, text)])) == text.replace(b"x=", b'pod="p",x=')
+    assert joined(text, text).strip() == text.replace(b"1\n", b"2")
+
+
 def test_counts_and_rates() -> None:
     assert count_traffic(ONE, "destination") == Traffic(7, 2)
     assert count_traffic(TWO, "destination") == Traffic(1, 1)

@@ -35,7 +35,39 @@ def _labels(value: str) -> dict[str, str]:
 @given(st.dictionaries(NAMES, VALUES, min_size=1, max_size=4), VALUES)
 def test_what_is_packed_is_whole_again(labels: dict[str, str], other: str) -> None:
     text = _sample({"First": other, PACKED: packed(labels.items()), "Last": other})
-    assert whole(text.encode()).decode() == _sample({"First": other, **labels, "Last": other})
+    assert whole(text.encode()).decode() == _sample({"First": other, "Last": other, **dict(sorted(labels.items()))})
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (f'{PACKED}="reporter=source app=till"', f'app="till",{PACKED}="reporter=source"'),
+        (f'{PACKED}="caller={SERVER} a////a {CLIENT}"', f'{PACKED}="caller={SERVER} ~61////~61 {CLIENT}"'),
+    ],
+    ids=["a Telemetry came or went", "names written in two ways"],
+)
+@pytest.mark.parametrize("limit", ["", ',le="5"', ',le="+Inf"'])
+def test_samples_of_one_series_are_added_up(one: str, other: str, limit: str) -> None:
+    text = f"# TYPE up counter\nup{{{one}{limit}}} 1\nup{{{other}{limit}}} 0.5\n"
+    kind, line, end = whole(text.encode()).decode().split("\n")
+    assert (kind, end) == ("# TYPE up counter", "")
+    assert line.endswith(f"{limit}}} 1.5")
+
+
+def test_buckets_of_a_histogram_stay_apart() -> None:
+    text = "".join(f'a_bucket{{{PACKED}="b=c",le="{limit}"}} {limit}\n' for limit in (1, 2, 3)).encode()
+    assert whole(text) == text.replace(f'{PACKED}="b=c"'.encode(), b'b="c"')
+
+
+def test_the_text_is_utf_8_whatever_a_label_holds() -> None:
+    assert whole(b'a{b="\xff"} 1\n') == 'a{b="\ufffd"} 1\n'.encode()
+    assert whole(f'a{{b="\r\x85",{PACKED}="c="}} 1\n'.encode()) == 'a{b="\r\x85",c=""} 1\n'.encode()
+
+
+def test_a_namespace_is_quoted_once() -> None:
+    peer = 'spiffe://elsewhere/ns/a"b/sa/z'
+    labels = whole(_sample({PACKED: f"caller={SERVER}  {peer}"}).encode()).decode()
+    assert r'source_workload_namespace="a\"b"' in labels
 
 
 def test_values_that_look_like_a_packed_label_stay() -> None:
