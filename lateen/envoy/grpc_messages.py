@@ -1,9 +1,9 @@
-"""How many messages a gRPC stream had, for the metrics: two filters that leave the counts where loggers find them.
+"""What loggers cannot see of a gRPC stream, for the metrics: two filters that leave it where loggers find it.
 
-Comes in: nothing but the filters' place. Goes out: Envoy's filter that counts messages, and one that reads what it says
-(``3,6``: three that were sent, six that came back) and leaves two numbers, which no formatter could make of that. It
-stands aside for requests that are not gRPC. The counts grow while a stream goes on, so those of one that is broken off
-are known too.
+Goes out: Envoy's filter that counts messages, and one that reads what it says (``3,6``: three that were sent, six that
+came back) and leaves two numbers, which no formatter could make of that. It stands aside for requests that are not
+gRPC. The counts grow while a stream goes on, so those of one that is broken off are known too. It also notes that gRPC
+is spoken: a call that is given up before an answer has no status to tell it by.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ READING_FILTER = "envoy.filters.http.lua.grpc_messages"
 NOTES = "lateen.grpc_messages"
 REQUESTS = "request"
 ANSWERS = "response"
+SPOKEN = "spoken"
+NO_STATUS = "unknown"
+"""What stands under SPOKEN."""
 CONTENT_TYPE = "application/grpc"
 _SOURCE = f"""
 local function note(handle)
@@ -37,6 +40,13 @@ local function note(handle)
   local metadata = handle:streamInfo():dynamicMetadata()
   metadata:set("{NOTES}", "{REQUESTS}", tonumber(requests))
   metadata:set("{NOTES}", "{ANSWERS}", tonumber(answers))
+end
+
+function envoy_on_request(handle)
+  local spoken = handle:headers():get("content-type")
+  if spoken == "{CONTENT_TYPE}" or string.sub(spoken, 1, {len("application/grpc+")}) == "{CONTENT_TYPE}+" then
+    handle:streamInfo():dynamicMetadata():set("{NOTES}", "{SPOKEN}", "{NO_STATUS}")
+  end
 end
 
 function envoy_on_response(handle)
@@ -55,17 +65,17 @@ def value_of(side: str) -> str:
 
 
 @cache
-def filters() -> tuple[Any, ...]:
-    """The two, in order: the one that reads sees answers after the one that counts. Not to be changed."""
-    counting = grpc_stats_pb2.FilterConfig(emit_filter_state=True)
-    return (
-        _Filter(name=READING_FILTER, typed_config=wire.pack(_for_grpc(_reading()))),
-        _Filter(name=COUNTING_FILTER, typed_config=wire.pack(counting)),
-    )
+def counting_filter() -> Any:
+    """The filter that counts. Not to be changed."""
+    config = grpc_stats_pb2.FilterConfig(emit_filter_state=True)
+    return _Filter(name=COUNTING_FILTER, typed_config=wire.pack(config))
 
 
-def _reading() -> Any:
-    return lua_pb2.Lua(default_source_code=base_pb2.DataSource(inline_string=_SOURCE))
+@cache
+def reading_filter() -> Any:
+    """The filter that reads: before the other, so that it sees answers after it. Not to be changed."""
+    config = lua_pb2.Lua(default_source_code=base_pb2.DataSource(inline_string=_SOURCE))
+    return _Filter(name=READING_FILTER, typed_config=wire.pack(_for_grpc(config)))
 
 
 def _for_grpc(config: Any) -> Any:

@@ -165,9 +165,16 @@ def _cors(chain: HttpChain, context: HttpContext) -> Any:
     return _waiting(CORS_FILTER, cors_pb2.Cors())
 
 
-def _messages(chain: HttpChain, context: HttpContext) -> list[Any]:
-    counted = chain.grpc and chain.telemetry is not None and counts_messages(chain.telemetry.metrics)
-    return list(grpc_messages.filters()) if counted else []
+def _counts_messages(chain: HttpChain) -> bool:
+    return chain.grpc and chain.telemetry is not None and counts_messages(chain.telemetry.metrics)
+
+
+def _grpc_notes(chain: HttpChain, context: HttpContext) -> Any:
+    return grpc_messages.reading_filter() if _counts_messages(chain) else None
+
+
+def _grpc_counts(chain: HttpChain, context: HttpContext) -> Any:
+    return grpc_messages.counting_filter() if _counts_messages(chain) else None
 
 
 def _router(chain: HttpChain, context: HttpContext) -> Any:
@@ -191,6 +198,9 @@ HTTP_FILTERS: tuple[FilterRow, ...] = (
     FilterRow(mixer.CHECK_FILTER, "The mixer is asked last: its rules may count what is let through.", _mixer),
     FilterRow(GRPC_WEB_FILTER, "Turns gRPC-Web into gRPC before faults answer, so that callers understand.", _grpc_web),
     FilterRow(
+        grpc_messages.READING_FILTER, "Notes that gRPC is spoken before faults and servers let it wait.", _grpc_notes
+    ),
+    FilterRow(
         local_limits.KEYS_FILTER, "What requests are counted by is known once tokens have been looked at.", _bucket_keys
     ),
     FilterRow(
@@ -209,7 +219,9 @@ HTTP_FILTERS: tuple[FilterRow, ...] = (
         DYNAMIC_DNS_FILTER, "Waits for the address of the host that is asked for; only what goes on.", _dynamic_dns
     ),
     FilterRow(
-        grpc_messages.COUNTING_FILTER, "Counts the messages of gRPC that go on to the server, for metrics.", _messages
+        grpc_messages.COUNTING_FILTER,
+        "Counts the messages of gRPC that go on to the server, for metrics.",
+        _grpc_counts,
     ),
     FilterRow(ROUTER_FILTER, "Sends the request on; Envoy wants it last.", _router),
 )

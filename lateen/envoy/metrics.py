@@ -116,22 +116,24 @@ _LogType = data_pb2.AccessLogType
 
 def request_loggers(labels: LabelSet, rules: Rules, *, has_messages: bool = True) -> list[Any]:
     """Loggers of requests, and of messages of gRPC where they are counted."""
+    noted = has_messages and counts_messages(rules)
     answered = labels.also(
-        told=(("response_code", "%RESPONSE_CODE%"), ("response_flags", "%RESPONSE_FLAGS%")), groups=(_spoken(),)
+        told=(("response_code", "%RESPONSE_CODE%"), ("response_flags", "%RESPONSE_FLAGS%")),
+        groups=(_spoken(noted=noted),),
     )
     found = _loggers(REQUESTS, answered, rules, None)
-    return [*found, *_loggers(MESSAGES, answered, rules, _has_messages())] if has_messages else found
+    return [*found, *_loggers(MESSAGES, answered, rules, _has_messages())] if noted else found
 
 
-def _spoken() -> Group:
-    """What is spoken: only gRPC has a status."""
-    header = "request.headers['content-type']"
-    is_grpc = f"'content-type' in request.headers && {header}.startsWith('{grpc_messages.CONTENT_TYPE}')"
+def _spoken(*, noted: bool) -> Group:
+    """What is spoken: only gRPC has a status, or a note where it has none yet (``noted``)."""
+    header, name = "request.headers['content-type']", grpc_messages.CONTENT_TYPE
+    is_grpc = f"'content-type' in request.headers && ({header} == '{name}' || {header}.startsWith('{name}+'))"
     protocol = first_of(("CEL", f"{is_grpc} ? 'grpc' : 'http'"))
     status = first_of(("GRPC_STATUS_NUMBER", ""))
-    return Group(
-        (("grpc", "%GRPC_STATUS_NUMBER%"),), (("request_protocol", protocol), ("grpc_response_status", status))
-    )
+    note = ("DYNAMIC_METADATA", f"{grpc_messages.NOTES}:{grpc_messages.SPOKEN}")
+    form = _first_of(("GRPC_STATUS_NUMBER", ""), note) if noted else "%GRPC_STATUS_NUMBER%"
+    return Group((("grpc", form),), (("request_protocol", protocol), ("grpc_response_status", status)))
 
 
 def counts_messages(rules: Rules) -> bool:
@@ -191,8 +193,11 @@ def first_of(*operators: tuple[str, str]) -> str:
 
     The literal at the end is a start time whose format has no fields: the formatter has no constants of its own.
     """
+    return _first_of(*operators, ("START_TIME", UNKNOWN))
+
+
+def _first_of(*operators: tuple[str, str]) -> str:
     commands = [{"command": name, "param": param} if param else {"command": name} for name, param in operators]
-    commands.append({"command": "START_TIME", "param": UNKNOWN})
     return f"%COALESCE({msgspec.json.encode({'operators': commands}).decode()})%"
 
 

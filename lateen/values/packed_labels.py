@@ -8,7 +8,7 @@ It reads ``name=value name=value``. Besides labels there are parts that several 
 
     clusters   nothing: there is one mesh and no clusters in it
     service    HOST/NAME/NAMESPACE of the service that is called (``told_names.joined``), or the host that was asked for
-    grpc       the status of gRPC, where that was spoken
+    grpc       the status of gRPC, where that was spoken; unknown without one
     cluster    what the service is called where it is not known
     source, destination   NAMESPACE/names of a workload (``told_names``)
     own        the principal by which a client calls

@@ -5,7 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import grpc
 
@@ -53,6 +53,16 @@ def said(address: str, port: int, authority: str, times: int = 1) -> list[bytes]
     with grpc.insecure_channel(f"{address}:{port}", options) as channel:
         call = channel.unary_unary(METHOD)
         return [call(b"", timeout=5) for _ in range(times)]
+
+
+def given_up(address: str, port: int, authority: str, begun: Callable[[], bool]) -> None:
+    """A call that is cancelled before its answer, as soon as it has ``begun``."""
+    options = [("grpc.default_authority", authority), ("grpc.enable_http_proxy", 0)]
+    with grpc.insecure_channel(f"{address}:{port}", options) as channel:
+        call = channel.unary_unary(METHOD).future(b"")
+        while not begun():
+            assert not call.done()
+        call.cancel()
 
 
 def said_at_once(address: str, port: int, authority: str, times: int) -> list[bytes]:

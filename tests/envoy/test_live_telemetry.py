@@ -13,10 +13,11 @@ from lateen.control.approval import Approval
 from lateen.control.coordinator import Coordinator, Draft, ProxyOptions
 from lateen.control.trial import Trial
 from lateen.envoy.resources import LISTENER
+from lateen.local.envoy_admin import active_requests
 from lateen.settings import Settings
 from tests.envoy.from_yaml import ACCESS_LOG, CLIENT, Running, sidecar
 from tests.envoy.gateways import entry, gateway, gateway_workload, serves
-from tests.envoy.grpc_support import GrpcServer, said, streamed
+from tests.envoy.grpc_support import GrpcServer, given_up, said, streamed
 from tests.envoy.harness import Application, Authority, eventually, free_port
 from tests.envoy.test_live_inbound import PORT, app_address, connect, mesh_tls, server
 from tests.unit.plan.building import resources
@@ -290,6 +291,54 @@ def _sum(proxy: Running, metric: str) -> dict[str, float]:
     for labels, count in proxy.metrics(metric):
         found[labels["grpc_response_status"]] = found.get(labels["grpc_response_status"], 0) + count
     return found
+
+
+FAULT = """
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: late}
+spec:
+  hosts: [late.example]
+  http: [{fault: {delay: {fixedDelay: 30s, percentage: {value: 100}}}, route: [{destination: {host: late.example}}]}]
+"""
+KIND_OF_STATUS = """
+---
+apiVersion: telemetry.istio.io/v1
+kind: Telemetry
+metadata: {name: status}
+spec: {metrics: [{overrides: [{tagOverrides: {grpc_response_status: {operation: REMOVE}}}]}]}
+"""
+
+
+@pytest.mark.parametrize("telemetry", ["", KIND_OF_STATUS], ids=["packed", "apart"])
+def test_a_grpc_call_that_is_given_up_before_an_answer_is_still_grpc(telemetry: str) -> None:
+    """Whether a server or a fault lets it wait; what only resembles gRPC is none."""
+    with (
+        GrpcServer("slow", seconds=2.0) as slow,
+        Application("v1") as app,
+        sidecar(
+            entry("shop", app.port)
+            + entry("slow", slow.port, "GRPC", number=9411)
+            + entry("late", slow.port, "GRPC", number=9412)
+            + FAULT
+            + telemetry
+        ) as proxy,
+    ):
+        admin = proxy.folder / "admin.sock"
+        for name, port in (("slow.example", 9411), ("late.example", 9412)):
+            given_up(proxy.address(name), port, name, lambda: asyncio.run(active_requests(admin)) == 1)
+            eventually(lambda: asyncio.run(active_requests(admin)) == 0)
+        assert proxy.get("shop.example", 8080, "/", {"content-type": "application/grpc-web"}).status == 200
+        eventually(lambda: len(proxy.metrics("istio_requests_total")) == 3)
+        found = {labels["destination_service"]: labels for labels, _ in proxy.metrics("istio_requests_total")}
+    assert {host: labels["request_protocol"] for host, labels in found.items()} == {
+        "slow.example": "grpc",
+        "late.example": "grpc",
+        "shop.example": "http",
+    }
+    if not telemetry:
+        assert found["slow.example"]["grpc_response_status"] == "unknown"
 
 
 def test_messages_of_grpc_are_counted() -> None:
