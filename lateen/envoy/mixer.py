@@ -132,10 +132,10 @@ def check_filter(check: MixerCheck) -> Any:
 
 
 def by_route(check: MixerCheck) -> dict[str, Any]:
-    """What the route table says to these filters: which rules hold, and where the request is."""
+    """What the route table says to these filters: which rules hold, where the request is, and what it does itself."""
     generation = wire.text_struct((("generation", check.generation),))
     asking = ext_authz_pb2.ExtAuthzPerRoute()
-    for name, value in place(check):
+    for name, value in (*place(check), ("changed", ",".join(check.changed))):
         asking.check_settings.context_extensions[name] = value
     return {CACHE_FILTER: lua_pb2.LuaPerRoute(filter_context=generation), CHECK_FILTER: asking}
 

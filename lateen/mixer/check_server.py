@@ -8,7 +8,7 @@ rules say for a mixer that does not answer.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 import grpc
@@ -33,7 +33,6 @@ MOST_AT_ONCE = 1000
 ANSWERED = PERMISSION_DENIED
 """What Envoy is told of a request that an adapter answers: any code but OK keeps it from going on."""
 _NOWHERE = Place()
-_APPEND = base_pb2.HeaderValueOption.APPEND_IF_EXISTS_OR_ADD
 _REPLACE = base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 
 
@@ -86,7 +85,7 @@ class CheckServer:
         finally:
             self._under_way -= 1
         self.tally.refused += outcome.code != OK
-        return answer(outcome)
+        return answer(outcome, request.attributes.request.http.headers)
 
     async def _outcome(self, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Outcome:
         told = {
@@ -98,17 +97,18 @@ class CheckServer:
         place = self.knowledge.places.get(told.get("proxy", ""), _NOWHERE)
         constant = {**place.attributes, **place.ports.get(told.get("port", ""), {})}
         bag = CheckBag(request, constant, self.knowledge.workloads)
-        return await self.knowledge.engine.check(bag, Asked(place.fail_open, told.get("asked", "")))
+        changed = frozenset(told.get("changed", "").split(","))
+        return await self.knowledge.engine.check(bag, Asked(place.fail_open, told.get("asked", ""), changed))
 
 
-def answer(outcome: Outcome) -> Any:
-    """The outcome as Envoy takes it."""
+def answer(outcome: Outcome, present: Container[str] = ()) -> Any:
+    """The outcome as Envoy takes it. ``present``: the headers that the request has."""
     message = external_auth_pb2.CheckResponse()
     message.status.code = outcome.code or (OK if outcome.goes_on else ANSWERED)
     if outcome.goes_on:
         message.ok_response.SetInParent()
-        for operation in outcome.request:
-            _operate(message.ok_response, operation)
+        for operation in _at_once(outcome.request):
+            _operate(message.ok_response, operation, present)
     else:
         message.denied_response.status.code = outcome.status
         message.denied_response.body = outcome.body
@@ -119,11 +119,30 @@ def answer(outcome: Outcome) -> Any:
     return message
 
 
-def _operate(response: Any, operation: HeaderOperation) -> None:
+def _at_once(operations: Iterable[HeaderOperation]) -> Iterable[HeaderOperation]:
+    """One operation for each header: of several values for one Envoy would take the last."""
+    found: dict[str, HeaderOperation] = {}
+    for one in operations:
+        before = found.get(one.name)
+        if one.operation == "append" and before is not None and before.operation != "remove":
+            found[one.name] = msgspec.structs.replace(before, value=f"{before.value},{one.value}")
+        elif one.operation == "append" and before is not None:
+            found[one.name] = msgspec.structs.replace(one, operation="replace")
+        else:
+            found[one.name] = one
+    return found.values()
+
+
+def _operate(response: Any, operation: HeaderOperation, present: Container[str]) -> None:
+    """Envoy appends by a field of its own, and to a header that is there alone."""
     if operation.operation == "remove":
         response.headers_to_remove.append(operation.name)
         return
-    option = response.headers.add(append_action=_APPEND if operation.operation == "append" else _REPLACE)
+    option = response.headers.add()
+    if operation.operation == "append" and operation.name in present:
+        option.append.value = True
+    else:
+        option.append_action = _REPLACE
     option.header.key, option.header.value = operation.name, operation.value
 
 

@@ -11,7 +11,6 @@ import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-import re2
 from msgspec.structs import replace
 
 from lateen.expressions.evaluate import AbsentError, Bag, Evaluator, RecordingBag, compile_expression, compile_match
@@ -29,19 +28,19 @@ from lateen.mixer.inputs import inputs_of
 from lateen.mixer.instances import InstanceMaker
 from lateen.mixer.outcome import HeaderOperation, Outcome, combine
 from lateen.mixer.sampling import Sampler
+from lateen.plan.mixer.operations import fit
 from lateen.resources.mixer.adapters import NEEDS_ABSENT
 from lateen.resources.mixer.templates import Variety
-
-_UNFIT = re2.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-"""What would end a header, or break the message that it stands in: a client may have written it."""
 
 
 class Asked(NamedTuple):
     """What is known of the asking itself. ``fail_open``: whether what no handler decides goes on; None: as it does
-    elsewhere. ``id``: the same where the same is asked again; empty where that is not known."""
+    elsewhere. ``id``: the same where the same is asked again; empty where that is not known. ``changed``: rules whose
+    operations on headers the proxy does."""
 
     fail_open: bool | None = None
     id: str = ""
+    changed: frozenset[str] = frozenset()
 
 
 BY_HAND = Asked()
@@ -69,7 +68,7 @@ class _Operation:
         for evaluate in self._values:
             value = _value(evaluate, bag)
             if value:
-                yield HeaderOperation(operation, self._name, _UNFIT.sub("?", value))
+                yield HeaderOperation(operation, self._name, fit(value))
                 operation = "append"
 
 
@@ -196,13 +195,14 @@ class Engine:
         if combined.code == OK and combined.answer is None:
             combined, refused_by = await self._charged(combined, matching, known, asked)
         goes_on = combined.code == OK and combined.answer is None
+        changing = [rule for rule in matching if rule.name not in asked.changed] if goes_on else []
         return Outcome(
             code=combined.code,
             message=combined.message,
             valid=combined.valid,
             uses=combined.uses,
-            request=_operations(matching, "request", known) if goes_on else (),
-            response=_operations(matching, "response", known) if goes_on else (),
+            request=_operations(changing, "request", known),
+            response=_operations(changing, "response", known),
             inputs=inputs_of(recording.seen),
             refused_by=tuple(dict.fromkeys(refused_by)),
             answer=combined.answer,

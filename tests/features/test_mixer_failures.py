@@ -11,18 +11,10 @@ import time
 
 import pytest
 
+from tests.features.mixer_support import ECHO, NOTHING, TO_ECHO, documents, resource, rule, statuses
 from tests.features.running import running_mesh, until
-from tests.features.test_mixer import (
-    ECHO,
-    NOTHING,
-    TO_ECHO,
-    documents,
-    opa_rule,
-    quota,
-    resource,
-    rule,
-    statuses,
-)
+from tests.features.test_mixer import opa_rule
+from tests.features.test_mixer_quotas import quota
 from tests.outside_support import CONFIG, OutsideAdapter
 from tests.redis_support import redis_server
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.features.mixer_support import NOTHING, TO_ECHO, documents, resource, rule, statuses
 from tests.features.running import ROOT, running_mesh, until
-from tests.features.test_mixer import NOTHING, TO_ECHO, documents, resource, rule, statuses
 from tests.features.test_mixer_failures import OPEN
 
 pytestmark = [pytest.mark.mesh, pytest.mark.xdist_group("own-adapters"), pytest.mark.timeout(240)]

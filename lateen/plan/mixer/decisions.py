@@ -6,7 +6,7 @@ lists that are all written down are decided in the proxy, where it knows what th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
 from typing import Any
 
@@ -32,7 +32,9 @@ from lateen.plan.mixer.compile import (
     within_bounds,
 )
 from lateen.plan.mixer.model import MixerDenial
+from lateen.plan.mixer.operations import Names, changes, names_changed
 from lateen.plan.mixer.roles import refused_by_roles
+from lateen.plan.routes import HeaderOps
 from lateen.resources.mixer.adapters import (
     LISTED,
     NEEDS_ABSENT,
@@ -61,7 +63,8 @@ OPERATIONS = "operations on headers"
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """One part of a rule: what it is, where it is decided, and why there. ``denials`` are what the proxy refuses.
+    """One part of a rule: what it is, where it is decided, and why there. ``denials`` are what the proxy refuses,
+    ``changes`` what it changes of the headers of requests and of answers.
 
     ``asked``: where the mixer does it, requests wait for that.
     """
@@ -71,6 +74,7 @@ class Decision(msgspec.Struct, frozen=True):
     where: str
     why: str
     denials: tuple[MixerDenial, ...] = ()
+    changes: tuple[HeaderOps, HeaderOps] | None = None
     asked: bool = True
 
 
@@ -96,6 +100,8 @@ def _decisions(rules: MixerRules, known: dict[str, Any], *, of_bytes: bool) -> I
     known = {**absent_here(apis), **known}
     known = {name: value for name, value in known.items() if value is not None or name not in found}
     early = {**dict.fromkeys(AFTERWARDS - found.keys()), **known}
+    operating = (rule for rule in rules.rules if rule.request or rule.response)
+    names = names_changed(rule for rule in operating if match_here(rule, known, rules.vocabulary) is not False)
     for rule in (with_headers(rule, apis) for rule in rules.rules):
         over = match_here(rule, known, rules.vocabulary)
         match = match_here(rule, early, rules.vocabulary) if _looks_at(over, AFTERWARDS) else over
@@ -116,7 +122,7 @@ def _decisions(rules: MixerRules, known: dict[str, Any], *, of_bytes: bool) -> I
                 yield Decision(rule, what, MIXER, "the proxy passes bytes on here")
                 continue
             try:
-                _not_found_by_others(rule, match, instance, known, found)
+                _not_found_by_others(match, (field.tree for field in instance.fields), known, found)
                 denials = _denials(rule, action, instance, match, known, rules)
             except Beyond as problem:
                 yield Decision(rule, what, MIXER, str(problem))
@@ -124,10 +130,33 @@ def _decisions(rules: MixerRules, known: dict[str, Any], *, of_bytes: bool) -> I
                 yield Decision(rule, what, PROXY, "the proxy knows all that it looks at", denials)
         yield from _counted(rule, match, nowhere, known, rules, of_bytes=of_bytes)
         if rule.request or rule.response:
-            reason = "headers are changed as it answers"
-            where = (NOWHERE, nowhere) if match is False else (MIXER, reason)
-            yield Decision(rule, OPERATIONS, *where)
+            yield _operated(rule, match, nowhere, known, rules, found, names, of_bytes=of_bytes)
         yield from _reported(rule, over, known)
+
+
+def _operated(
+    rule: Rule,
+    match: Expression | bool,
+    nowhere: str,
+    known: dict[str, Any],
+    rules: MixerRules,
+    found: dict[str, str],
+    names: tuple[Names, Names],
+    *,
+    of_bytes: bool,
+) -> Decision:
+    """What a rule does with headers."""
+    if match is False:
+        return Decision(rule, OPERATIONS, NOWHERE, nowhere)
+    if of_bytes:
+        return Decision(rule, OPERATIONS, NOWHERE, "the proxy passes bytes on here")
+    trees = [value for operation in (*rule.request, *rule.response) for value in operation.values]
+    try:
+        _not_found_by_others(match, trees, known, found)
+        changed = changes(rule, match, known, rules.vocabulary, names)
+    except Beyond as problem:
+        return Decision(rule, OPERATIONS, MIXER, str(problem))
+    return Decision(rule, OPERATIONS, PROXY, "the proxy knows all that it looks at", changes=changed)
 
 
 def _reported(rule: Rule, match: Expression | bool, known: dict[str, Any]) -> Iterator[Decision]:
@@ -170,12 +199,10 @@ def _finding(rule: Rule, match: Expression | bool, known: dict[str, Any]) -> Ite
 
 
 def _not_found_by_others(
-    rule: Rule, match: Expression | bool, instance: Instance, known: dict[str, Any], found: dict[str, str]
+    match: Expression | bool, trees: Iterable[Expression], known: dict[str, Any], found: dict[str, str]
 ) -> None:
     """Raises Beyond where something is looked at that a generator may find."""
-    trees = [match] if not isinstance(match, bool) else []
-    trees += [field.tree for field in instance.fields]
-    for tree in trees:
+    for tree in (*(() if isinstance(match, bool) else (match,)), *trees):
         for name, _ in attributes_of(tree):
             if name in found and known.get(name) is None:
                 raise Beyond(f"{name} may be found by {found[name]}")

@@ -23,7 +23,8 @@ class MixerCheck(msgspec.Struct, frozen=True, cache_hash=True):
     ``proxy`` and ``port`` tell the mixer which constant attributes hold here. ``timeout`` is seconds.
     ``fail_open``: what happens while it cannot be asked. ``retries``: how often a call that fails is made again, and
     between which times (seconds) it waits before. ``generation``: answers of another one are forgotten; empty:
-    no rule concerns what arrives here, and nobody is asked.
+    no rule concerns what arrives here, and nobody is asked. ``changed``: rules whose operations on headers the proxy
+    does by itself, as NAME.NAMESPACE.
     """
 
     proxy: str
@@ -33,6 +34,7 @@ class MixerCheck(msgspec.Struct, frozen=True, cache_hash=True):
     retries: int = 0
     waits: tuple[float, float] = (0.08, 1.0)
     generation: str = ""
+    changed: tuple[str, ...] = ()
 
 
 class MixerReport(msgspec.Struct, frozen=True, cache_hash=True):

@@ -19,6 +19,7 @@ from lateen.mesh.model import MeshSnapshot, Service
 from lateen.plan.clusters import Cluster, Discovery, Endpoint, EndpointSet, LoadBalancing, LocalityEndpoints
 from lateen.plan.mixer.decisions import MIXER, Decision, decisions, found_here, match_here
 from lateen.plan.mixer.model import MIXER_CLUSTER, MixerCheck, MixerReport
+from lateen.plan.mixer.operations import joined, with_changes
 from lateen.plan.mixer.place import OF_BYTES, port_attributes, proxy_attributes
 from lateen.plan.mixer.policy import Policy, policy_of
 from lateen.plan.model import Chain, HttpChain, Listener, TcpChain
@@ -92,11 +93,16 @@ def _guarded(chain: Chain, snapshot: MeshSnapshot, proxy: Proxy, port: int, know
         retries=policy.retries,
         waits=(policy.base_wait, policy.max_wait),
         generation=rules.generation if asking else "",
+        changed=tuple(sorted({f"{one.rule.name}.{one.rule.namespace}" for one in found if one.changes is not None})),
     )
     if isinstance(chain.action, TcpChain):
         told = replace(chain.action, mixer=check if asking else None, report=report)
         return replace(chain, action=told) if asking or report is not None else chain
-    return replace(chain, action=replace(chain.action, mixer=check, denials=denials, report=report))
+    table, changes = chain.action.inline, [one.changes for one in found if one.changes is not None]
+    if table is not None and changes:
+        request, response = (joined(side) for side in zip(*changes, strict=True))
+        table = with_changes(table, request, response)
+    return replace(chain, action=replace(chain.action, inline=table, mixer=check, denials=denials, report=report))
 
 
 def _report(rules: MixerRules, proxy: Proxy, port: int, known: dict[str, Any]) -> MixerReport | None:

@@ -60,6 +60,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 "method": self.command,
                 "path": self.path,
                 "headers": {name.lower(): value for name, value in self.headers.items()},
+                "lines": [[name.lower(), value] for name, value in self.headers.items()],
                 "peer": self.client_address[0],
             }
         )
