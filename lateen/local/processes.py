@@ -119,7 +119,10 @@ class LogCap:
 
 
 def tail(path: Path, lines: int = 20) -> list[str]:
-    """The last lines of a file, each of them whole; empty if it is not there."""
+    """The last lines of a file, each of them whole; empty if it is not there.
+
+    A line ends at ``\\n`` alone: what else may end one is in headers that access logs hold.
+    """
     if lines < 1:
         return []
     taken = TAIL_BYTES
@@ -134,7 +137,8 @@ def tail(path: Path, lines: int = 20) -> list[str]:
                 taken *= 4
     except OSError:
         return []
-    return data.decode(errors="replace").splitlines()[-lines:]
+    whole = data.decode(errors="replace").removesuffix("\n")
+    return [line.removesuffix("\r") for line in whole.split("\n")[-lines:]] if whole else []
 
 
 def last_words(path: Path) -> str:

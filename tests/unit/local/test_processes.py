@@ -43,6 +43,10 @@ def test_the_last_lines_are_whole_however_long_they_are(tmp_path: Path) -> None:
     assert tail(path, 1000) == written[-1000:]
     assert tail(path, 5000) == written
     assert tail(path, 0) == []
+    path.write_text("one \u2028 \x85 \r line\nand another\r\n")
+    assert tail(path) == ["one \u2028 \x85 \r line", "and another"]
+    path.write_text("")
+    assert tail(path) == []
     assert tail(tmp_path / "none.log", 5) == []
 
 
