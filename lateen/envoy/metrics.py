@@ -47,10 +47,12 @@ Rules = tuple[MetricRule, ...]
 
 
 class Group(msgspec.Struct, frozen=True):
-    """Labels that are known together, each with its own form; ``parts`` are what they are packed into."""
+    """Labels that are known together, each with its own form; ``parts`` are what they are packed into. ``escaped``:
+    those whose values are escaped (``told_names``), so that they travel packed by themselves too."""
 
     parts: Labels
     labels: Labels
+    escaped: tuple[str, ...] = ()
 
 
 class LabelSet(msgspec.Struct, frozen=True):
@@ -76,7 +78,10 @@ class LabelSet(msgspec.Struct, frozen=True):
         same, told = ([pair for pair in pairs if pair[0] not in changes] for pairs in (self.same, self.told))
         whole = [group for group in self.groups if not changes.keys() & dict(group.labels).keys()]
         taken_apart = [pair for group in self.groups if group not in whole for pair in group.labels]
-        alone = [pair for pair in taken_apart if pair[0] not in changes]
+        escaped = {name for group in self.groups for name in group.escaped}
+        kept = [pair for pair in taken_apart if pair[0] not in changes]
+        told += [pair for pair in kept if pair[0] in escaped]
+        alone = [pair for pair in kept if pair[0] not in escaped]
         made = [(name, first_of(("CEL", text))) for name, text in rule.labels if text is not None]
         parts = [*told, *(part for group in whole for part in group.parts)]
         return ((PACKED, packed(same, parts)), *alone, *made)

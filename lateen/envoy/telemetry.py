@@ -167,9 +167,10 @@ def _caller() -> Group:
     """Who calls, as a server keeps it once a connection."""
     labels = [(f"source_{label}", first_of(_state(field))) for field, label in WORKLOAD_LABELS]
     labels += [(f"source_{label}", first_of(_state(label), _state(usual))) for label, usual in CANONICAL_LABELS]
+    escaped = tuple(f"source_{name}" for name in NAMES)
     labels.append(("source_principal", first_of(("DOWNSTREAM_PEER_URI_SAN", ""))))
     labels.append(("destination_principal", first_of(("DOWNSTREAM_LOCAL_URI_SAN", ""))))
-    return Group((("caller", f"%FILTER_STATE({CALLER_STATE}:PLAIN)%"),), tuple(labels))
+    return Group((("caller", f"%FILTER_STATE({CALLER_STATE}:PLAIN)%"),), tuple(labels), escaped)
 
 
 def _called(*, by_host: bool) -> tuple[Group, ...]:

@@ -205,7 +205,7 @@ def test_who_calls_is_what_its_certificate_says(tmp_path: Path, telemetry: str) 
         sidecar(telemetry, workload=server("HTTP"), authority=authority) as proxy,
         Application("v1", app_address(proxy), PORT),
     ):
-        context = mesh_tls(authority, tmp_path, ["istio-http/1.1"], subject="lateen/till-v2//v2/till/v3")
+        context = mesh_tls(authority, tmp_path, ["istio-http/1.1"], subject="lateen/till~20v2//v~C3~A92/till/v3")
         with context.wrap_socket(connect(proxy)) as connection:
             connection.sendall(request)
             while connection.recv(65536):
@@ -213,10 +213,10 @@ def test_who_calls_is_what_its_certificate_says(tmp_path: Path, telemetry: str) 
         labels = _counted(proxy, "200")
     caller = {name: value for name, value in labels.items() if name.startswith("source_")}
     assert caller == {
-        "source_workload": "till-v2",
+        "source_workload": "till v2",
         "source_workload_namespace": "default",
         **({} if telemetry else {"source_app": "unknown"}),
-        "source_version": "v2",
+        "source_version": "vé2",
         "source_canonical_service": "till",
         "source_canonical_revision": "v3",
         "source_principal": "spiffe://cluster.local/ns/default/sa/client",
