@@ -32,7 +32,7 @@ _SOURCE = (
 IDENTITY_ATTRIBUTES = frozenset(
     {"source.principal", "source.user", "connection.mtls", *(f"source.{name}" for name in _SOURCE.split())}
 )
-"""What follows from the client's certificate, and from what its proxy told over mutual TLS."""
+"""What follows from the client's certificate: its identity, and the names in its subject."""
 CONSTANT_PREFIXES = ("destination.", "context.reporter.")
 BY_API = frozenset({"api.service", "api.version", "api.operation", "api.protocol", "request.api_key"})
 """What is made of other parts of a request, which are looked at themselves."""
