@@ -20,10 +20,10 @@ _ESCAPE = re.compile("(?:~[0-9A-F]{2})+")
 
 
 def told_names(workload: str, labels: Mapping[str, str]) -> str:
-    """The names of a workload; none at all where they are longer than a certificate takes."""
+    """The names of a workload; its own name alone where labels are longer than a certificate takes."""
     names = (workload, labels.get("app", ""), labels.get("version", ""), *canonical_names(workload, labels))
-    text = joined(names)
-    return text if len(text) <= LONGEST else ""
+    texts = (joined(names), joined((workload, *[""] * (len(FIELDS) - 1))))
+    return next((text for text in texts if len(text) <= LONGEST), "")
 
 
 def names_in(text: str) -> dict[str, str]:
