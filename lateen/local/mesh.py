@@ -152,6 +152,8 @@ class Mesh:
         self.stop_asked.set()
 
     def _launch(self, instances: Mapping[str, Workload]) -> list[Runner]:
+        if self._stopping:  # a change that had begun goes no further
+            return []
         tokens = self._registry.issue_tokens(instances)
         runners = []
         for instance_id, workload in instances.items():

@@ -53,6 +53,25 @@ def test_up_and_down_leave_nothing_behind(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_a_mesh_that_goes_down_while_an_instance_is_replaced_leaves_nothing_behind(tmp_path: Path) -> None:
+    text = "services:\n  a: {command: sleep 1000, labels: {x: '%s'}}\n"
+
+    async def scenario() -> None:
+        async with running_mesh(project(text % "before", tmp_path)) as mesh:
+            async with asyncio.timeout(20):
+                await mesh.ready.wait()
+            run_id = mesh.status().run_id
+            (runner,) = mesh.runners()
+            changing = asyncio.ensure_future(mesh.apply(project(text % "after", tmp_path)))
+            await until(lambda: not runner.status().ready)
+        async with asyncio.timeout(20):
+            await changing
+        assert mesh.runners() == []
+        assert find_by_run_id(run_id) == []
+
+    asyncio.run(scenario())
+
+
 def test_a_crashed_application_is_not_ready_and_is_started_again(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with running_mesh(project(SLEEPER % 1, tmp_path)) as mesh:
