@@ -5,24 +5,8 @@ from __future__ import annotations
 import pytest
 
 from lateen.control.mixer_link import unfetched_lists
+from tests.unit.mixer_resources import listed
 from tests.unit.plan.building import snapshot
-
-LIST = """
-apiVersion: config.istio.io/v1alpha2
-kind: listchecker
-metadata: {name: names}
-spec: {providerUrl: "%s"}
----
-apiVersion: config.istio.io/v1alpha2
-kind: listentry
-metadata: {name: caller}
-spec: {value: source.user}
----
-apiVersion: config.istio.io/v1alpha2
-kind: rule
-metadata: {name: known}
-spec: {actions: [{handler: names.listchecker, instances: [caller.listentry]}]}
-"""
 
 
 @pytest.mark.parametrize(
@@ -38,6 +22,6 @@ spec: {actions: [{handler: names.listchecker, instances: [caller.listentry]}]}
     ],
 )
 def test_a_list_that_is_not_fetched_is_told(url: str, allowed: tuple[str, ...], address: str) -> None:
-    found = list(unfetched_lists(snapshot(LIST % url).mixer, allowed))
+    found = list(unfetched_lists(snapshot(listed(f'{{providerUrl: "{url}"}}', "source.user")).mixer, allowed))
     wanted = [f"add {address} to mesh.jwks.allow in lateen.yaml, and start the mesh anew"] if address else []
     assert [finding.remedy for finding in found] == wanted

@@ -4,24 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.unit.mixer_resources import listed
 from tests.unit.plan.building import snapshot
-
-LIST = """
-apiVersion: config.istio.io/v1alpha2
-kind: listchecker
-metadata: {name: names}
-spec: {entryType: %s, overrides: []}
----
-apiVersion: config.istio.io/v1alpha2
-kind: listentry
-metadata: {name: caller}
-spec: {value: '%s'}
----
-apiVersion: config.istio.io/v1alpha2
-kind: rule
-metadata: {name: known}
-spec: {actions: [{handler: names.listchecker, instances: [caller.listentry]}]}
-"""
 
 
 @pytest.mark.parametrize(
@@ -37,7 +21,7 @@ spec: {actions: [{handler: names.listchecker, instances: [caller.listentry]}]}
     ],
 )
 def test_a_value_that_a_list_could_never_hold_is_told(kind: str, value: str, remedy: str) -> None:
-    made = snapshot(LIST % (kind, value))
+    made = snapshot(listed(f"{{entryType: {kind}, overrides: []}}", f"'{value}'"))
     assert [(one.code, one.origin.field, one.remedy) for one in made.findings] == (
         [("wrong-value", "spec.actions[0].instances[0]", remedy)] if remedy else []
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.unit.mixer_resources import counted
 from tests.unit.plan.building import snapshot
 
 METRIC = """
@@ -82,34 +83,6 @@ def test_a_name_that_two_metrics_have_is_told() -> None:
     assert "duplicate-metric" not in {one.code for one in snapshot(METRIC % ("opentelemetry", metrics, "1")).findings}
 
 
-QUOTA = """
-apiVersion: config.istio.io/v1alpha2
-kind: memquota
-metadata: {name: counter}
-spec: {quotas: [{name: calls, maxAmount: 5, validDuration: 1s, overrides: [{dimensions: {%s: a}, maxAmount: 9}]}%s]}
----
-apiVersion: config.istio.io/v1alpha2
-kind: quota
-metadata: {name: calls}
-spec: {dimensions: {caller: source.user}}
----
-apiVersion: config.istio.io/v1alpha2
-kind: rule
-metadata: {name: count}
-spec: {actions: [{handler: counter.memquota, instances: [calls.quota]}]}
----
-apiVersion: config.istio.io/v1alpha2
-kind: QuotaSpec
-metadata: {name: calls}
-spec: {rules: [{quotas: [{quota: calls, charge: %d}]}]}
----
-apiVersion: config.istio.io/v1alpha2
-kind: QuotaSpecBinding
-metadata: {name: calls}
-spec: {services: [{service: "*"}], quotaSpecs: [{name: calls}]}
-"""
-
-
 @pytest.mark.parametrize(
     ("dimension", "more", "charge", "told"),
     [
@@ -121,5 +94,8 @@ spec: {services: [{service: "*"}], quotaSpecs: [{name: calls}]}
     ],
 )
 def test_limits_that_do_not_hold_are_told(dimension: str, more: str, charge: int, told: list[tuple[str, str]]) -> None:
-    found = snapshot(QUOTA % (dimension, more, charge)).findings
+    override = f"{{dimensions: {{{dimension}: a}}, maxAmount: 9}}"
+    limit = f"{{name: calls, maxAmount: 5, validDuration: 1s, overrides: [{override}]}}"
+    charged = f"{{quotas: [{{quota: calls, charge: {charge}}}]}}"
+    found = snapshot(counted(f"{limit}{more}", "{caller: source.user}", charged)).findings
     assert [(one.code, one.origin.field) for one in found] == told

@@ -8,34 +8,14 @@ import pytest
 
 from lateen.mixer.by_hand import ByHand
 from lateen.mixer.order import MixerOrder, ordered
+from tests.unit.mixer_resources import counted
 from tests.unit.plan.building import resources
 
-QUOTA = """
-apiVersion: config.istio.io/v1alpha2
-kind: memquota
-metadata: {name: counter}
-spec: {quotas: [{name: calls, maxAmount: 1, overrides: [{dimensions: {mtls: "true"}, maxAmount: 100}]}]}
----
-apiVersion: config.istio.io/v1alpha2
-kind: quota
-metadata: {name: calls}
-spec: {dimensions: {mtls: connection.mtls}}
----
-apiVersion: config.istio.io/v1alpha2
-kind: rule
-metadata: {name: count}
-spec: {actions: [{handler: counter.memquota, instances: [calls.quota]}]}
----
-apiVersion: config.istio.io/v1alpha2
-kind: QuotaSpec
-metadata: {name: calls}
-spec: {rules: [{match: [{clause: {context.reporter.local: {exact: "true"}}}], quotas: [{quota: calls, charge: 50}]}]}
----
-apiVersion: config.istio.io/v1alpha2
-kind: QuotaSpecBinding
-metadata: {name: calls}
-spec: {services: [{service: "*"}], quotaSpecs: [{name: calls}]}
-"""
+QUOTA = counted(
+    '{name: calls, maxAmount: 1, overrides: [{dimensions: {mtls: "true"}, maxAmount: 100}]}',
+    "{mtls: connection.mtls}",
+    '{match: [{clause: {context.reporter.local: {exact: "true"}}}], quotas: [{quota: calls, charge: 50}]}',
+)
 
 
 @pytest.mark.parametrize(
