@@ -14,10 +14,10 @@ from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 
 from lateen.envoy import wire
 from lateen.plan.clusters import Endpoint, EndpointSet, LocalityEndpoints
+from lateen.values.packed_labels import UNKNOWN
 from lateen.values.told_names import joined
 
 TLS_MATCH_NAMESPACE = "envoy.transport_socket_match"
-UNKNOWN = "unknown"
 
 
 def load_assignment(endpoints: EndpointSet) -> Any:

@@ -66,9 +66,9 @@ def _match(match: ChainMatch) -> Any:
 
 
 def _filters(chain: Chain, context: ChainContext) -> list[Any]:
-    mutual = chain.tls is not None and chain.tls.roots is not None and chain.tls.require_client
-    facts = ChainFacts(mutual, notes_of(chain.action.access), checked=chain.action.mixer is not None)
     verified = chain.tls is not None and chain.tls.roots is not None
+    mutual = verified and chain.tls is not None and chain.tls.require_client
+    facts = ChainFacts(mutual, notes_of(chain.action.access), checked=chain.action.mixer is not None)
     peer = [_peer(chain)] if verified and _reports_callers(chain) else []
     if isinstance(chain.action, HttpChain):
         in_query, limited = token_in_query(chain.action.tokens), bool(chain.action.limits)

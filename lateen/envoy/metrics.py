@@ -29,7 +29,7 @@ from lateen.envoy import grpc_messages, wire
 from lateen.plan.model import MetricRule
 from lateen.plan.names import AGENT_CLUSTER
 from lateen.resources.telemetry import METRIC_NAMES
-from lateen.values.packed_labels import PACKED, packed
+from lateen.values.packed_labels import PACKED, UNKNOWN, packed
 
 STATS_LOGGER = "envoy.access_loggers.stats"
 TOLD_LOGGER = "envoy.access_loggers.tcp_grpc"
@@ -40,7 +40,6 @@ MOST_HISTOGRAMS = 6_000
 """Of one logger: a combination of labels of a request takes about 20 kB, so 40 MB at the worst."""
 STATS_TYPE = "type.googleapis.com/envoy.extensions.access_loggers.stats.v3.Config"
 REFUSAL_LABELS = ("destination_service", "destination_workload", "reporter", "source_principal")
-UNKNOWN = "unknown"
 
 Labels = tuple[tuple[str, str], ...]
 Rules = tuple[MetricRule, ...]

@@ -14,7 +14,7 @@ from google.protobuf import struct_pb2
 from xds.type.v3 import typed_struct_pb2
 
 from lateen.envoy import wire
-from lateen.values.told_names import FIELDS
+from lateen.values.told_names import FIELDS, PREFIX
 
 CALLER_STATE = "lateen.caller"
 """``OWN NAMES PEER``: this server's principal, the caller's names (``told_names``), the caller's principal."""
@@ -26,8 +26,10 @@ CONNECTION_STATE_FILTER = "envoy.filters.network.set_filter_state"
 CONNECTION_STATE_TYPE = "type.googleapis.com/envoy.extensions.filters.network.set_filter_state.v3.Config"
 TEXT_STATE = "envoy.string"
 _SUBJECT = "connection.subject_peer_certificate"
-_IS_OURS = f"{_SUBJECT}.matches('^description=lateen(/[A-Za-z0-9._~-]*){{{len(FIELDS)}}}$')"
-_NAMES = f"%CEL({_IS_OURS} ? {_SUBJECT}.substring(19) : '')%"
+_START = f"description={PREFIX}"
+_NAME = "[A-Za-z0-9._~-]*"
+_IS_OURS = f"{_SUBJECT}.matches('^{_START}{'/'.join([_NAME] * len(FIELDS))}$')"
+_NAMES = f"%CEL({_IS_OURS} ? {_SUBJECT}.substring({len(_START)}) : '')%"
 _NAMESPACE_OF_PEER = "%CEL(connection.uri_san_peer_certificate.split('/')[4])%"
 """The fifth part of spiffe://DOMAIN/ns/NAMESPACE/sa/ACCOUNT; nothing where a certificate says something else."""
 

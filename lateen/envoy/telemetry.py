@@ -29,7 +29,6 @@ from lateen.envoy.access_logs import (
     service_logger,
 )
 from lateen.envoy.metrics import (
-    UNKNOWN,
     Group,
     LabelSet,
     connection_loggers,
@@ -41,7 +40,7 @@ from lateen.envoy.metrics import (
 from lateen.envoy.peer import CALLER_STATE, state_key
 from lateen.envoy.wire import TOLD
 from lateen.plan.model import Telemetry
-from lateen.values.packed_labels import SERVICE_LABELS
+from lateen.values.packed_labels import SERVICE_LABELS, UNKNOWN
 from lateen.values.told_names import FIELDS as NAMES
 from lateen.values.told_names import joined
 

@@ -18,14 +18,13 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from lateen.values.names import SpiffeId
 from lateen.values.secret import SecretBytes
+from lateen.values.told_names import PREFIX
 from lateen.values.unreadable import UNREADABLE
 
 ROOT_LIFE = datetime.timedelta(days=3650)
 CLOCK_SKEW = datetime.timedelta(minutes=2)
 MAX_REQUEST_BYTES = 16 * 1024
 DESCRIPTION = x509.ObjectIdentifier("2.5.4.13")
-TOLD_PREFIX = "lateen/"
-"""So begins the description in a subject that tells what a workload is called."""
 _CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 _RSA_BITS = range(2048, 4097)
 
@@ -146,7 +145,7 @@ def build_workload(
     ``hosts`` are names that servers of the control plane have beside their identity; ``told`` are names of the
     workload (``told_names``).
     """
-    described = [x509.NameAttribute(DESCRIPTION, f"{TOLD_PREFIX}{told}")] if told else []
+    described = [x509.NameAttribute(DESCRIPTION, f"{PREFIX}{told}")] if told else []
     names = [x509.UniformResourceIdentifier(str(identity)), *map(_host_name, hosts)]
     return (
         x509.CertificateBuilder()
@@ -189,7 +188,7 @@ def identity_of(certificate: x509.Certificate) -> SpiffeId:
 def told_in(certificate: x509.Certificate) -> str:
     """The names of the workload that a certificate of the mesh tells; empty if it tells none."""
     texts = [str(found.value) for found in certificate.subject.get_attributes_for_oid(DESCRIPTION)]
-    return next((text.removeprefix(TOLD_PREFIX) for text in texts if text.startswith(TOLD_PREFIX)), "")
+    return next((text.removeprefix(PREFIX) for text in texts if text.startswith(PREFIX)), "")
 
 
 def _authority_identifier(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from lateen.values.canonical import canonical_names
 
 FIELDS = ("workload", "app", "version", "canonical_service", "canonical_revision")
+PREFIX = "lateen/"
+"""So begins what a certificate's subject tells."""
 LONGEST = 900
 """Characters; an X.509 description holds 1,024."""
 _PLAIN = frozenset((string.ascii_letters + string.digits + "._-").encode())

@@ -55,6 +55,7 @@ def test_a_call_that_nobody_takes_is_closed_and_not_said_to_leave(mesh):
     assert (code, "client-0 answers 400 itself" in said) == (1, True)
 
 
+@pytest.mark.one_capture
 def test_a_call_of_an_instance_by_its_address_is_followed_there(mesh):
     if mesh.capture != "namespaces":
         pytest.skip("instances have addresses of their own in namespaces alone")

@@ -459,9 +459,9 @@ HEADERS = {
 }
 
 
-def seen_by(mesh, **headers):
+def seen_by(mesh, path="/echo", **headers):
     """What the application sees of a request, headers that come twice joined, and what comes back."""
-    answer = mesh.fetch(f"{ECHO}/echo", headers=headers)
+    answer = mesh.fetch(f"{ECHO}{path}", headers=headers)
     assert answer.status == 200, answer.body
     seen: dict[str, str] = {}
     for name, value in answer.json()["lines"]:
@@ -491,15 +491,16 @@ def test_headers_are_changed_in_the_proxy_where_it_knows_how(mesh):
 
 def test_headers_are_set_in_the_proxy_for_requests_that_match(mesh):
     match = f"""{TO_ECHO} && request.headers["x-v"] == "it's" && !request.path.startsWith("/other")"""
-    match += ' && source.namespace == "default" && source.principal.endsWith("sa/client")'
+    match += ' && source.namespace == "default" && source.principal.endsWith("sa/client") && request.method == "GET"'
     operations = [{"name": "x-set", "values": ['"so"']}, {"name": "x-more", "values": ['"b"'], "operation": "APPEND"}]
     with mesh.applied(rule(match, requestHeaderOperations=operations)):
         with without_a_mixer(mesh):
             chosen, _ = seen_by(mesh, **{"x-v": "it's", "x-more": "a"})
             others = [seen_by(mesh, **headers)[0] for headers in ({"x-v": "its"}, {}, {"x-set": "mine"})]
+            others.append(seen_by(mesh, "/other", **{"x-v": "it's"})[0])
             through = json.loads(mesh.get("/echo", headers={"x-v": "it's"}).body)["headers"]
         assert (chosen["x-set"], chosen["x-more"]) == ("so", "a,b")
-        assert [seen.get("x-set") for seen in others] == [None, None, "mine"]
+        assert [seen.get("x-set") for seen in others] == [None, None, "mine", None]
         assert "x-set" not in through, "the gateway is somebody else"
 
 

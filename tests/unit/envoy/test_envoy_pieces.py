@@ -8,6 +8,7 @@ import pytest
 from envoy.type.v3 import percent_pb2
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from lateen.envoy import wire
 from lateen.envoy.bootstrap import bootstrap
@@ -15,11 +16,13 @@ from lateen.envoy.clusters import cluster_message
 from lateen.envoy.fault import route_fault
 from lateen.envoy.matching import route_match
 from lateen.envoy.metrics import LabelSet, first_of, request_loggers
+from lateen.envoy.mixer import CACHE_FILTER, by_route
 from lateen.envoy.profile import DEFAULT_PROFILE
 from lateen.envoy.route_actions import forward, redirect
 from lateen.envoy.tls import secret_references, verifies_by_sni
 from lateen.plan.clusters import Cluster, ConnectionPool, Discovery, OutlierDetection
 from lateen.plan.matching import MatchKind, RouteMatch, StringMatcher
+from lateen.plan.mixer.model import MixerCheck
 from lateen.plan.proxy import Bind
 from lateen.plan.routes import Fault, FaultAbort, Forward, Redirect, WeightedCluster
 from lateen.plan.tls import WORKLOAD_CERTIFICATE, ClientTls, SecretRef
@@ -192,3 +195,10 @@ def test_the_bootstrap() -> None:
     source = found["cluster_manager"]["upstream_bind_config"]["source_address"]
     assert source["network_namespace_filepath"] == "/proc/1/fd/5"
     assert "initial_fetch_timeout" in found["dynamic_resources"]["cds_config"]
+
+
+def test_kept_answers_end_when_the_proxy_does_more_by_itself() -> None:
+    """They have operations that it would do a second time."""
+    check = MixerCheck("echo-v1-0", 8000, generation="1")
+    before, after = (by_route(one)[CACHE_FILTER] for one in (check, replace(check, changed=("rule.default",))))
+    assert before.filter_context["generation"] != after.filter_context["generation"]
