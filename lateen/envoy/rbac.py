@@ -45,6 +45,7 @@ from lateen.plan.access.model import (
     UrlPath,
 )
 from lateen.plan.matching import MatchKind, StringMatcher
+from lateen.values.network import is_header_name
 
 NETWORK_FILTER = "envoy.filters.network.rbac"
 AUDIT_FILTER = "envoy.filters.http.rbac.audit"
@@ -60,6 +61,7 @@ LOG = rbac_pb2.RBAC.LOG
 _POLICY = "shadow_effective_policy_id"
 _RESULT = "shadow_engine_result"
 _EVERYTHING = All()
+_NOTHING = AnyOf()
 _HTTP_FILTERS = "envoy.filters.http."
 """What the names of filters begin with that find out nothing of plain bytes, the one of tokens among them."""
 _NOT_EMPTY = StringMatcher(MatchKind.REGEX, "(?s).+")
@@ -260,6 +262,8 @@ def _permission(condition: Condition) -> Any:
     if isinstance(condition, Metadata):
         return message(sourced_metadata=_metadata(condition))
     if isinstance(condition, Header):
+        if not _can_come(condition.name):
+            return _permission(_NOTHING)
         return message(header=header_condition(condition.name, condition.match))
     if isinstance(condition, UrlPath | ServerName):
         if condition.match.kind is MatchKind.PRESENT:
@@ -289,6 +293,8 @@ def _principal(condition: Condition) -> Any:
     if isinstance(condition, RemoteAddress):
         return message(remote_ip=wire.cidr_range(condition.cidr))
     if isinstance(condition, Header):
+        if not _can_come(condition.name):
+            return _principal(_NOTHING)
         return message(header=header_condition(condition.name, condition.match))
     if isinstance(condition, Metadata):
         return message(sourced_metadata=_metadata(condition))
@@ -297,6 +303,11 @@ def _principal(condition: Condition) -> Any:
             return message(not_id=_principal(UrlPath(_EMPTY)))
         return message(url_path=_path(condition))
     raise TypeError(f"{type(condition).__name__} says what is asked for, not who calls")
+
+
+def _can_come(header: str) -> bool:
+    """Whether a request can have a header of this name. Envoy takes some of the others, and refuses the rest."""
+    return is_header_name(header.removeprefix(":"))
 
 
 def _metadata(condition: Metadata) -> Any:

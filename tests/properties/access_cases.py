@@ -148,6 +148,8 @@ class Cases:
             "request.headers[Host]": lambda: self._patterns(HOSTS),
             "request.headers[:authority]": lambda: self._patterns(HOSTS),
             "request.headers[:path]": lambda: self._patterns(_written(PATHS)),
+            "request.headers[x user]": lambda: self._patterns(_written(HEADER_VALUES)),
+            "request.headers[x-user\n]": lambda: self._patterns(_written(HEADER_VALUES)),
             "source.ip": lambda: self._some(("127.0.0.2", "127.0.0.0/30")),
             "remote.ip": lambda: self._some(("10.1.2.3", "127.0.0.1")),
             "source.namespace": lambda: self._some(("default", "f*")),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lateen.envoy.rbac import ALLOW, DENY, for_bytes, network_filters, rule_set
+from lateen.envoy.rbac import ALLOW, DENY, for_bytes, network_filters, principal_of, rule_set
 from lateen.plan.access.model import (
     AccessPolicy,
     AccessRule,
@@ -105,6 +106,14 @@ def test_an_allow_policy_whose_rules_all_go_allows_nothing() -> None:
     filters = network_filters(AccessPolicy(allow=(rule(Header("a", MATCH)),)))
     assert len(filters) == 1
     assert b"tcp." in filters[0].typed_config.value
+
+
+@pytest.mark.parametrize("name", ["x\n", "x y", "", ":", ":a b", "\u00fc"])
+def test_a_header_that_no_request_has_is_never_there(name: str) -> None:
+    never = rule(AnyOf(), AnyOf())
+    assert rule_set(ALLOW, [rule(Header(name, MATCH), Header(name, MATCH))]) == rule_set(ALLOW, [never])
+    assert principal_of(Not(Header(name, StringMatcher(MatchKind.PRESENT)))) == principal_of(Not(AnyOf()))
+    assert for_bytes(AccessPolicy(allow=(rule(Header(name, MATCH)),))).allow == ()
 
 
 def test_an_open_policy_needs_no_filter() -> None:
