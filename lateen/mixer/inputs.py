@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from lateen.values.network import is_header_name
+
 HEADER_ATTRIBUTES: Mapping[str, str] = {
     "request.path": ":path",
     "request.url_path": ":path",
@@ -51,11 +53,11 @@ def inputs_of(seen: Iterable[tuple[str, str | None]]) -> tuple[str, ...] | None:
 
 def _inputs(name: str, key: str | None) -> tuple[str, ...] | None:
     if name == "request.headers":
-        return None if key is None else (f"header:{key.lower()}",)
+        return None if key is None else _of_header(key.lower())
     if name in HEADER_ATTRIBUTES:
         return (f"header:{HEADER_ATTRIBUTES[name]}",)
     if name == "request.auth.claims":
-        return None if key is None else (f"claim:{key}",)
+        return (f"claim:{key}",) if key is not None and key.isprintable() else None
     if name in CLAIM_ATTRIBUTES:
         return tuple(f"claim:{claim}" for claim in CLAIM_ATTRIBUTES[name])
     if name in IDENTITY_ATTRIBUTES:
@@ -67,3 +69,8 @@ def _inputs(name: str, key: str | None) -> tuple[str, ...] | None:
     if name == "connection.requested_server_name":
         return ("server_name",)
     return () if name.startswith(CONSTANT_PREFIXES) or name in BY_API else None
+
+
+def _of_header(name: str) -> tuple[str, ...]:
+    """No request has a header whose name is none, so that nothing depends on it."""
+    return (f"header:{name}",) if is_header_name(name.removeprefix(":")) else ()
