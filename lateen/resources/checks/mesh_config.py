@@ -9,6 +9,7 @@ from lateen.resources.base import Duration
 from lateen.resources.checks import Report, check_duration, check_port
 from lateen.resources.checks.http_route import check_retries
 from lateen.resources.checks.providers import check_providers
+from lateen.resources.checks.telemetry import check_tag
 from lateen.resources.checks.traffic_policy import (
     check_client_tls,
     check_connection_pool,
@@ -183,6 +184,8 @@ def _check_tracing(report: Report, field: str, tracing: ProxyTracing) -> None:
         report.error(f"{field}.sampling", f"{tracing.sampling} is not between 0 and 100")
     if tracing.tls_settings is not None:
         check_client_tls(report, f"{field}.tlsSettings", tracing.tls_settings)
+    for name, tag in tracing.custom_tags.items():
+        check_tag(report, f"{field}.customTags.{name}", name, tag)
 
 
 def _check_address(report: Report, field: str, address: str) -> None:

@@ -8,7 +8,7 @@ from lateen.expressions.functions import Unusable, compile_pattern, to_duration,
 from lateen.expressions.parse import is_attribute
 from lateen.expressions.vocabulary import BUILT_IN
 from lateen.resources.base import StringMatch
-from lateen.resources.checks import Report
+from lateen.resources.checks import Report, is_header_token
 from lateen.resources.mixer.bound import (
     AttributeManifestSpec,
     AttributeSet,
@@ -131,6 +131,8 @@ def check_api_spec(report: Report) -> None:
         if sum(bool(one) for one in (key.query, key.header, key.cookie)) != 1:
             message = "one of query, header and cookie is needed"
             report.error(f"spec.apiKeys[{index}]", message, "write one of them", "missing-field")
+        if key.header and not is_header_token(key.header):
+            report.error(f"spec.apiKeys[{index}].header", f"{key.header!r} is no name of a header", "such as x-api-key")
 
 
 def _check_template(report: Report, field: str, template: str) -> None:

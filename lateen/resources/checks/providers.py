@@ -8,7 +8,13 @@ import msgspec
 
 from lateen.resources.checks import Report, check_duration, check_port, is_header_token
 from lateen.resources.checks.header_format import check_header_value
-from lateen.resources.mesh_config import ExtAuthzGrpc, ExtAuthzHttp, ExtensionProviderConfig, RemoteProvider
+from lateen.resources.mesh_config import (
+    ExtAuthzGrpc,
+    ExtAuthzHttp,
+    ExtensionProviderConfig,
+    HttpAccessLogService,
+    RemoteProvider,
+)
 from lateen.values.network import is_header_name, is_host, is_ip, is_label, is_partial_wildcard, is_wildcard_host
 
 DETECTORS = ("environment", "dynatrace")
@@ -64,6 +70,8 @@ def _check_provider(report: Report, field: str, content: Any) -> None:
                 report.error(place, f"{name!r} is no name of a header", "such as x-proxy")
             check_header_value(report, place, value)
     _check_headers(report, field, content)
+    if isinstance(content, HttpAccessLogService):
+        _check_logged(report, field, content)
     for name in getattr(content, "resource_detectors", None) or ():
         if name not in DETECTORS:
             report.error(
@@ -91,6 +99,18 @@ def _check_headers(report: Report, field: str, content: Any) -> None:
                 report.error(f"{at}.name", f"{header.name!r} is no name of a header")
             if (header.value is None) == (header.env_name is None):
                 report.error(at, "a header has one source of its value", "write one of value and envName")
+
+
+def _check_logged(report: Report, field: str, log: HttpAccessLogService) -> None:
+    for place, names in (
+        ("additionalRequestHeadersToLog", log.additional_request_headers_to_log),
+        ("additionalResponseHeadersToLog", log.additional_response_headers_to_log),
+        ("additionalResponseTrailersToLog", log.additional_response_trailers_to_log),
+    ):
+        for index, name in enumerate(names):
+            if not is_header_name(name.removeprefix(":")):
+                message = f"no header is called {name[:100]!r}, so that it is never logged"
+                report.warn(f"{field}.{place}[{index}]", message, "correct the name")
 
 
 def _is_service(text: str) -> bool:

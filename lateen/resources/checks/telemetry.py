@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 
-from lateen.resources.checks import Report, check_duration
+from lateen.resources.checks import Report, check_duration, is_header_token
 from lateen.resources.checks.selection import check_match_labels, check_targets
 from lateen.resources.telemetry import CustomTag, MetricsOverride, ProviderRef, TelemetrySpec, Tracing
 from lateen.values.envoy_attributes import ATTRIBUTES, unknown_attributes
@@ -64,10 +64,11 @@ def _check_tracing(report: Report, field: str, tracing: Tracing) -> None:
     if share is not None and not 0 <= share <= 100:
         report.error(f"{field}.randomSamplingPercentage", f"{share} is not between 0 and 100")
     for name, tag in tracing.custom_tags.items():
-        _check_tag(report, f"{field}.customTags.{name}", name, tag)
+        check_tag(report, f"{field}.customTags.{name}", name, tag)
 
 
-def _check_tag(report: Report, field: str, name: str, tag: CustomTag) -> None:
+def check_tag(report: Report, field: str, name: str, tag: CustomTag) -> None:
+    """One tag of spans, wherever it stands."""
     if not name:
         report.error(field, "a tag has an empty name")
     given = sum(kind is not None for kind in (tag.literal, tag.environment, tag.header, tag.formatter))
@@ -83,6 +84,8 @@ def _check_tag(report: Report, field: str, name: str, tag: CustomTag) -> None:
         report.error(f"{field}.environment", "the variable has no name", "give name", "missing-field")
     if tag.header is not None and not tag.header.name:
         report.error(f"{field}.header", "the header has no name", "give name", "missing-field")
+    elif tag.header is not None and not is_header_token(tag.header.name.removeprefix(":")):
+        report.error(f"{field}.header.name", f"{tag.header.name!r} is no name of a header", "such as x-request-id")
 
 
 def _check_override(report: Report, field: str, override: MetricsOverride) -> None:

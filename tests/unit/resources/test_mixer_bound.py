@@ -100,6 +100,7 @@ def api(**pattern: str) -> dict[str, Any]:
         ("HTTPAPISpec", value("a", bytesValue="YQ=="), f"{VALUES}.a.bytesValue", "made of bytes"),
         ("HTTPAPISpec", value("a", durationValue="soon"), f"{VALUES}.a.durationValue", "soon"),
         ("HTTPAPISpec", {"apiKeys": [{"query": "a", "header": "b"}]}, "spec.apiKeys[0]", "one of query, header"),
+        ("HTTPAPISpec", {"apiKeys": [{"header": "x\n"}]}, "spec.apiKeys[0].header", "is no name of a header"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_field(kind: str, spec: dict[str, Any], field: str, words: str) -> None:

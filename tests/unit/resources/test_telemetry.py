@@ -77,3 +77,23 @@ def test_labels_that_would_have_the_whole_page_refused_are_refused(name: str, re
     said = {"metrics": [{"overrides": [{"tagOverrides": {name: {"value": "request.method"}}}]}]}
     assert errors(said) == [(field, remedy)]
     assert errors({"metrics": [{"overrides": [{"tagOverrides": {name: {"operation": "REMOVE"}}}]}]}) == []
+
+
+@pytest.mark.parametrize("name", ["x\n", "x y", "", ":"])
+def test_a_tag_of_a_header_that_there_cannot_be_is_refused(name: str) -> None:
+    said = {"x": {"header": {"name": name}}}
+    field = "customTags.x.header" if not name else "customTags.x.header.name"
+    ((place, _),) = errors({"tracing": [{"customTags": said}]})
+    assert place == f"spec.tracing[0].{field}"
+    text = yaml.safe_dump({"kind": "MeshConfig", "defaultConfig": {"tracing": {"customTags": said}}})
+    (verdict,) = judge(text.encode(), "file.yaml")
+    assert [finding.origin.field for finding in verdict.findings] == [f"defaultConfig.tracing.{field}"]
+
+
+def test_a_header_that_is_never_logged_is_told() -> None:
+    log = {"service": "a.example", "port": 80, "additionalResponseHeadersToLog": ["x-a", "x y"]}
+    document = {"kind": "MeshConfig", "extensionProviders": [{"name": "a", "envoyHttpAls": log}]}
+    (verdict,) = judge(yaml.safe_dump(document).encode(), "file.yaml")
+    (finding,) = verdict.findings
+    assert not finding.is_error
+    assert finding.origin.field == "extensionProviders[0].envoyHttpAls.additionalResponseHeadersToLog[1]"
