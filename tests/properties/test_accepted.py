@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import tempfile
 from pathlib import Path
@@ -14,9 +15,10 @@ from lateen.control.offline import OfflineProxy, configure
 from lateen.control.store import ResourceStore
 from lateen.settings import Settings
 from lateen.sources.files import read_file
-from tests.envoy.harness import validate
+from tests.envoy.harness import Authority, Pem, validate
 from tests.properties.any_resource import documents
 from tests.properties.length import examples
+from tests.properties.smaller import smallest
 
 KINDS = (
     "VirtualService",
@@ -60,13 +62,19 @@ PROXIES = (
 meshes = st.lists(st.one_of(*map(documents, KINDS)), min_size=12, max_size=24)
 
 
+@functools.cache
+def files() -> Pem:
+    """What stands in the files that resources name."""
+    return Authority().mesh("a")
+
+
 def accepted(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Those that are not refused, each judged by itself."""
     kept = []
     with tempfile.TemporaryDirectory(prefix="lt-") as folder:
         path = Path(folder) / "one.yaml"
         for number, document in enumerate(found):
-            named = {**document, "metadata": {"name": f"r{number}"}}
+            named = {"metadata": {"name": f"r{number}"}, **document}
             path.write_text(json.dumps(named))
             store = ResourceStore("default")
             store.apply(read_file(path))
@@ -77,7 +85,10 @@ def accepted(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def refused(kept: list[dict[str, Any]]) -> str:
     """What Envoy says against the configuration of a mesh with these resources."""
+    pem = files()
     with tempfile.TemporaryDirectory(prefix="lt-") as folder:
+        for name, content in (("certificate", pem.certificate), ("key", pem.key), ("roots", pem.roots)):
+            (Path(folder) / f"{name}.pem").write_bytes(content)
         path = Path(folder) / "mesh.yaml"
         path.write_text("\n---\n".join([BASE, *map(json.dumps, kept)]))
         for proxy in PROXIES:
@@ -90,10 +101,9 @@ def refused(kept: list[dict[str, Any]]) -> str:
 
 
 @given(meshes)
-@examples(10, 300)
+@examples(10, 300, shrinks=False)
 def test_envoy_takes_whatever_validation_takes(found: list[dict[str, Any]]) -> None:
     kept = accepted(found)
-    problem = refused(kept)
-    if problem:
-        alone = [one for one in kept if refused([one])]
-        raise AssertionError(f"{problem}\n{json.dumps(alone or kept, indent=1)}")
+    if refused(kept):
+        least = smallest(kept, lambda less: accepted(less) == less and bool(refused(less)))
+        raise AssertionError(f"{refused(least)}\n{json.dumps(least, indent=1)}")

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lateen.control.coordinator import Coordinator
@@ -19,6 +19,7 @@ from lateen.resources.validate import validate_resource
 from lateen.settings import Settings
 from lateen.values.protocol import Protocol
 from tests.envoy.token_support import Issuer
+from tests.properties.length import examples
 
 KEYS = [Issuer("i", algorithm).members for algorithm in ("RS256", "ES256", "EdDSA")]
 MEMBERS = ("kty", "kid", "alg", "use", "key_ops", "n", "e", "crv", "x", "y", "d", "k", "keys")
@@ -52,8 +53,8 @@ PORTS = (WorkloadPort("http", 80, 80, Protocol.HTTP),)
 WORKLOAD = Workload("a-0", "default", "a", (), "a", "127.0.0.1", ports=PORTS, ready=True)
 
 
-@settings(max_examples=150, deadline=None)
 @given(TEXTS)
+@examples(150, 3000)
 def test_any_text_as_keys_is_judged_and_planned(text: str) -> None:
     document = {
         "apiVersion": "security.istio.io/v1",

@@ -181,7 +181,7 @@ def test_what_is_converted_means_the_same(found: list[Any]) -> None:
 
 
 @given(meshes)
-@examples(8, 300)
+@examples(8, 300, shrinks=False)
 def test_envoy_takes_what_validation_takes(found: list[Any]) -> None:
     with tempfile.TemporaryDirectory(prefix="lt-") as folder:
         path = Path(folder) / "mesh.yaml"

@@ -1,12 +1,13 @@
 """However the mesh got to where it is, every proxy has what it would have been given from scratch."""
 
 import msgspec
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lateen.control.coordinator import Coordinator
 from lateen.mesh.references import dangling_references
 from lateen.settings import Settings
+from tests.properties.length import examples
 from tests.unit.plan.building import resources, service, workload
 
 NAMES = ("a", "b", "c")
@@ -135,7 +136,7 @@ class Follower:
 
 
 @given(st.lists(step, max_size=40))
-@settings(max_examples=60, deadline=None)
+@examples(60, 1000)
 def test_step_by_step_is_from_scratch_with_what_holds(steps):
     follower = Follower()
     parts = dict.fromkeys(range(len(NAMES)))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lateen.control.rollout import PATIENCE_S, Rollout
 from lateen.envoy.resources import CLUSTER, ROUTE, EnvoyResource, EnvoyResources
+from tests.properties.length import examples
 
 GATEWAY, SIDECARS = "gateway", ("one", "two")
 HOSTS = ("a", "b", "c")
@@ -60,7 +61,7 @@ steps = st.lists(st.one_of(sets, st.sampled_from((*SIDECARS, GATEWAY))), max_siz
 
 
 @given(sets, steps)
-@settings(deadline=None)
+@examples(100, 5000)
 def test_nobody_sends_where_nobody_serves(first: frozenset[str], taken: list[frozenset[str] | str]) -> None:
     mesh, last = Mesh(), first
     mesh.change(first)

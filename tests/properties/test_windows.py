@@ -20,6 +20,7 @@ from lateen.mixer.windows import (
     limit_of,
     take,
 )
+from tests.properties.length import examples
 
 MOST = st.integers(1, 20)
 STEPS = st.lists(st.tuples(st.sampled_from([0.0, 0.01, 0.25, 0.5, 1.0, 3.0, 20.0]), st.integers(1, 6), st.booleans()))
@@ -49,6 +50,7 @@ def within(taken: list[Taken], begin: float, end: float) -> int:
 
 
 @given(st.one_of(FIXED, ROLLING, BUCKET), STEPS)
+@examples(100, 3000)
 def test_all_or_nothing_unless_less_is_welcome(window: Window, steps: list[tuple[float, int, bool]]) -> None:
     for one in played(window, steps):
         assert 0 <= one.grant.granted <= one.asked
@@ -60,6 +62,7 @@ def test_all_or_nothing_unless_less_is_welcome(window: Window, steps: list[tuple
 
 
 @given(FIXED, STEPS)
+@examples(100, 3000)
 def test_a_fixed_window_holds(window: FixedWindow, steps: list[tuple[float, int, bool]]) -> None:
     taken = played(window, steps)
     for one in taken:
@@ -68,6 +71,7 @@ def test_a_fixed_window_holds(window: FixedWindow, steps: list[tuple[float, int,
 
 
 @given(ROLLING, STEPS)
+@examples(100, 3000)
 def test_a_rolling_window_holds_wherever_it_begins(window: RollingWindow, steps: list[tuple[float, int, bool]]) -> None:
     taken = played(window, steps)
     for one in taken:
@@ -75,6 +79,7 @@ def test_a_rolling_window_holds_wherever_it_begins(window: RollingWindow, steps:
 
 
 @given(BUCKET, STEPS)
+@examples(100, 3000)
 def test_a_bucket_gives_its_burst_and_what_came_in(window: TokenBucket, steps: list[tuple[float, int, bool]]) -> None:
     taken = played(window, steps)
     for first in taken:
@@ -85,6 +90,7 @@ def test_a_bucket_gives_its_burst_and_what_came_in(window: TokenBucket, steps: l
 
 
 @given(st.one_of(FIXED, ROLLING, BUCKET), STEPS)
+@examples(100, 3000)
 def test_after_the_wait_there_is_more_and_after_long_there_is_all(
     window: Window, steps: list[tuple[float, int, bool]]
 ) -> None:
@@ -99,6 +105,7 @@ def test_after_the_wait_there_is_more_and_after_long_there_is_all(
 
 
 @given(st.one_of(FIXED, ROLLING, BUCKET), STEPS, st.floats(0, 100))
+@examples(100, 3000)
 def test_a_clock_that_goes_back_gives_nothing(
     window: Window, steps: list[tuple[float, int, bool]], back: float
 ) -> None:
@@ -123,6 +130,7 @@ def test_what_never_comes_back_is_released() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from([0.0, 0.4, 1.0, 5.0]), st.sampled_from("abc"))))
+@examples(100, 3000)
 def test_who_asks_twice_is_told_the_same(steps: list[tuple[float, str]]) -> None:
     memory, now, kept = Remembered(1.0), 1000.0, dict[str, tuple[float, Grant]]()
     for number, (pause, name) in enumerate(steps):

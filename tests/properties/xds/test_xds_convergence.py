@@ -10,13 +10,14 @@ from hashlib import blake2b
 from typing import Any
 
 from envoy.service.discovery.v3 import discovery_pb2
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, EnvoyResource, EnvoyResources
 from lateen.xds.cache import ResourceCache
 from lateen.xds.client import DeltaClient
 from lateen.xds.session import DeltaSession, SessionOptions
+from tests.properties.length import examples
 
 NAMES = "abcd"
 PATIENCE = 10.0
@@ -159,8 +160,8 @@ class World:
                         assert cluster in self.client.active, f"{name} points at {cluster}, which does not serve"
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(stories(good=True))
+@examples(200, 3000)
 def test_order_and_convergence(story: list[Any]) -> None:
     world = World()
     final = world.live(story, check=True)
@@ -171,8 +172,8 @@ def test_order_and_convergence(story: list[Any]) -> None:
     check_named(world, final)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(stories(good=False))
+@examples(200, 3000)
 def test_convergence_beside_what_is_refused(story: list[Any]) -> None:
     world = World()
     final = world.live(story, check=False)
@@ -207,8 +208,8 @@ def check_removed(world: World, final: EnvoyResources) -> None:
     assert world.client.versions.get(CLUSTER, {}).keys() <= final.by_type[CLUSTER].keys() | used
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("pq"), st.one_of(st.none(), target_of(True))), max_size=12))
+@examples(50, 1000)
 def test_cache_holds_what_is_used_and_no_more(story: list[tuple[str, Target | None]]) -> None:
     cache = ResourceCache()
     current: dict[str, EnvoyResources] = {}
