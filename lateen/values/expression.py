@@ -1,41 +1,79 @@
-"""Whether a text is an expression of CEL, the Common Expression Language, as far as its grammar goes.
+"""Whether a text is an expression of CEL, the Common Expression Language, that Envoy takes.
 
 Comes in: an expression such as ``response.code >= 400 && !connection.mtls``. Goes out: nothing, or what is wrong with
-it. Names and types are not looked at: what an attribute means is the proxy's to know.
+it. Of CEL's functions Envoy has the standard ones without ``string``, and nothing that works through lists or makes
+messages; it refuses patterns that are too large and trees that are too high. Types, and what an attribute means, are
+not looked at: they show with each request.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import NamedTuple
 
-MAX_DEPTH = 64
-_STRING = r"""(?:[rRbB]{0,2}(?:\"{3}.*?\"{3}|'{3}.*?'{3}|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'))"""
+import re2
+
+from lateen.values.cel_literal import LITERAL, is_number, number_problem, text_of, text_problem
+
+MAX_DEPTH = 32
+LARGEST_PATTERN = 100
 _TOKEN = re.compile(
-    rf"""(?:\s+|//[^\n]*)*
-    (?: (?P<value>{_STRING}|0x[0-9a-fA-F]+u?|(?:[0-9]+\.[0-9]+|\.[0-9]+|[0-9]+)(?:[eE][-+]?[0-9]+)?[uU]?)
+    rf"""(?:[ \t\r\n\f]+|//[^\n]*)*
+    (?: (?P<value>{LITERAL})
       | (?P<name>[A-Za-z_][A-Za-z0-9_]*)
+      | (?P<quoted>`[-A-Za-z0-9_./\ ]+`)
       | (?P<sign>\|\||&&|<=|>=|==|!=|[-+*/%<>!?:.,()\[\]{{}}])
       | (?P<end>\Z) )""",
     re.VERBOSE | re.DOTALL,
 )
-_BINARY = frozenset({"||", "&&", "<=", ">=", "==", "!=", "<", ">", "+", "-", "*", "/", "%", "in"})
+_CONSTANTS = frozenset({"true", "false", "null"})
+_NEVER_A_FIELD = _CONSTANTS | {"in"}
 _RESERVED = frozenset({"as", "break", "const", "continue", "else", "for", "function", "if", "import", "let", "loop"})
 _RESERVED |= {"in", "namespace", "package", "return", "var", "void", "while"}
+_OF_TEXTS = ("matches", "contains", "startsWith", "endsWith")
+_CONVERSIONS = ("duration", "timestamp", "int", "uint", "double", "type", "dyn", "bool", "bytes")
+_OF_DATES = ("getFullYear", "getMonth", "getDayOfYear", "getDayOfMonth", "getDate", "getDayOfWeek")
+_OF_TIMES = (*_OF_DATES, "getHours", "getMinutes", "getSeconds", "getMilliseconds")
+FUNCTIONS: dict[str, tuple[int, ...]] = {
+    **dict.fromkeys(_OF_TEXTS, (2,)),
+    **dict.fromkeys(_CONVERSIONS, (1,)),
+    "size": (1,),
+}
+"""How many values each function takes."""
+METHODS: dict[str, tuple[int, ...]] = {
+    **dict.fromkeys(_OF_TEXTS, (1,)),
+    **dict.fromkeys(_OF_TIMES, (0, 1)),
+    "size": (0,),
+}
+"""How many more values each function takes where it stands after the dot of the first."""
+_THROUGH_LISTS = frozenset({"all", "exists", "exists_one", "map", "filter"})
 
 
 def find_syntax_error(text: str) -> str:
-    """What is wrong with the form of an expression; empty where nothing is."""
+    """What is wrong with an expression; empty where nothing is."""
     try:
         parser = _Parser(tokens_of(text))
-        parser.expression(0)
+        node = parser.expression(0)
         parser.expect("end", "the end")
     except _SyntaxError as problem:
         return str(problem)
-    return ""
+    return _TOO_DEEP if node.height > MAX_DEPTH else ""
+
+
+_TOO_DEEP = f"it is nested more than {MAX_DEPTH} levels deep"
 
 
 class _SyntaxError(Exception):
     pass
+
+
+class _Node(NamedTuple):
+    """A part: how high its tree is, whether it is a field of something, and the text that it is, where it is one."""
+
+    height: int = 1
+    is_field: bool = False
+    text: str | None = None
 
 
 def tokens_of(text: str) -> list[tuple[str, str]]:
@@ -54,19 +92,19 @@ def tokens_of(text: str) -> list[tuple[str, str]]:
 
 
 class _Parser:
-    """Walks the tokens once. Which operator binds closer does not matter for the form."""
+    """Walks the tokens once."""
 
     def __init__(self, tokens: list[tuple[str, str]]) -> None:
         self._tokens = tokens
         self._at = 0
 
-    def _next(self, *texts: str) -> bool:
-        """Step over the next token if it is one of these signs or words."""
+    def _next(self, *texts: str) -> str:
+        """Step over the next token if it is one of these signs or words, and say which."""
         kind, text = self._tokens[self._at]
         if kind in ("sign", "name") and text in texts:
             self._at += 1
-            return True
-        return False
+            return text
+        return ""
 
     def expect(self, kind: str, wanted: str) -> str:
         found, text = self._tokens[self._at]
@@ -79,60 +117,155 @@ class _Parser:
         if not self._next(sign):
             self.expect("", repr(sign))
 
-    def expression(self, depth: int) -> None:
+    def expression(self, depth: int) -> _Node:
         if depth > MAX_DEPTH:
-            raise _SyntaxError(f"it is nested more than {MAX_DEPTH} levels deep")
-        self._operand(depth)
-        while self._next(*_BINARY):
-            self._operand(depth)
+            raise _SyntaxError(_TOO_DEEP)
+        node = self._either(depth)
         if self._next("?"):
-            self.expression(depth + 1)
+            yes = self._either(depth)
             self._close(":")
-            self.expression(depth + 1)
+            node = _above(node, yes, self.expression(depth + 1))
+        return node
 
-    def _operand(self, depth: int) -> None:
-        while self._next("!", "-"):
-            continue
-        self._primary(depth)
+    def _either(self, depth: int) -> _Node:
+        return self._joined("||", lambda: self._joined("&&", lambda: self._relation(depth)))
+
+    def _joined(self, sign: str, part: Callable[[], _Node]) -> _Node:
+        """Parts with ``||`` or ``&&`` between, of which a balanced tree is made."""
+        nodes = [part()]
+        while self._next(sign):
+            nodes.append(part())
+        if len(nodes) == 1:
+            return nodes[0]
+        return _Node(max(node.height for node in nodes) + (len(nodes) - 1).bit_length())
+
+    def _relation(self, depth: int) -> _Node:
+        return self._in_order(
+            ("<=", ">=", "==", "!=", "<", ">", "in"),
+            lambda: self._in_order(("+", "-"), lambda: self._in_order(("*", "/", "%"), lambda: self._unary(depth))),
+        )
+
+    def _in_order(self, signs: tuple[str, ...], part: Callable[[], _Node]) -> _Node:
+        node = part()
+        while self._next(*signs):
+            node = _above(node, part())
+        return node
+
+    def _unary(self, depth: int) -> _Node:
+        for sign in ("!", "-"):
+            count = 0
+            while self._next(sign):
+                count += 1
+            if count:
+                is_literal = sign == "-" and count == 1 and self._at_number()
+                node = self._member(depth, negative=is_literal)
+                return _above(node) if count % 2 and not is_literal else node
+        return self._member(depth)
+
+    def _at_number(self) -> bool:
+        kind, text = self._tokens[self._at]
+        return kind == "value" and is_number(text)
+
+    def _member(self, depth: int, *, negative: bool = False) -> _Node:
+        node = self._primary(depth, negative=negative)
         while True:
             if self._next("."):
-                self.expect("name", "a name")
-                self._arguments(depth)
+                node = self._after_dot(node, depth)
             elif self._next("["):
-                self.expression(depth + 1)
+                node = _above(node, self.expression(depth + 1))
                 self._close("]")
             elif self._next("{"):
-                self._listed(depth, "}", pairs=True)
+                raise _SyntaxError("messages cannot be made here")
             else:
-                return
+                return node
 
-    def _primary(self, depth: int) -> None:
-        if self._tokens[self._at][0] == "value":
+    def _after_dot(self, node: _Node, depth: int) -> _Node:
+        if self._tokens[self._at][0] == "quoted":
             self._at += 1
-        elif self._next("("):
-            self.expression(depth + 1)
-            self._close(")")
-        elif self._next("["):
-            self._listed(depth, "]")
-        elif self._next("{"):
-            self._listed(depth, "}", pairs=True)
-        else:
-            self._next(".")
-            name = self.expect("name", "a value")
-            if name in _RESERVED:
-                raise _SyntaxError(f"{name!r} is a reserved word")
-            self._arguments(depth)
+            return _Node(node.height + 1, is_field=True)
+        name = self.expect("name", "a name")
+        if name in _NEVER_A_FIELD:
+            raise _SyntaxError(f"{name!r} stands where a name is expected")
+        if not self._next("("):
+            return _Node(node.height + 1, is_field=True)
+        arguments = self._listed(depth, ")")
+        _check_call(name, METHODS, len(arguments))
+        if name == "matches":
+            _check_pattern(arguments[0])
+        return _above(node, *arguments)
 
-    def _arguments(self, depth: int) -> None:
+    def _primary(self, depth: int, *, negative: bool) -> _Node:
+        if self._tokens[self._at][0] == "value":
+            return self._literal(negative=negative)
         if self._next("("):
-            self._listed(depth, ")")
+            node = self.expression(depth + 1)
+            self._close(")")
+            return node
+        if self._next("["):
+            return _above(*self._listed(depth, "]", trailing=True))
+        if self._next("{"):
+            return _above(*self._listed(depth, "}", pairs=True, trailing=True))
+        absolute = self._next(".")
+        name = self.expect("name", "a value")
+        if name in _RESERVED or (absolute and name in _CONSTANTS):
+            raise _SyntaxError(f"{name!r} is a reserved word")
+        if name in _CONSTANTS or not self._next("("):
+            return _Node()
+        arguments = self._listed(depth, ")")
+        if name == "has" and not absolute and len(arguments) == 1:
+            if not arguments[0].is_field:
+                raise _SyntaxError("has() asks for a field, such as has(request.headers)")
+            return _above(arguments[0])
+        _check_call(name, FUNCTIONS, len(arguments))
+        if name == "matches":
+            _check_pattern(arguments[1])
+        return _above(*arguments)
 
-    def _listed(self, depth: int, end: str, *, pairs: bool = False) -> None:
-        while not self._next(end):
-            self.expression(depth + 1)
+    def _literal(self, *, negative: bool) -> _Node:
+        literal = self.expect("value", "a value")
+        problem = number_problem(literal, negative=negative) if is_number(literal) else text_problem(literal)
+        if problem:
+            raise _SyntaxError(problem)
+        return _Node(text=None if is_number(literal) else text_of(literal))
+
+    def _listed(self, depth: int, end: str, *, pairs: bool = False, trailing: bool = False) -> list[_Node]:
+        """Parts with commas between; ``trailing``: one may stand after the last."""
+        nodes: list[_Node] = []
+        while not (self._next(end) if trailing or not nodes else ""):
+            nodes.append(self.expression(depth + 1))
             if pairs:
                 self._close(":")
-                self.expression(depth + 1)
+                nodes.append(self.expression(depth + 1))
             if not self._next(","):
                 self._close(end)
-                return
+                break
+        return nodes
+
+
+def _above(*parts: _Node) -> _Node:
+    """What stands above these parts."""
+    return _Node(max((part.height for part in parts), default=0) + 1)
+
+
+def _check_call(name: str, known: dict[str, tuple[int, ...]], count: int) -> None:
+    if name in _THROUGH_LISTS:
+        raise _SyntaxError(f"Envoy does not work through lists, as {name} does")
+    if name not in FUNCTIONS and name not in METHODS:
+        raise _SyntaxError(f"Envoy has no function {name}")
+    if count not in known.get(name, ()):
+        usual = f"VALUE.{name}({', '.join(['VALUE'] * METHODS[name][0])})" if name in METHODS else f"{name}(VALUE)"
+        raise _SyntaxError(f"{name} is called as {usual}")
+
+
+def _check_pattern(argument: _Node) -> None:
+    if argument.text is None:
+        return
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        size = re2.compile(argument.text, options).programsize
+    except re2.error as problem:
+        text = problem.args[0].decode() if isinstance(problem.args[0], bytes) else str(problem)
+        raise _SyntaxError(f"the pattern does not compile: {text}") from None
+    if size > LARGEST_PATTERN:
+        raise _SyntaxError("the pattern is too large for Envoy")

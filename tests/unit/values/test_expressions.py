@@ -1,4 +1,4 @@
-"""The grammar of CEL: what is an expression and what is none."""
+"""Expressions of CEL: which ones Envoy takes, as we say it and as it does."""
 
 from __future__ import annotations
 
@@ -15,9 +15,14 @@ GOOD = [
     "!connection.mtls && request.url_path.contains('v1beta3')",
     'request.headers["x-id"] == "a\\"b" || has(request.headers.y)',
     "a ? b : c ? d : e",
-    "[1, 2, 3].exists(x, x in [1.5e3, 0x1F, 7u])",
+    "1.5e3 in [1, 2, 3,] && 7u in [0x1F, 0xFFFFFFFFFFFFFFFFu]",
     "{'a': 1, 'b': [2]}.a - -1",
-    "Message{field: 1}",
+    "- 9223372036854775808 < --1",
+    "a.`b-c`.size() == size(a) && has(a.b)",
+    "'\\u00e9\\U0001F600\\x41\\101\\n' != b'\\xff'",
+    "request.time.getHours('UTC') > 8 ? .size(a) == 1 : matches(a, '^a+$')",
+    " && ".join(["a == 1"] * 200),
+    "a" + ".b" * 31,
     "r'\\d+' == '''long\n''' // and a remark",
     ".absolute.name",
 ]
@@ -36,6 +41,27 @@ BAD = [
     "for",
     "a = b",
     "a @ b",
+    "request.path.lowerAscii() == 'a'",
+    "string(response.code) == '200'",
+    "request.path.matches('a', 'b')",
+    "request.path.duration()",
+    "[1].exists(x, x == 1)",
+    "Message{field: 1}",
+    "has(request)",
+    "request.path.matches('[')",
+    "matches(request.path, r'\\d{200}')",
+    "'\\d'",
+    "'\\ud83d\\ude00'",
+    "b'\\u0041'",
+    "9223372036854775808",
+    "18446744073709551616u",
+    "!-a",
+    "f(1,)",
+    "request.in",
+    "a ? b ? c : d : e",
+    "a" + ".b" * 32,
+    "1" + " + 1" * 40,
+    "a\x0b",
 ]
 
 
@@ -64,7 +90,7 @@ def test_any_text_gets_an_answer(text: str) -> None:
         ("response.code >= 400 && request.headers['x'] == 'a' && xds.route_name == ''", []),
         ("response.cod >= 400 || request.methd == response.flag", ["response.cod", "request.methd", "response.flag"]),
         ("has(request.headers.y) && metadata.filter_metadata['request.a'].response.b == 1", []),
-        ("['request'].exists(x, x.request.a == 1)", []),
+        ("a.request.b == 1", []),
         ("request", []),
     ],
 )
