@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.envoy.harness import validate
-from tests.unit.values import test_expressions
+from tests.unit.values import test_envoy_format, test_expressions
 
 TYPES = "type.googleapis.com/envoy.extensions"
 FILE_LOG = {"@type": f"{TYPES}.access_loggers.file.v3.FileAccessLog", "path": "/dev/null"}
@@ -49,3 +49,18 @@ def test_envoy_takes_the_expressions_that_we_take(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", test_expressions.BAD)
 def test_envoy_refuses_the_expressions_that_we_refuse(text: str, tmp_path: Path) -> None:
     assert validate(logging(meeting(text)), tmp_path)
+
+
+def in_format(text: str) -> dict[str, Any]:
+    """A log of a format."""
+    return {"name": "x", "typed_config": {**FILE_LOG, "log_format": {"json_format": {"a": text}}}}
+
+
+def test_envoy_takes_the_formats_that_we_take(tmp_path: Path) -> None:
+    commands = (f"%{name}%" for name in test_envoy_format.ALONE)
+    assert validate(logging(*map(in_format, (*test_envoy_format.GOOD, *commands))), tmp_path) == ""
+
+
+@pytest.mark.parametrize("text", test_envoy_format.BAD)
+def test_envoy_refuses_the_formats_that_we_refuse(text: str, tmp_path: Path) -> None:
+    assert validate(logging(in_format(text)), tmp_path)

@@ -7,6 +7,7 @@ from cryptography import x509
 
 from lateen.resources.base import Duration
 from lateen.resources.checks import Report, check_duration, check_port
+from lateen.resources.checks.header_format import check_format, check_log_format
 from lateen.resources.checks.http_route import check_retries
 from lateen.resources.checks.providers import check_providers
 from lateen.resources.checks.telemetry import check_tag
@@ -80,12 +81,14 @@ def _are_roots(pem: str) -> bool:
 
 def _check_log_format(report: Report, spec: MeshConfigSpec) -> None:
     if spec.access_log_encoding != "JSON" or not spec.access_log_format:
+        check_format(report, "accessLogFormat", spec.access_log_format or "")
         return
     try:
-        is_object = isinstance(msgspec.json.decode(spec.access_log_format), dict)
+        form = msgspec.json.decode(spec.access_log_format)
     except msgspec.DecodeError:
-        is_object = False
-    if not is_object:
+        form = None
+    check_log_format(report, "accessLogFormat", form)
+    if not isinstance(form, dict):
         remedy = 'such as {"code": "%RESPONSE_CODE%"}, or leave accessLogEncoding out'
         report.error("accessLogFormat", "with accessLogEncoding JSON the format is a JSON object", remedy)
 

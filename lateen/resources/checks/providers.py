@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
 
 from lateen.resources.checks import Report, check_duration, check_port, is_header_token
-from lateen.resources.checks.header_format import check_header_value
+from lateen.resources.checks.header_format import check_format, check_header_value, check_log_format, check_plain_value
 from lateen.resources.mesh_config import (
     ExtAuthzGrpc,
     ExtAuthzHttp,
     ExtensionProviderConfig,
+    FileAccessLog,
     HttpAccessLogService,
+    OtelAccessLogService,
     RemoteProvider,
 )
 from lateen.values.network import is_header_name, is_host, is_ip, is_label, is_partial_wildcard, is_wildcard_host
@@ -24,6 +27,7 @@ _STATUSES = frozenset(
     for status in range(first, last + 1)
 ) | {"100", "426", "428", "429", "431"}
 """Those that Envoy can answer with here."""
+_VARIABLE = re.compile(r"[-A-Za-z0-9_.]+")
 
 
 def check_providers(report: Report, providers: tuple[ExtensionProviderConfig, ...]) -> None:
@@ -48,6 +52,9 @@ def check_providers(report: Report, providers: tuple[ExtensionProviderConfig, ..
 
 
 def _check_provider(report: Report, field: str, content: Any) -> None:
+    if isinstance(content, FileAccessLog | OtelAccessLogService) and content.log_format is not None:
+        check_format(report, f"{field}.logFormat.text", content.log_format.text or "")
+        check_log_format(report, f"{field}.logFormat.labels", content.log_format.labels or {})
     if not isinstance(content, RemoteProvider):
         return
     check_port(report, f"{field}.port", content.port)
@@ -99,6 +106,9 @@ def _check_headers(report: Report, field: str, content: Any) -> None:
                 report.error(f"{at}.name", f"{header.name!r} is no name of a header")
             if (header.value is None) == (header.env_name is None):
                 report.error(at, "a header has one source of its value", "write one of value and envName")
+            check_plain_value(report, f"{at}.value", header.value or "")
+            if header.env_name is not None and not _VARIABLE.fullmatch(header.env_name):
+                report.error(f"{at}.envName", f"{header.env_name!r} is no name of a variable", "such as API_KEY")
 
 
 def _check_logged(report: Report, field: str, log: HttpAccessLogService) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 
 from lateen.resources.checks import Report, check_duration, is_header_token
+from lateen.resources.checks.header_format import check_format
 from lateen.resources.checks.selection import check_match_labels, check_targets
 from lateen.resources.telemetry import CustomTag, MetricsOverride, ProviderRef, TelemetrySpec, Tracing
 from lateen.values.envoy_attributes import ATTRIBUTES, unknown_attributes
@@ -80,6 +81,8 @@ def check_tag(report: Report, field: str, name: str, tag: CustomTag) -> None:
         report.error(f"{field}.literal", "the value is empty", code="missing-field")
     if tag.formatter is not None and not tag.formatter.value:
         report.error(f"{field}.formatter", "the value is empty", code="missing-field")
+    elif tag.formatter is not None:
+        check_format(report, f"{field}.formatter.value", tag.formatter.value)
     if tag.environment is not None and not tag.environment.name:
         report.error(f"{field}.environment", "the variable has no name", "give name", "missing-field")
     if tag.header is not None and not tag.header.name:
