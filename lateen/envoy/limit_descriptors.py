@@ -10,7 +10,6 @@ value is ``-``, long text is cut. What fails to make a key would not be counted.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from envoy.config.core.v3 import extension_pb2
@@ -19,6 +18,7 @@ from envoy.extensions.rate_limit_descriptors.expr.v3 import expr_pb2
 
 from lateen.envoy import wire
 from lateen.envoy.matching import header_condition
+from lateen.plan import cel
 from lateen.plan.access.conditions import quote
 from lateen.plan.access.model import PAYLOAD, TOKEN_FILTER
 from lateen.plan.limits.model import BucketKey, Counted, KeyKind, LimitRule, PathTemplate
@@ -88,7 +88,7 @@ def rate_limit(rule: LimitRule) -> Any:
         match = _Action.HeaderValueMatch(descriptor_key=HEADERS, descriptor_value=HOLDS, headers=wanted)
         actions.append(_Action(header_value_match=match))
     for key in rule.keys:
-        state = _text(state_of(key))
+        state = cel.quoted(state_of(key))
         actions.append(_evaluated(state_of(key), f'{state} in filter_state ? filter_state[{state}] : "-"'))
     return route_components_pb2.RateLimit(actions=actions)
 
@@ -109,7 +109,7 @@ def _expression(counted: Counted) -> str:
     """What has to hold, but for headers; empty where nothing has to."""
     parts = []
     if counted.methods:
-        parts.append(f"request.method in [{', '.join(map(_text, counted.methods))}]")
+        parts.append(f"request.method in [{', '.join(map(cel.quoted, counted.methods))}]")
     if counted.hosts:
         parts.append(_any("request.host", counted.hosts))
     if counted.paths:
@@ -127,24 +127,4 @@ def _as_matcher(path: StringMatcher | PathTemplate) -> StringMatcher:
 
 
 def _any(value: str, matchers: tuple[StringMatcher, ...]) -> str:
-    return f"({' || '.join(_holds(value, match) for match in matchers)})"
-
-
-def _holds(value: str, match: StringMatcher) -> str:
-    text = _text(match.value)
-    if match.kind is MatchKind.REGEX:
-        return f"{value}.matches({_text(f'^(?:{match.value})$')})"
-    if match.ignore_case:
-        pattern = quote(match.value)
-        ends = ("" if match.kind is MatchKind.SUFFIX else "^", "" if match.kind is MatchKind.PREFIX else "$")
-        return f"{value}.matches({_text(f'(?i){ends[0]}{pattern}{ends[1]}')})"
-    if match.kind is MatchKind.PREFIX:
-        return f"{value}.startsWith({text})"
-    if match.kind is MatchKind.SUFFIX:
-        return f"{value}.endsWith({text})"
-    return f"{value} == {text}"
-
-
-def _text(text: str) -> str:
-    """A text as CEL writes it; its escapes are those of JSON."""
-    return json.dumps(text, ensure_ascii=False)
+    return f"({' || '.join(cel.test(value, match) for match in matchers)})"

@@ -6,7 +6,6 @@ A header that is set under a condition has a value that CEL works out; one witho
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -18,20 +17,14 @@ from lateen.expressions.partial import partial
 from lateen.expressions.syntax import Expression, Literal
 from lateen.expressions.vocabulary import Vocabulary
 from lateen.mesh.mixer.model import HeaderOperation, Rule
-from lateen.plan.access.model import All, AnyOf, Condition, Header, Not, PeerIdentity, UrlPath
-from lateen.plan.matching import MatchKind, StringMatcher
+from lateen.plan.access.model import Condition
+from lateen.plan.cel import Inexpressible, expression, quoted
 from lateen.plan.mixer.compile import Beyond, holds
 from lateen.plan.routes import HeaderOps, RouteTable
 
 _UNFIT = re2.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-_PEER = "connection.uri_san_peer_certificate"
 _ANSWERED = "has(upstream.address)"
 """Somebody else answers than the proxy itself, whose refusals no rule changes."""
-_CEL: Mapping[MatchKind, str] = {
-    MatchKind.EXACT: "{0} == {1}",
-    MatchKind.PREFIX: "{0}.startsWith({1})",
-    MatchKind.SUFFIX: "{0}.endsWith({1})",
-}
 Names = Counter[str]
 
 
@@ -53,7 +46,7 @@ def changes(
     rule: Rule, match: Expression | bool, known: Mapping[str, Any], vocabulary: Vocabulary, names: tuple[Names, Names]
 ) -> tuple[HeaderOps, HeaderOps]:
     """What the proxy does with the headers of a request, and of its answer. Raises Beyond."""
-    guards = [] if isinstance(match, bool) else [_cel(holds(match))]
+    guards = [] if isinstance(match, bool) else [_guarding(holds(match))]
     request = _Maker(guards, known, vocabulary).made(rule.request, names[0])
     return request, _Maker([*guards, _ANSWERED], known, vocabulary).made(rule.response, names[1])
 
@@ -111,41 +104,18 @@ class _Maker:
         text = fit(rest.value) if isinstance(rest.value, str) else ""
         if not text or not self._guard:
             return text.replace("%", "%%")
-        return f"%CEL({self._guard} ? {_quoted(text)} : '')%"
+        return f"%CEL({self._guard} ? {_plain(quoted(text))} : '')%"
 
 
-def _cel(condition: Condition) -> str:
-    """A condition in Envoy's own language, by which it joins headers that come twice, as the mixer does."""
-    if isinstance(condition, Not):
-        return f"!({_cel(condition.term)})"
-    if isinstance(condition, All | AnyOf):
-        word, none = ("&&", "true") if isinstance(condition, All) else ("||", "false")
-        return "(" + f" {word} ".join(map(_cel, condition.terms)) + ")" if condition.terms else none
-    if isinstance(condition, Header):
-        name = _quoted(condition.name)
-        there = f"{name} in request.headers"
-        found = _test(f"request.headers[{name}]", condition.match)
-        return there if found is None else f"({there} && {found})"
-    if isinstance(condition, UrlPath):
-        return _test("request.url_path", condition.match) or "true"
-    if isinstance(condition, PeerIdentity):
-        return f"(has({_PEER}) && {_test(_PEER, condition.match) or 'true'})"
-    raise Beyond("it depends on the address of the client")
+def _guarding(condition: Condition) -> str:
+    """A condition within a format of Envoy's, where a percent sign would end it. Raises Beyond."""
+    try:
+        return _plain(expression(condition))
+    except Inexpressible as problem:
+        raise Beyond(str(problem)) from None
 
 
-def _test(source: str, match: StringMatcher) -> str | None:
-    """None: that it is there is enough."""
-    if match.kind is MatchKind.PRESENT:
-        return None
-    if match.kind is MatchKind.REGEX:
-        return f"{source}.matches({_quoted(f'^(?:{match.value})$')})"
-    if match.ignore_case or match.kind not in _CEL:
-        raise Beyond("it is compared in a way of its own")
-    return _CEL[match.kind].format(source, _quoted(match.value))
-
-
-def _quoted(text: str) -> str:
-    """A text of CEL, within a format of Envoy's."""
+def _plain(text: str) -> str:
     if "%" in text:
         raise Beyond("a percent sign stands in it")
-    return "'" + json.dumps(text)[1:-1].replace("'", "\\'") + "'"
+    return text

@@ -1,0 +1,42 @@
+"""Texts of Mixer's rules that go into expressions of Envoy's: it takes the configuration, whatever they hold."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lateen.control.offline import OfflineProxy, configure
+from lateen.settings import Settings
+from tests.envoy.harness import validate
+
+SERVICE = """
+apiVersion: v1
+kind: Service
+metadata: {name: a}
+spec: {selector: {app: a}, ports: [{name: http, port: 80}]}
+"""
+TEXTS = ["\U0001f600", "\u00fc", "'", '"', "\\", "\\u0041", "a)%b", "100%", "\t", "\u2028", "'); ("]
+
+
+def document(kind: str, name: str, spec: Any) -> str:
+    found = {"apiVersion": "config.istio.io/v1alpha2", "kind": kind, "metadata": {"name": name}, "spec": spec}
+    return json.dumps(found, ensure_ascii=False)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_header_is_set_to_any_text_where_a_header_has_any_text(text: str, tmp_path: Path) -> None:
+    quoted = json.dumps(text, ensure_ascii=False)
+    spec = {
+        "match": f'request.headers["x-a"] == {quoted}',
+        "requestHeaderOperations": [{"name": "x-b", "values": [quoted]}],
+        "responseHeaderOperations": [{"name": "x-c", "values": [quoted]}],
+    }
+    path = tmp_path / "mesh.yaml"
+    path.write_text("\n---\n".join((SERVICE, document("rule", "changed", spec))))
+    proxy = OfflineProxy("sidecar", "default", (("app", "a"),), "10.1.0.1", "a")
+    result = configure([path], proxy, Settings())
+    assert not [finding for finding in result.findings if finding.is_error], result.findings
+    assert validate(result.bootstrap().encode(), tmp_path) == ""
