@@ -47,6 +47,9 @@ for an instance), with the parameters right under `spec`.
 | Adapter | Takes | Parameters |
 |---|---|---|
 %(adapters)s
+The annotation `lateen.io/counted-by: proxy` on a handler of `memquota` has each proxy count by itself, where it can;
+`mixer` is what holds without it.
+
 Refused, with what does their job:
 
 | Adapter | In its place |

@@ -28,7 +28,6 @@ from lateen.explain.why import came_near
 from lateen.mesh.model import MeshSnapshot, Workload
 from lateen.mesh.security_policy import peer_policy
 from lateen.plan.access.model import AccessPolicy
-from lateen.plan.limits.rules import limit_rules
 from lateen.plan.model import HttpChain, ProxyPlan
 from lateen.plan.planner import Planner, proxy_of
 from lateen.values.network import is_ip
@@ -71,8 +70,8 @@ class _Denials:
         details = [_text(entry, name) for name in ("response_code_details", "connection_termination_details")]
         ended = next((text for text in details if text), "")
         if entry.get("response_flags") == LIMITED:
-            rules = limit_rules(self._snapshot, self._workload.namespace, self._workload.labels)
-            return refusal(rules, _text(entry, "rate_limit"))
+            limits = (action.limits or () for action in self._actions if isinstance(action, HttpChain))
+            return refusal((rule for found in limits for rule in found), _text(entry, "rate_limit"))
         if named := _text(entry, "mixer_refused_by"):
             return refused_by_rules(self._snapshot.mixer, named.split(","))
         if DENIED in ended:

@@ -20,8 +20,8 @@ from lateen.envoy import wire
 from lateen.envoy.matching import header_condition
 from lateen.plan import cel
 from lateen.plan.access.conditions import quote
-from lateen.plan.access.model import PAYLOAD, TOKEN_FILTER
-from lateen.plan.limits.model import BucketKey, Counted, KeyKind, LimitRule, PathTemplate
+from lateen.plan.access.model import PAYLOAD, TOKEN_FILTER, All
+from lateen.plan.limits.model import BucketKey, Charged, Counted, KeyKind, LimitRule, PathTemplate
 from lateen.plan.matching import MatchKind, StringMatcher
 
 RULE = "rule"
@@ -29,9 +29,11 @@ WINDOW = "window"
 TRIAL = "trial"
 REQUEST = "request"
 HEADERS = "headers"
+CHARGED = "charged"
 HOLDS = "yes"
 LONGEST_KEY = 256
 
+_ONE = (Charged(),)
 _EXPRESSION = "envoy.rate_limit_descriptors.expr"
 _Action = route_components_pb2.RateLimit.Action
 _FORMATS = {
@@ -58,9 +60,9 @@ def format_of(key: BucketKey) -> str:
     return _FORMATS[key.kind]
 
 
-def has_conditions(counted: Counted) -> bool:
-    """Whether there are requests that are not counted."""
-    return counted != Counted()
+def has_conditions(rule: LimitRule) -> bool:
+    """Whether there are requests that are not counted, or take more than one."""
+    return rule.counted != Counted() or rule.charged != _ONE
 
 
 def entries_of(rule: LimitRule) -> list[tuple[str, str]]:
@@ -70,11 +72,25 @@ def entries_of(rule: LimitRule) -> list[tuple[str, str]]:
         found.append((REQUEST, HOLDS))
     if rule.counted.headers:
         found.append((HEADERS, HOLDS))
+    if _depends(rule):
+        found.append((CHARGED, HOLDS))
     return [*found, *((state_of(key), "") for key in rule.keys)]
 
 
-def rate_limit(rule: LimitRule) -> Any:
-    """The actions that make the descriptor. Where all count together, the limit is part of it."""
+def rate_limits(rule: LimitRule) -> list[Any]:
+    """The actions that make descriptors: the same one for each charge, with its amount.
+
+    Where all count together, the limit is part of the descriptor.
+    """
+    return [_rate_limit(rule, charge) for charge in rule.charged]
+
+
+def _depends(rule: LimitRule) -> bool:
+    """Whether what a request takes depends on it."""
+    return any(charge.condition != All() for charge in rule.charged)
+
+
+def _rate_limit(rule: LimitRule, charge: Charged) -> Any:
     actions = [_constant(RULE, rule.name)]
     if rule.shared:
         actions.append(_constant(WINDOW, f"bucket {rule.burst} {rule.requests} {rule.interval:.9g}"))
@@ -82,15 +98,25 @@ def rate_limit(rule: LimitRule) -> Any:
         actions.append(_constant(TRIAL, HOLDS))
     condition = _expression(rule.counted)
     if condition:
-        actions.append(_evaluated(REQUEST, f'{condition} ? "{HOLDS}" : ["no"][1]'))
+        actions.append(_evaluated(REQUEST, _where(condition)))
     if rule.counted.headers:
         wanted = [header_condition(header.name, header.match) for header in rule.counted.headers]
         match = _Action.HeaderValueMatch(descriptor_key=HEADERS, descriptor_value=HOLDS, headers=wanted)
         actions.append(_Action(header_value_match=match))
+    if _depends(rule):
+        actions.append(_evaluated(CHARGED, _where(cel.expression(charge.condition))))
     for key in rule.keys:
         state = cel.quoted(state_of(key))
         actions.append(_evaluated(state_of(key), f'{state} in filter_state ? filter_state[{state}] : "-"'))
-    return route_components_pb2.RateLimit(actions=actions)
+    message = route_components_pb2.RateLimit(actions=actions)
+    if charge.amount != 1:
+        message.hits_addend.number.value = charge.amount
+    return message
+
+
+def _where(condition: str) -> str:
+    """A value where the condition holds; elsewhere the expression fails."""
+    return f'{condition} ? "{HOLDS}" : ["no"][1]'
 
 
 def _constant(name: str, value: str) -> Any:

@@ -70,7 +70,7 @@ def _keys(rules: Sequence[LimitRule]) -> Any:
 
 def _limit(rule: LimitRule, *, alone: bool) -> Any:
     bucket = _bucket(rule.burst, rule.requests, rule.interval)
-    conditional = limit_descriptors.has_conditions(rule.counted)
+    conditional = limit_descriptors.has_conditions(rule)
     everything = not rule.keys and not conditional
     tells = alone and not conditional and not rule.on_trial
     message = local_rate_limit_pb2.LocalRateLimit(
@@ -87,7 +87,7 @@ def _limit(rule: LimitRule, *, alone: bool) -> Any:
     if tells:
         message.enable_x_ratelimit_headers = _DRAFT_HEADERS
     if not everything:
-        message.rate_limits.append(limit_descriptors.rate_limit(rule))
+        message.rate_limits.extend(limit_descriptors.rate_limits(rule))
         entries = [
             ratelimit_pb2.RateLimitDescriptor.Entry(key=name, value=value)
             for name, value in limit_descriptors.entries_of(rule)

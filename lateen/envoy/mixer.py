@@ -134,11 +134,13 @@ def check_filter(check: MixerCheck) -> Any:
 def by_route(check: MixerCheck) -> dict[str, Any]:
     """What the route table says to these filters: which rules hold, where the request is, and what it does itself.
 
-    Answers that were kept before it did as much have operations of rules that would be done twice.
+    Answers that were kept before it did as much have operations of rules that would be done twice; those of when it did
+    more were given without a charge that is the mixer's again.
     """
-    generation = wire.text_struct((("generation", " ".join((check.generation, *check.changed))),))
+    counted = (f"counted:{name}" for name in check.counted)
+    generation = wire.text_struct((("generation", " ".join((check.generation, *check.changed, *counted))),))
     asking = ext_authz_pb2.ExtAuthzPerRoute()
-    for name, value in (*place(check), ("changed", ",".join(check.changed))):
+    for name, value in (*place(check), ("changed", ",".join(check.changed)), ("counted", ",".join(check.counted))):
         asking.check_settings.context_extensions[name] = value
     return {CACHE_FILTER: lua_pb2.LuaPerRoute(filter_context=generation), CHECK_FILTER: asking}
 

@@ -35,7 +35,7 @@ def filters(rules: Sequence[LimitRule]) -> list[tuple[str, Any]]:
 def by_route(rules: Sequence[LimitRule]) -> Iterator[tuple[str, Any]]:
     """What the route table says to each filter, by the filter's name."""
     for name, _, group in _groups(rules):
-        asked = [limit_descriptors.rate_limit(rule) for rule in group]
+        asked = [one for rule in group for one in limit_descriptors.rate_limits(rule)]
         yield name, rate_limit_pb2.RateLimitPerRoute(domain=DOMAIN, rate_limits=asked)
 
 

@@ -6,11 +6,11 @@ and line of each rule. How full a bucket is, nobody knows but the proxy.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import re2
 
-from lateen.explain.access import text_holds
+from lateen.explain.access import holds, text_holds
 from lateen.explain.facts import Facts
 from lateen.plan.limits.model import BucketKey, Counted, KeyKind, LimitRule, PathTemplate
 from lateen.plan.matching import HeaderMatcher, MatchKind, StringMatcher
@@ -37,6 +37,11 @@ def counts(counted: Counted, facts: Facts) -> bool:
     )
 
 
+def takes(rule: LimitRule, facts: Facts) -> bool:
+    """Whether a request takes anything from its bucket."""
+    return counts(rule.counted, facts) and any(holds(charge.condition, facts) for charge in rule.charged)
+
+
 def _path_holds(match: StringMatcher | PathTemplate, path: str) -> bool:
     if isinstance(match, StringMatcher):
         return text_holds(match, path)
@@ -50,14 +55,13 @@ def _header_holds(header: HeaderMatcher, value: str | None) -> bool:
 
 def told(rules: Sequence[LimitRule], facts: Facts) -> list[str]:
     """A sentence for each limit that counts the request, in the order in which they do."""
-    return [
-        f"limit {rule.name} counts it: {_limit(rule)} ({rule.origin})" for rule in rules if counts(rule.counted, facts)
-    ]
+    return [f"limit {rule.name} counts it: {_limit(rule)} ({rule.origin})" for rule in rules if takes(rule, facts)]
 
 
-def refusal(rules: Sequence[LimitRule], name: str) -> list[str]:
-    """The limit of this name, which refused a request."""
-    return [f"limit {rule.name} refuses it: {_limit(rule)} ({rule.origin})" for rule in rules if rule.name == name]
+def refusal(rules: Iterable[LimitRule], name: str) -> list[str]:
+    """The limit of this name, which refused a request; one stands in the rules of each port."""
+    rule = next((rule for rule in rules if rule.name == name), None)
+    return [] if rule is None else [f"limit {rule.name} refuses it: {_limit(rule)} ({rule.origin})"]
 
 
 def _limit(rule: LimitRule) -> str:

@@ -14,25 +14,57 @@ from typing import ClassVar
 import msgspec
 
 from lateen.mixer.templates import Instance
-
-OK = 0
-CANCELLED = 1
-UNKNOWN = 2
-INVALID_ARGUMENT = 3
-DEADLINE_EXCEEDED = 4
-NOT_FOUND = 5
-ALREADY_EXISTS = 6
-PERMISSION_DENIED = 7
-RESOURCE_EXHAUSTED = 8
-FAILED_PRECONDITION = 9
-ABORTED = 10
-OUT_OF_RANGE = 11
-UNIMPLEMENTED = 12
-INTERNAL = 13
-UNAVAILABLE = 14
-DATA_LOSS = 15
-UNAUTHENTICATED = 16
-"""The codes of google.rpc.Code."""
+from lateen.values.rpc_code import (
+    ABORTED as ABORTED,
+)
+from lateen.values.rpc_code import (
+    ALREADY_EXISTS as ALREADY_EXISTS,
+)
+from lateen.values.rpc_code import (
+    CANCELLED as CANCELLED,
+)
+from lateen.values.rpc_code import (
+    DATA_LOSS as DATA_LOSS,
+)
+from lateen.values.rpc_code import (
+    DEADLINE_EXCEEDED as DEADLINE_EXCEEDED,
+)
+from lateen.values.rpc_code import (
+    FAILED_PRECONDITION as FAILED_PRECONDITION,
+)
+from lateen.values.rpc_code import (
+    INTERNAL as INTERNAL,
+)
+from lateen.values.rpc_code import (
+    INVALID_ARGUMENT as INVALID_ARGUMENT,
+)
+from lateen.values.rpc_code import (
+    NOT_FOUND as NOT_FOUND,
+)
+from lateen.values.rpc_code import (
+    OK as OK,
+)
+from lateen.values.rpc_code import (
+    OUT_OF_RANGE as OUT_OF_RANGE,
+)
+from lateen.values.rpc_code import (
+    PERMISSION_DENIED as PERMISSION_DENIED,
+)
+from lateen.values.rpc_code import (
+    RESOURCE_EXHAUSTED as RESOURCE_EXHAUSTED,
+)
+from lateen.values.rpc_code import (
+    UNAUTHENTICATED as UNAUTHENTICATED,
+)
+from lateen.values.rpc_code import (
+    UNAVAILABLE as UNAVAILABLE,
+)
+from lateen.values.rpc_code import (
+    UNIMPLEMENTED as UNIMPLEMENTED,
+)
+from lateen.values.rpc_code import (
+    UNKNOWN as UNKNOWN,
+)
 
 DEFAULT_VALID = 60.0
 DEFAULT_USES = 10_000

@@ -97,8 +97,9 @@ class CheckServer:
         place = self.knowledge.places.get(told.get("proxy", ""), _NOWHERE)
         constant = {**place.attributes, **place.ports.get(told.get("port", ""), {})}
         bag = CheckBag(request, constant, self.knowledge.workloads)
-        changed = frozenset(told.get("changed", "").split(","))
-        return await self.knowledge.engine.check(bag, Asked(place.fail_open, told.get("asked", ""), changed))
+        changed, counted = (frozenset(told.get(name, "").split(",")) for name in ("changed", "counted"))
+        asked = Asked(place.fail_open, told.get("asked", ""), changed, counted)
+        return await self.knowledge.engine.check(bag, asked)
 
 
 def answer(outcome: Outcome, present: Container[str] = ()) -> Any:

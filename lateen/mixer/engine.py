@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from lateen.expressions.evaluate import AbsentError, Bag, Evaluator, RecordingBag, compile_expression, compile_match
-from lateen.expressions.functions import Unusable, compile_pattern
+from lateen.expressions.functions import Unusable
 from lateen.expressions.vocabulary import Vocabulary
 from lateen.mesh.mixer import model
 from lateen.mesh.mixer.model import MixerRules, attributes_in
@@ -36,11 +36,12 @@ from lateen.resources.mixer.templates import Variety
 class Asked(NamedTuple):
     """What is known of the asking itself. ``fail_open``: whether what no handler decides goes on; None: as it does
     elsewhere. ``id``: the same where the same is asked again; empty where that is not known. ``changed``: rules whose
-    operations on headers the proxy does."""
+    operations on headers the proxy does; ``counted``: quotas that it counts."""
 
     fail_open: bool | None = None
     id: str = ""
     changed: frozenset[str] = frozenset()
+    counted: frozenset[str] = frozenset()
 
 
 BY_HAND = Asked()
@@ -143,25 +144,13 @@ class _Charge:
 
 def _test(clause: model.Clause) -> Callable[[Bag], bool]:
     """An attribute that is absent meets nothing; one that is no text is held against as text."""
-    meets = MEETS[clause.kind](clause.text)
+    meets = clause.test()
 
     def test(bag: Bag) -> bool:
         value = bag.get(clause.attribute)
         return value is not None and meets(text(value))
 
     return test
-
-
-def _by_regex(pattern: str) -> Callable[[str], bool]:
-    program = compile_pattern(pattern)
-    return lambda value: program.fullmatch(value) is not None
-
-
-MEETS: Mapping[str, Callable[[str], Callable[[str], bool]]] = {
-    "exact": lambda text: lambda value: value == text,
-    "prefix": lambda text: lambda value: value.startswith(text),
-    "regex": _by_regex,
-}
 
 
 class Engine:
@@ -214,7 +203,7 @@ class Engine:
         """The verdict after quotas were charged, one after the other, and the name of the rule that refuses, if one
         does. What is charged is asked for each time."""
         for charge in self._charges:
-            if not charge.applies(bag):
+            if charge.quota in asked.counted or not charge.applies(bag):
                 continue
             counting = next((rule for rule in matching if charge.quota in rule.quotas), None)
             if counting is None:

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
+
+import re2
 
 from lateen.plan.access.conditions import quote
 from lateen.plan.access.model import All, AnyOf, Condition, Header, Not, PeerIdentity, UrlPath
 from lateen.plan.matching import MatchKind, StringMatcher
 
+LARGEST_PROGRAM = 100
 _PEER = "connection.uri_san_peer_certificate"
 _TESTS: Mapping[MatchKind, str] = {
     MatchKind.EXACT: "{0} == {1}",
@@ -46,17 +50,35 @@ def expression(condition: Condition) -> str:
 
 
 def test(value: str, match: StringMatcher) -> str:
-    """A test of a text that is there, which ``value`` stands for; PRESENT always holds."""
+    """A test of a text that is there, which ``value`` stands for; PRESENT always holds. Raises Inexpressible."""
     if match.kind is MatchKind.PRESENT:
         return "true"
     if match.kind is MatchKind.REGEX:
-        return f"{value}.matches({quoted(f'^(?:{match.value})$')})"
+        return _matches(value, f"^(?:{match.value})$")
     if match.ignore_case or match.kind is MatchKind.CONTAINS:
         before = "^" if match.kind in (MatchKind.EXACT, MatchKind.PREFIX) else ""
         after = "$" if match.kind in (MatchKind.EXACT, MatchKind.SUFFIX) else ""
         case = "(?i)" if match.ignore_case else ""
-        return f"{value}.matches({quoted(f'{case}{before}{quote(match.value)}{after}')})"
+        return _matches(value, f"{case}{before}{quote(match.value)}{after}")
     return _TESTS[match.kind].format(value, quoted(match.value))
+
+
+def _matches(value: str, pattern: str) -> str:
+    try:
+        is_large = _size(pattern) > LARGEST_PROGRAM
+    except re2.error:
+        raise Inexpressible("Envoy does not read its pattern") from None
+    if is_large:
+        raise Inexpressible("its pattern is too large for Envoy")
+    return f"{value}.matches({quoted(pattern)})"
+
+
+@lru_cache(maxsize=4096)
+def _size(pattern: str) -> int:
+    """How large its program is, in characters of Unicode; in bytes, as elsewhere in Envoy, it may be smaller."""
+    options = re2.Options()
+    options.log_errors = False
+    return int(re2.compile(pattern, options).programsize)
 
 
 def quoted(text: str) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from lateen.control.offline import OfflineProxy, configure
 from lateen.settings import Settings
 from tests.envoy.harness import validate
+from tests.unit.mixer_resources import document
 
 SERVICE = """
 apiVersion: v1
@@ -21,18 +21,24 @@ spec: {selector: {app: a}, ports: [{name: http, port: 80}]}
 TEXTS = ["\U0001f600", "\u00fc", "'", '"', "\\", "\\u0041", "a)%b", "100%", "\t", "\u2028", "'); ("]
 
 
-def document(kind: str, name: str, spec: Any) -> str:
-    found = {"apiVersion": "config.istio.io/v1alpha2", "kind": kind, "metadata": {"name": name}, "spec": spec}
-    return json.dumps(found, ensure_ascii=False)
-
-
 @pytest.mark.parametrize("text", TEXTS)
 def test_a_header_is_set_to_any_text_where_a_header_has_any_text(text: str, tmp_path: Path) -> None:
     quoted = json.dumps(text, ensure_ascii=False)
+    takes(f'request.headers["x-a"] == {quoted}', quoted, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["[^/]{12}", "[^/]{40}", "\u00fc{30}", "a{96}", "a{101}", "(?i)\u017f{20}", "\\C{40}"]
+)
+def test_a_pattern_of_any_size(pattern: str, tmp_path: Path) -> None:
+    takes(f"{json.dumps(f'^{pattern}$')}.matches(request.path)", '"b"', tmp_path)
+
+
+def takes(match: str, value: str, tmp_path: Path) -> None:
     spec = {
-        "match": f'request.headers["x-a"] == {quoted}',
-        "requestHeaderOperations": [{"name": "x-b", "values": [quoted]}],
-        "responseHeaderOperations": [{"name": "x-c", "values": [quoted]}],
+        "match": match,
+        "requestHeaderOperations": [{"name": "x-b", "values": [value]}],
+        "responseHeaderOperations": [{"name": "x-c", "values": [value]}],
     }
     path = tmp_path / "mesh.yaml"
     path.write_text("\n---\n".join((SERVICE, document("rule", "changed", spec))))

@@ -9,8 +9,9 @@ HEAD = "apiVersion: config.istio.io/v1alpha2\n"
 TO_ECHO = 'destination.labels["app"] == "echo"'
 
 
-def resource(kind, name, spec):
-    return f"{HEAD}kind: {kind}\nmetadata: {{name: {name}}}\nspec: {json.dumps(spec)}\n"
+def resource(kind, name, spec, **annotations):
+    said = f", annotations: {json.dumps(annotations)}" if annotations else ""
+    return f"{HEAD}kind: {kind}\nmetadata: {{name: {name}{said}}}\nspec: {json.dumps(spec)}\n"
 
 
 def rule(match, *actions, name="rule", **more):

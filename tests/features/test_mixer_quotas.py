@@ -13,13 +13,16 @@ from tests.redis_support import redis_server
 pytestmark = [pytest.mark.mesh, pytest.mark.xdist_group("mixer"), pytest.mark.timeout(240)]
 
 
-def quota(adapter, params, clause=None, charge=None):
+BY_PROXY = {"lateen.io/counted-by": "proxy"}
+
+
+def quota(adapter, params, clause=None, charge=None, **annotations):
     """A quota ``used`` that requests to echo are charged to, for each value of the header x-who."""
     match = [{"clause": clause}] if clause else []
     quotas = [{"quota": "used", **({"charge": charge} if charge is not None else {})}]
     dimensions = {"who": 'request.headers["x-who"] | "nobody"'}
     return (
-        resource("handler", "counter", {"compiledAdapter": adapter, "params": params}),
+        resource("handler", "counter", {"compiledAdapter": adapter, "params": params}, **annotations),
         resource("instance", "used", {"compiledTemplate": "quota", "params": {"dimensions": dimensions}}),
         rule(TO_ECHO, ("counter", "used"), name="counted"),
         resource("QuotaSpec", "charged", {"rules": [{"match": match, "quotas": quotas}]}),
@@ -64,6 +67,39 @@ def test_a_charge_is_more_than_one_and_comes_back(mesh):
         until(lambda: 429 in granted(mesh, "first", count=3), "the quota is in force")
         until(lambda: granted(mesh, "second", count=3) == [200, 200, 429], "two charges of two are granted")
         until(lambda: granted(mesh, "second", count=1) == [200], "it comes back")
+
+
+def test_each_proxy_counts_by_itself_where_the_handler_says_so(mesh):
+    """The mixer, which is asked by another rule, charges nothing then; and all of it once it counts again."""
+    limits = {"name": "used", "maxAmount": 5, "validDuration": "3600s"}
+    asking = (
+        resource("handler", "listed", {"compiledAdapter": "listchecker", "params": {"overrides": ["a"]}}),
+        resource(
+            "instance", "value", {"compiledTemplate": "listentry", "params": {"value": 'request.headers["x-l"]|"a"'}}
+        ),
+        rule(f"{TO_ECHO} && size(request.path) > 1", ("listed", "value"), name="asked"),
+    )
+
+    def written(**annotations):
+        counted = quota("memquota", {"quotas": [limits]}, {"request.path": {"prefix": "/e"}}, **annotations)
+        return documents(*asking, *counted)
+
+    with mesh.applied(written(**BY_PROXY)):
+        until(lambda: granted(mesh, "first", count=40)[-3:] == [429] * 3 or None, "the quota is in force")
+        assert sorted(granted(mesh, "poor", count=40)) == [200] * 10 + [429] * 30
+        assert granted(mesh, "poor", "/other") == [200] * 12
+        refused = mesh.get("/echo", headers={"x-who": "poor"})
+        assert refused.body == b"RESOURCE_EXHAUSTED:Quota is exhausted for: used"
+        assert mesh.get("/echo", headers={"x-who": "new", "x-l": "b"}).status == 403, "the mixer is asked all the same"
+        said = mesh.lateen("mixer", "explain", "echo-v1").stdout
+        assert "echo-v1:8000: in the proxy, because each proxy counts by itself, as the handler says" in said
+        told = "limit mixer:counted.default/used.default"
+        said = mesh.lateen("explain", "client", f"{ECHO}/echo", "-H", "x-who: poor").stdout
+        assert f"{told} counts it: 5 in 3600 s for each header x-who, by this proxy alone" in said
+        until(lambda: f"{told} refuses it: " in mesh.lateen("logs", "echo", "--access").stdout, "the log tells")
+        mesh.write("extra.yaml", written())
+        mesh.settled()
+        assert granted(mesh, "many") == [200] * 5 + [429] * 7
 
 
 @pytest.mark.parametrize("algorithm", ["FIXED_WINDOW", "ROLLING_WINDOW"])

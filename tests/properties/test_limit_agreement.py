@@ -9,16 +9,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lateen.explain.facts import Facts
-from lateen.explain.limits import counts
+from lateen.explain.limits import counts, takes
 from lateen.explain.request import Request
+from lateen.plan.access.model import All, AnyOf, Condition, Header, Not, PeerIdentity, UrlPath
+from lateen.plan.limits.model import Charged, LimitRule
 from lateen.plan.limits.rules import rules_of
-from lateen.plan.model import HttpChain
-from tests.envoy.from_yaml import Running, sidecar
+from lateen.plan.matching import MatchKind, StringMatcher
+from lateen.plan.model import HttpChain, ProxyPlan
+from lateen.plan.routes import DirectResponse, Route, RouteMatch, RouteTable, VirtualHost
+from lateen.values.names import BUILT_IN
+from tests.envoy.from_yaml import sidecar
 from tests.envoy.gateways import ANSWERS, gateway, gateway_workload, serves, virtual_service
-from tests.envoy.harness import free_port
+from tests.envoy.harness import Authority, Envoy, free_port, get, listening, running
+from tests.golden.plan_to_envoy.cases import PROXY
 from tests.properties.length import examples
 
 pick = st.sampled_from
+PRESENT = StringMatcher(MatchKind.PRESENT)
 HOSTS = ("a.example", "A.Example", "*.example", "a*", "b.other", "*")
 PATHS = (
     {"exact": "/a"},
@@ -56,17 +63,17 @@ requests = st.fixed_dictionaries(
 )
 
 
-def counted_by_envoy(proxy: Running, port: int, one: dict[str, Any]) -> set[str]:
+def counted_by_envoy(proxy: Envoy, port: int, one: dict[str, Any]) -> set[str]:
     """The rules that count a request: of two, at least the second finds its bucket empty."""
     before = limited(proxy)
     for _ in range(2):
         headers = {"host": one["host"], **one["headers"]}
-        answer = proxy.get("", port, one["path"] + one["query"], headers, one["method"], address="127.0.0.1")
+        answer = get(port, one["path"] + one["query"], headers, one["method"])
         assert answer.status == 200
     return {name for name, value in limited(proxy).items() if value > before.get(name, 0)}
 
 
-def limited(proxy: Running) -> dict[str, float]:
+def limited(proxy: Envoy) -> dict[str, float]:
     found = proxy.metrics("http_local_rate_limit_rate_limited")
     return {labels["envoy_local_http_ratelimit_prefix"]: value for labels, value in found}
 
@@ -94,4 +101,42 @@ def test_a_limit_counts_what_the_explainer_says(found: list[dict[str, Any]], ask
         assert any(isinstance(chain, HttpChain) and chain.limits == tuple(planned) for chain in chains)
         for one in asked:
             said = {rule.name for rule in planned if counts(rule.counted, facts(one, port))}
+            assert counted_by_envoy(proxy, port, one) == said, one
+
+
+texts = st.builds(
+    StringMatcher, pick((MatchKind.EXACT, MatchKind.PREFIX, MatchKind.SUFFIX)), pick(("v", "/a", "c", ""))
+)
+patterns = st.builds(StringMatcher, st.just(MatchKind.REGEX), pick(("v+", ".*", "/[^x]", "v|/a/b.c")))
+known = st.one_of(
+    st.builds(Header, pick(("x-a", "x-b", ":method", ":path")), st.one_of(texts, patterns, st.just(PRESENT))),
+    st.builds(UrlPath, st.one_of(texts, patterns)),
+    st.builds(PeerIdentity, st.one_of(texts, patterns)),
+)
+
+
+def joined(parts: st.SearchStrategy[Condition]) -> st.SearchStrategy[Condition]:
+    several = st.lists(parts, max_size=3).map(tuple)
+    return st.one_of(st.builds(All, several), st.builds(AnyOf, several), st.builds(Not, parts))
+
+
+conditions = st.recursive(known, joined, max_leaves=6)
+
+
+@given(st.lists(conditions, min_size=8, max_size=24), st.lists(requests, min_size=10, max_size=20))
+@examples(4, 150)
+def test_a_charge_is_taken_where_the_explainer_says(found: list[Condition], asked: list[dict[str, Any]]) -> None:
+    """Conditions in Envoy's own language: so a proxy counts quotas of Mixer, and changes headers for its rules."""
+    port = free_port()
+    rules = tuple(
+        LimitRule(f"a/b/{number}", BUILT_IN, 1, 86400.0, 1, charged=(Charged(condition),), on_trial=True)
+        for number, condition in enumerate(found)
+    )
+    answer = Route("all", RouteMatch(), DirectResponse(200, b""), BUILT_IN)
+    table = RouteTable("all", (VirtualHost("all", ("*",), (answer,), BUILT_IN),))
+    chain = listening(port, HttpChain("inbound", inline=table, limits=rules), "inbound")
+    plan = ProxyPlan(PROXY, (chain,), (), (), ())
+    with running(plan, Authority().mesh("a")) as proxy:
+        for one in asked:
+            said = {rule.name for rule in rules if takes(rule, facts(one, port))}
             assert counted_by_envoy(proxy, port, one) == said, one

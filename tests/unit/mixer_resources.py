@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from typing import Any
+
 HEAD = "apiVersion: config.istio.io/v1alpha2\n"
+
+
+def document(kind: str, name: str, spec: Any, annotations: Mapping[str, str] | None = None) -> str:
+    """Any resource of Mixer."""
+    metadata = {"name": name, **({"annotations": annotations} if annotations else {})}
+    found = {"apiVersion": "config.istio.io/v1alpha2", "kind": kind, "metadata": metadata, "spec": spec}
+    return json.dumps(found, ensure_ascii=False)
 
 
 def _joined(*resources: tuple[str, str, str]) -> str:

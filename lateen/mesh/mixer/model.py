@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
+from lateen.expressions.functions import compile_pattern
 from lateen.expressions.syntax import Expression, attributes_of
 from lateen.expressions.vocabulary import ValueType, Vocabulary
 from lateen.resources.base import Spec
@@ -18,7 +19,7 @@ from lateen.values.names import Origin
 class Handler(msgspec.Struct, frozen=True):
     """``name`` is in full, as messages say it: ``deny.denier.default``, or ``deny.default``.
 
-    ``templates``: whose instances it takes.
+    ``templates``: whose instances it takes. ``by_proxies``: each proxy counts by itself, where it can.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Handler(msgspec.Struct, frozen=True):
     params: Spec
     origin: Origin
     templates: frozenset[str] = frozenset()
+    by_proxies: bool = False
 
 
 class InstanceField(msgspec.Struct, frozen=True):
@@ -139,6 +141,15 @@ class Clause(msgspec.Struct, frozen=True):
     attribute: str
     kind: str
     text: str
+
+    def test(self) -> Callable[[str], bool]:
+        """Whether it is met by a text."""
+        if self.kind == "exact":
+            return lambda value: value == self.text
+        if self.kind == "prefix":
+            return lambda value: value.startswith(self.text)
+        program = compile_pattern(self.text)
+        return lambda value: program.fullmatch(value) is not None
 
 
 class Charge(msgspec.Struct, frozen=True):

@@ -53,6 +53,7 @@ from lateen.resources.mixer.content import (
     InstanceContent,
     handler_content,
     instance_content,
+    is_counted_by_proxies,
     language_of,
 )
 from lateen.resources.mixer.outside import OutsideParams, short_name
@@ -89,7 +90,7 @@ def resolve(by_kind: Mapping[str, Sequence[Resource]], root_namespace: str) -> t
 def _generation(by_kind: Mapping[str, Sequence[Resource]], grants: tuple[Grant, ...]) -> str:
     """A hash of all that rules say."""
     said = [
-        (str(resource.key), repr(resource.spec), language_of(resource))
+        (str(resource.key), repr(resource.spec), language_of(resource), is_counted_by_proxies(resource))
         for kind in MIXER_KINDS
         for resource in by_kind.get(kind, ())
     ]
@@ -252,7 +253,8 @@ class _Resolver:
                 return None
             params = replace(params, config=described.spec.config)
             templates = frozenset(short_name(name) for name in described.spec.templates)
-        return Handler(full_name(resource), content.adapter.name, params, resource.origin, templates)
+        by_proxies = is_counted_by_proxies(resource)
+        return Handler(full_name(resource), content.adapter.name, params, resource.origin, templates, by_proxies)
 
     def _instance(self, rule: Resource, place: str, name: str) -> Instance | None:
         resource = self._named(rule, place, name, INSTANCE)

@@ -1,7 +1,7 @@
 """Limits of rates in a plan: which requests are counted, by what, and what becomes of those above the limit.
 
-Comes in: RateLimits, resolved for one workload. Goes out: frozen structs that the translation turns into filters and
-that the explainer reads.
+Comes in: RateLimits and quotas of Mixer, resolved for one workload. Goes out: frozen structs that the translation turns
+into filters and that the explainer reads.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import enum
 
 import msgspec
 
+from lateen.plan.access.model import All, Condition
 from lateen.plan.matching import HeaderMatcher, StringMatcher
 from lateen.values.names import Origin
 
@@ -50,12 +51,20 @@ class Counted(msgspec.Struct, frozen=True):
     ports: tuple[int, ...] = ()
 
 
+class Charged(msgspec.Struct, frozen=True):
+    """What requests take from their bucket for which the condition holds."""
+
+    condition: Condition = All()
+    amount: int = 1
+
+
 class LimitRule(msgspec.Struct, frozen=True, cache_hash=True):
-    """One rule of a RateLimit. ``name`` is ``NAMESPACE/RATELIMIT/RULE``.
+    """One rule of a RateLimit, with the name ``NAMESPACE/RATELIMIT/RULE``, or a quota of Mixer that proxies count.
 
     Each bucket holds ``burst`` requests at most and is refilled by ``requests`` every ``interval`` seconds, evenly.
-    ``keys``: each combination of values has a bucket of its own; none: one for all. ``shared``: all proxies count
-    together; ``fail_open``: what happens while they cannot. ``on_trial``: it is counted, and nothing is refused.
+    ``keys``: each combination of values has a bucket of its own; none: one for all. ``charged``: what a request that is
+    counted takes, all of these together. ``shared``: all proxies count together; ``fail_open``: what happens while they
+    cannot. ``on_trial``: it is counted, and nothing is refused.
     """
 
     name: str
@@ -65,6 +74,7 @@ class LimitRule(msgspec.Struct, frozen=True, cache_hash=True):
     burst: int
     counted: Counted = Counted()
     keys: tuple[BucketKey, ...] = ()
+    charged: tuple[Charged, ...] = (Charged(),)
     shared: bool = False
     fail_open: bool = False
     on_trial: bool = False

@@ -101,7 +101,7 @@ class TextSource(msgspec.Struct, frozen=True):
             return PeerIdentity(msgspec.structs.replace(match, value=value))
         if match == StringMatcher(MatchKind.EXACT, ""):
             return NEVER
-        return PeerIdentity(_regex(self._identity(match)))
+        return PeerIdentity(pattern_of(self._identity(match)))
 
     def _identity(self, match: StringMatcher) -> str:
         if match.kind is MatchKind.REGEX:
@@ -122,6 +122,11 @@ _Alternative = tuple[Condition, _Base]
 def holds(tree: Expression) -> Condition:
     """When the expression is true. Raises Beyond."""
     return within_bounds(_Compiler().truth(tree, wanted=True))
+
+
+def matched(match: Expression | bool) -> Condition:
+    """When what is left of a rule's match holds. Raises Beyond."""
+    return (ALWAYS if match else NEVER) if isinstance(match, bool) else holds(match)
 
 
 def within_bounds(condition: Condition, most: int = MOST_TERMS) -> Condition:
@@ -280,11 +285,19 @@ def _ends(pattern: str) -> tuple[StringMatcher, Callable[[str], bool]]:
 
 def anywhere(pattern: str) -> StringMatcher:
     """A pattern of RE2 that is found anywhere in a text, whatever bytes stand around it. Raises Beyond."""
-    return _regex(f"{_ANY}(?:{pattern}){_ANY}")
+    return pattern_of(f"{_ANY}(?:{pattern}){_ANY}")
 
 
-def _regex(pattern: str) -> StringMatcher:
-    """Raises Beyond for a pattern that Envoy does not take: it knows no characters but bytes, and bounds programs."""
+def sources(tree: Expression) -> list[TextSource]:
+    """What a text may be taken from, the first that is there. Raises Beyond."""
+    return [base for _, base in _alternatives(tree) if isinstance(base, TextSource)]
+
+
+def pattern_of(pattern: str) -> StringMatcher:
+    """A pattern of RE2, which the whole text has to fit.
+
+    Raises Beyond for one that Envoy does not take: it knows no characters but bytes, and bounds programs.
+    """
     options = re2.Options()
     options.log_errors = False
     options.encoding = re2.Options.Encoding.LATIN1

@@ -1,62 +1,37 @@
 """Where each part of a rule is decided: in the proxy, by the mixer, or nowhere because it cannot concern a request.
 
-Comes in: rules, and what is known beforehand where requests arrive. Goes out: decisions with their reasons. Deniers and
-lists that are all written down are decided in the proxy, where it knows what they look at.
+Comes in: rules, and what is known beforehand where requests arrive. Goes out: decisions with their reasons. Deniers,
+lists that are all written down, roles, operations on headers, and quotas that proxies count are the proxy's, where it
+knows what they look at.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from hashlib import blake2b
-from typing import Any
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 import msgspec
 
 from lateen.expressions.partial import cannot_hold, partial
 from lateen.expressions.syntax import Attribute, Expression, Literal, attributes_of
 from lateen.expressions.vocabulary import AFTERWARDS, Vocabulary
-from lateen.mesh.mixer.model import Action, Instance, MixerRules, Rule
-from lateen.plan.access.model import Condition, DirectAddress, Not
-from lateen.plan.matching import MatchKind, StringMatcher
+from lateen.mesh.mixer.model import Action, Charge, Instance, MixerRules, Rule
+from lateen.plan.limits.model import LimitRule
 from lateen.plan.mixer.apis import absent_here, apis_here, attributes_of_apis, with_headers
-from lateen.plan.mixer.compile import (
-    ALWAYS,
-    NEVER,
-    Beyond,
-    TextSource,
-    anywhere,
-    both,
-    either,
-    holds,
-    text_conditions,
-    within_bounds,
-)
+from lateen.plan.mixer.compile import Beyond
+from lateen.plan.mixer.denials import denials_of
 from lateen.plan.mixer.model import MixerDenial
 from lateen.plan.mixer.operations import Names, changes, names_changed
-from lateen.plan.mixer.roles import refused_by_roles
+from lateen.plan.mixer.quotas import counted_here
 from lateen.plan.routes import HeaderOps
-from lateen.resources.mixer.adapters import (
-    LISTED,
-    NEEDS_ABSENT,
-    NO_ROLE,
-    NOT_LISTED,
-    DenierParams,
-    ListcheckerParams,
-    RbacParams,
-    Status,
-)
 from lateen.resources.mixer.templates import Variety
-from lateen.values.rpc_code import http_status, refusal_text
 
-INVALID_ARGUMENT = 3
-PERMISSION_DENIED = 7
-FAILED_PRECONDITION = 9
-LONGEST_LIST = 64
-MOST_LISTED = 4 * LONGEST_LIST
 PROXY, MIXER, NOWHERE = "proxy", "mixer", "nowhere"
 UNCHECKED = "checks are switched off there"
 TOO_EARLY = "its match needs what is known only afterwards"
 REPORTED = "it is told of what is over, and nobody waits"
+BY_EACH = "each proxy counts by itself, as the handler says"
 UNREPORTED = "reports of requests are switched off"
 OPERATIONS = "operations on headers"
 """The part of a rule that refuses nothing."""
@@ -64,7 +39,8 @@ OPERATIONS = "operations on headers"
 
 class Decision(msgspec.Struct, frozen=True):
     """One part of a rule: what it is, where it is decided, and why there. ``denials`` are what the proxy refuses,
-    ``changes`` what it changes of the headers of requests and of answers.
+    ``changes`` what it changes of the headers of requests and of answers; ``counted`` is the quota that it counts,
+    by ``limits``.
 
     ``asked``: where the mixer does it, requests wait for that.
     """
@@ -75,7 +51,21 @@ class Decision(msgspec.Struct, frozen=True):
     why: str
     denials: tuple[MixerDenial, ...] = ()
     changes: tuple[HeaderOps, HeaderOps] | None = None
+    counted: str = ""
+    limits: tuple[LimitRule, ...] = ()
     asked: bool = True
+
+
+class _Here(NamedTuple):
+    """Where requests arrive. ``found``: attributes that others may find there; ``names``: how many operations change
+    each header; ``counting``: how many actions may count each quota, of which the first that matches does."""
+
+    rules: MixerRules
+    known: dict[str, Any]
+    found: dict[str, str]
+    names: tuple[Names, Names]
+    counting: Counter[str]
+    of_bytes: bool
 
 
 def decisions(
@@ -100,8 +90,8 @@ def _decisions(rules: MixerRules, known: dict[str, Any], *, of_bytes: bool) -> I
     known = {**absent_here(apis), **known}
     known = {name: value for name, value in known.items() if value is not None or name not in found}
     early = {**dict.fromkeys(AFTERWARDS - found.keys()), **known}
-    operating = (rule for rule in rules.rules if rule.request or rule.response)
-    names = names_changed(rule for rule in operating if match_here(rule, known, rules.vocabulary) is not False)
+    holding = [rule for rule in rules.rules if match_here(rule, known, rules.vocabulary) is not False]
+    here = _Here(rules, known, found, names_changed(holding), Counter(_quotas(holding)), of_bytes)
     for rule in (with_headers(rule, apis) for rule in rules.rules):
         over = match_here(rule, known, rules.vocabulary)
         match = match_here(rule, early, rules.vocabulary) if _looks_at(over, AFTERWARDS) else over
@@ -122,38 +112,34 @@ def _decisions(rules: MixerRules, known: dict[str, Any], *, of_bytes: bool) -> I
                 yield Decision(rule, what, MIXER, "the proxy passes bytes on here")
                 continue
             try:
-                _not_found_by_others(match, (field.tree for field in instance.fields), known, found)
-                denials = _denials(rule, action, instance, match, known, rules)
+                _not_found_by_others(match, (field.tree for field in instance.fields), here)
+                denials = denials_of(rule, action, instance, match, known, rules)
             except Beyond as problem:
                 yield Decision(rule, what, MIXER, str(problem))
             else:
                 yield Decision(rule, what, PROXY, "the proxy knows all that it looks at", denials)
-        yield from _counted(rule, match, nowhere, known, rules, of_bytes=of_bytes)
+        yield from _counted(rule, match, nowhere, here)
         if rule.request or rule.response:
-            yield _operated(rule, match, nowhere, known, rules, found, names, of_bytes=of_bytes)
+            yield _operated(rule, match, nowhere, here)
         yield from _reported(rule, over, known)
 
 
-def _operated(
-    rule: Rule,
-    match: Expression | bool,
-    nowhere: str,
-    known: dict[str, Any],
-    rules: MixerRules,
-    found: dict[str, str],
-    names: tuple[Names, Names],
-    *,
-    of_bytes: bool,
-) -> Decision:
+def _quotas(rules: Iterable[Rule]) -> Iterator[str]:
+    for rule in rules:
+        for action in rule.actions:
+            yield from (one.name for one in action.instances if one.variety is Variety.QUOTA)
+
+
+def _operated(rule: Rule, match: Expression | bool, nowhere: str, here: _Here) -> Decision:
     """What a rule does with headers."""
     if match is False:
         return Decision(rule, OPERATIONS, NOWHERE, nowhere)
-    if of_bytes:
+    if here.of_bytes:
         return Decision(rule, OPERATIONS, NOWHERE, "the proxy passes bytes on here")
     trees = [value for operation in (*rule.request, *rule.response) for value in operation.values]
     try:
-        _not_found_by_others(match, trees, known, found)
-        changed = changes(rule, match, known, rules.vocabulary, names)
+        _not_found_by_others(match, trees, here)
+        changed = changes(rule, match, here.known, here.rules.vocabulary, here.names)
     except Beyond as problem:
         return Decision(rule, OPERATIONS, MIXER, str(problem))
     return Decision(rule, OPERATIONS, PROXY, "the proxy knows all that it looks at", changes=changed)
@@ -198,38 +184,57 @@ def _finding(rule: Rule, match: Expression | bool, known: dict[str, Any]) -> Ite
                     yield Decision(rule, what, MIXER, "what it finds is for rules that the mixer decides", asked=False)
 
 
-def _not_found_by_others(
-    match: Expression | bool, trees: Iterable[Expression], known: dict[str, Any], found: dict[str, str]
-) -> None:
+def _not_found_by_others(match: Expression | bool, trees: Iterable[Expression], here: _Here) -> None:
     """Raises Beyond where something is looked at that a generator may find."""
     for tree in (*(() if isinstance(match, bool) else (match,)), *trees):
         for name, _ in attributes_of(tree):
-            if name in found and known.get(name) is None:
-                raise Beyond(f"{name} may be found by {found[name]}")
+            if name in here.found and here.known.get(name) is None:
+                raise Beyond(f"{name} may be found by {here.found[name]}")
 
 
-def _counted(
-    rule: Rule, match: Expression | bool, nowhere: str, known: dict[str, Any], rules: MixerRules, *, of_bytes: bool
-) -> Iterator[Decision]:
+def _counted(rule: Rule, match: Expression | bool, nowhere: str, here: _Here) -> Iterator[Decision]:
     """What a rule counts: asked for where one of the charges may be for what arrives here. ``nowhere``: why its match
     fails, where it does."""
-    host, labels = known.get("destination.service.host"), known.get("destination.labels")
-    charged = {
-        charge.quota
-        for charge in rules.charges
-        if not of_bytes and any(service.is_for(host, labels) for service in charge.services)
-    }
+    host, labels = here.known.get("destination.service.host"), here.known.get("destination.labels")
     for action in rule.actions:
         for instance in action.instances:
             if instance.variety is not Variety.QUOTA:
                 continue
             what = f"{action.handler.adapter} {action.handler.name} on {instance.name}"
+            charges = [
+                charge
+                for charge in here.rules.charges
+                if charge.quota == instance.name and any(service.is_for(host, labels) for service in charge.services)
+            ]
             if match is False:
                 yield Decision(rule, what, NOWHERE, nowhere)
-            elif instance.name not in charged:
+            elif not charges or here.of_bytes:
                 yield Decision(rule, what, NOWHERE, "no QuotaSpec charges it here")
-            else:
+            elif not action.handler.by_proxies:
                 yield Decision(rule, what, MIXER, "what all proxies use is counted in one place")
+            else:
+                yield _counted_alone(rule, action, instance, match, charges, what, here)
+
+
+def _counted_alone(
+    rule: Rule,
+    action: Action,
+    instance: Instance,
+    match: Expression | bool,
+    charges: list[Charge],
+    what: str,
+    here: _Here,
+) -> Decision:
+    """What the proxy counts, where it can."""
+    clauses = (Attribute(clause.attribute) for charge in charges for part in charge.clauses for clause in part)
+    try:
+        if here.counting[instance.name] > 1:
+            raise Beyond("several rules may count it")
+        _not_found_by_others(match, (*(field.tree for field in instance.fields), *clauses), here)
+        quota = counted_here(rule, action, instance, match, here.known, here.rules.vocabulary, charges)
+    except Beyond as problem:
+        return Decision(rule, what, MIXER, str(problem))
+    return Decision(rule, what, PROXY, BY_EACH, quota.denials, counted=instance.name, limits=quota.limits)
 
 
 def match_here(rule: Rule, known: dict[str, Any], vocabulary: Vocabulary) -> Expression | bool:
@@ -252,94 +257,3 @@ def _nowhere(rule: Rule, known: dict[str, Any]) -> str:
     if not rule.everywhere and known.get("destination.namespace") != rule.namespace:
         return f"it is for destinations in {rule.namespace}"
     return "its match cannot hold here"
-
-
-def _denials(
-    rule: Rule, action: Action, instance: Instance, match: Expression | bool, known: dict[str, Any], rules: MixerRules
-) -> tuple[MixerDenial, ...]:
-    """What the proxy has to refuse. Raises Beyond."""
-    matched = ALWAYS if match is True else holds(match) if not isinstance(match, bool) else NEVER
-    params = action.handler.params
-    if action.handler.adapter == "noop":
-        return ()
-    if isinstance(params, DenierParams):
-        status = params.status or Status()
-        found = [(matched, status.code or FAILED_PRECONDITION, status.message)]
-    elif isinstance(params, ListcheckerParams):
-        found = _listed(params, instance, matched, known, rules.vocabulary)
-    elif isinstance(params, RbacParams):
-        not_allowed, absent = refused_by_roles(instance, rules.grants, known, rules.vocabulary)
-        found = [
-            (both(matched, not_allowed), PERMISSION_DENIED, NO_ROLE),
-            (both(matched, absent), INVALID_ARGUMENT, NEEDS_ABSENT),
-        ]
-    else:
-        raise Beyond(f"{action.handler.adapter} asks somebody else")
-    name = f"{rule.name}.{rule.namespace}"
-    return tuple(
-        _denial(name, code, f"{action.handler.name}:{message}", condition, rule)
-        for condition, code, message in found
-        if condition != NEVER
-    )
-
-
-def _denial(name: str, code: int, message: str, condition: Condition, rule: Rule) -> MixerDenial:
-    body = refusal_text(code, message)
-    status = http_status(code)
-    reply = blake2b(f"{status} {body}".encode(), digest_size=6).hexdigest()
-    return MixerDenial(f"mixer-{reply}:{name}", reply, status, body, condition, rule.origin)
-
-
-def _listed(
-    params: ListcheckerParams, instance: Instance, matched: Condition, known: dict[str, Any], vocabulary: Vocabulary
-) -> list[tuple[Condition, int, str]]:
-    if params.provider_url:
-        raise Beyond("its list is fetched")
-    if len(params.overrides) > LONGEST_LIST:
-        raise Beyond(f"its list has more than {LONGEST_LIST} entries")
-    value = next((field.tree for field in instance.fields), None)
-    if value is None:
-        raise Beyond("its instance has no value")
-    rest = partial(value, known, vocabulary)
-    kind = params.entry_type or "STRINGS"
-    if kind == "IP_ADDRESSES":
-        held, absent = _addresses(rest, params.overrides), either([])
-        refused = held if params.blacklist else Not(held)
-    else:
-        refused, absent = text_conditions(rest, _tests(kind, params.overrides, blacklist=params.blacklist))
-    message = LISTED if params.blacklist else NOT_LISTED
-    return [
-        (within_bounds(both(matched, refused), MOST_LISTED), PERMISSION_DENIED, message),
-        (within_bounds(both(matched, absent)), INVALID_ARGUMENT, NEEDS_ABSENT),
-    ]
-
-
-def _addresses(value: Expression, entries: tuple[str, ...]) -> Condition:
-    if not isinstance(value, Attribute) or value.name != "source.ip":
-        raise Beyond("an address is worked out")
-    if any("::ffff:" in entry.lower() for entry in entries):
-        raise Beyond("an address of IPv4 is written as IPv6")
-    return either([DirectAddress(entry) for entry in entries])
-
-
-def _tests(kind: str, entries: tuple[str, ...], *, blacklist: bool) -> Callable[[str | TextSource], Condition]:
-    """When a text is refused."""
-    if kind == "CASE_INSENSITIVE_STRINGS":
-        raise Beyond("what is the same but for case, Unicode says")
-
-    def test(base: str | TextSource) -> Condition:
-        if isinstance(base, str):
-            if kind == "REGEX":
-                raise Beyond("a literal is held against patterns")
-            return ALWAYS if (base in entries) is blacklist else NEVER
-        matchers = [
-            anywhere(entry) if kind == "REGEX" else StringMatcher(MatchKind.EXACT, entry) for entry in entries if entry
-        ]
-        if blacklist:
-            return either([base.where(matcher) for matcher in matchers])
-        refused: Condition = ALWAYS
-        for matcher in matchers:
-            refused = both(refused, base.lacks(matcher))
-        return refused
-
-    return test

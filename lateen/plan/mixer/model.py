@@ -24,7 +24,7 @@ class MixerCheck(msgspec.Struct, frozen=True, cache_hash=True):
     ``fail_open``: what happens while it cannot be asked. ``retries``: how often a call that fails is made again, and
     between which times (seconds) it waits before. ``generation``: answers of another one are forgotten; empty:
     no rule concerns what arrives here, and nobody is asked. ``changed``: rules whose operations on headers the proxy
-    does by itself, as NAME.NAMESPACE.
+    does by itself, as NAME.NAMESPACE; ``counted``: quotas that it counts by itself, by their instances' full names.
     """
 
     proxy: str
@@ -35,6 +35,7 @@ class MixerCheck(msgspec.Struct, frozen=True, cache_hash=True):
     waits: tuple[float, float] = (0.08, 1.0)
     generation: str = ""
     changed: tuple[str, ...] = ()
+    counted: tuple[str, ...] = ()
 
 
 class MixerReport(msgspec.Struct, frozen=True, cache_hash=True):

@@ -94,6 +94,7 @@ def _guarded(chain: Chain, snapshot: MeshSnapshot, proxy: Proxy, port: int, know
         waits=(policy.base_wait, policy.max_wait),
         generation=rules.generation if asking else "",
         changed=tuple(sorted({f"{one.rule.name}.{one.rule.namespace}" for one in found if one.changes is not None})),
+        counted=tuple(sorted({one.counted for one in found if one.counted})),
     )
     if isinstance(chain.action, TcpChain):
         told = replace(chain.action, mixer=check if asking else None, report=report)
@@ -102,7 +103,9 @@ def _guarded(chain: Chain, snapshot: MeshSnapshot, proxy: Proxy, port: int, know
     if table is not None and changes:
         request, response = (joined(side) for side in zip(*changes, strict=True))
         table = with_changes(table, request, response)
-    return replace(chain, action=replace(chain.action, inline=table, mixer=check, denials=denials, report=report))
+    limits = (*(chain.action.limits or ()), *(limit for one in found for limit in one.limits)) or chain.action.limits
+    action = replace(chain.action, inline=table, mixer=check, denials=denials, report=report, limits=limits)
+    return replace(chain, action=action)
 
 
 def _report(rules: MixerRules, proxy: Proxy, port: int, known: dict[str, Any]) -> MixerReport | None:

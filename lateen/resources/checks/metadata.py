@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from lateen.resources.checks import Report
 from lateen.resources.health_check import ANNOTATION, BadHealthCheck, parse_health_check
 from lateen.resources.kubernetes import PREFERENCES, TRAFFIC_DISTRIBUTION
+from lateen.resources.mixer.adapters import ADAPTERS, MemquotaParams
+from lateen.resources.mixer.content import COUNTED_BY, MIXER, PROXY, HandlerContent, handler_content
 
 DRY_RUN = "istio.io/dry-run"
 RESERVED = (
@@ -38,6 +40,7 @@ def check_metadata(report: Report) -> None:
         if name in annotations:
             report.error(f"metadata.annotations.{name}", f"the annotation {name} is reserved", "remove it")
     _check_health_check(report)
+    _check_counted_by(report)
     check_distribution(report, f"metadata.annotations.{TRAFFIC_DISTRIBUTION}", annotations.get(TRAFFIC_DISTRIBUTION))
     dry_run = annotations.get(DRY_RUN)
     if dry_run is None:
@@ -58,6 +61,18 @@ def check_distribution(report: Report, field: str, value: str | None) -> None:
         report.note(field, "nodes are not known here, so the nearest zone is preferred", "", "without-effect")
     elif value not in (None, "", "Any", *PREFERENCES):
         report.error(field, f"{value!r} is no preference", f"write {', '.join(PREFERENCES)}")
+
+
+def _check_counted_by(report: Report) -> None:
+    said = report.resource.annotations.get(COUNTED_BY)
+    if said is None:
+        return
+    field = f"metadata.annotations.{COUNTED_BY}"
+    content = handler_content(report.resource) if report.resource.key.kind in ("handler", *ADAPTERS) else None
+    if not isinstance(content, HandlerContent) or not isinstance(content.params, MemquotaParams):
+        report.error(field, f"{COUNTED_BY} is for handlers of memquota alone", "remove it")
+    elif said not in (PROXY, MIXER):
+        report.error(field, f"{said!r} does not count", f"write {PROXY} or {MIXER}")
 
 
 def _check_health_check(report: Report) -> None:

@@ -22,11 +22,19 @@ from lateen.resources.shape import Problem, walk
 
 LANGUAGE = "policy.istio.io/lang"
 """The annotation that says what expressions are written in."""
+COUNTED_BY = "lateen.io/counted-by"
+"""The annotation of a memquota that says who counts."""
+PROXY, MIXER = "proxy", "mixer"
 
 
 def language_of(resource: Resource) -> str:
     """What the expressions of a resource are written in."""
     return resource.annotations.get(LANGUAGE, CEXL)
+
+
+def is_counted_by_proxies(resource: Resource) -> bool:
+    """Whether each proxy counts by itself, in place of the mixer for all."""
+    return resource.annotations.get(COUNTED_BY) == PROXY
 
 
 class HandlerContent(msgspec.Struct, frozen=True):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from lateen.plan.limits.model import BucketKey, Counted, KeyKind, LimitRule, PathTemplate
+from lateen.plan.access.model import All, AnyOf, Header, Not, PeerIdentity, UrlPath
+from lateen.plan.limits.model import BucketKey, Charged, Counted, KeyKind, LimitRule, PathTemplate
 from lateen.plan.matching import HeaderMatcher, MatchKind, StringMatcher
 from lateen.plan.model import Chain, ChainMatch, HttpChain, Listener
 from lateen.plan.proxy import Bind
 from lateen.plan.routes import DirectResponse, Route, RouteMatch, RouteTable, VirtualHost
 from lateen.values.names import BUILT_IN, Origin
 
+PRESENT = StringMatcher(MatchKind.PRESENT)
 LIMITS = Origin("RateLimit", "default", "limits", "limits.yaml", 3)
 COUNTED = Counted(
     methods=("GET", "POST"),
@@ -36,12 +38,20 @@ KEYS = (
     BucketKey(KeyKind.HEADER, ("x-key",)),
     BucketKey(KeyKind.CLAIM, ("place", "room")),
 )
+CHARGED = (
+    Charged(Header("x-a", StringMatcher(MatchKind.EXACT, 'a"\u00fc'))),
+    Charged(Not(AnyOf((UrlPath(StringMatcher(MatchKind.PREFIX, "/b")), Header("x-b", PRESENT)))), 3),
+    Charged(All((PeerIdentity(StringMatcher(MatchKind.REGEX, "spiffe://[^/]+/a")), AnyOf())), 2),
+    Charged(),
+)
 RULES = (
     LimitRule("default/limits/all", LIMITS, 10, 60.0, 5, COUNTED, KEYS),
     LimitRule("default/limits.v2/1", LIMITS, 1, 1.0, 1, status=503, headers=(("x-why", "100%"),), body="later"),
     LimitRule("default/limits/2", LIMITS, 7, 0.5, 70, keys=KEYS[:1], on_trial=True, body="never"),
     LimitRule("default/shared/0", LIMITS, 7, 60.0, 9, COUNTED, KEYS[:1], shared=True),
     LimitRule("default/shared/1", LIMITS, 7, 60.0, 7, shared=True, status=503, headers=(("x-a", "b"),), body="later"),
+    LimitRule("mixer:calls.default/calls.default", LIMITS, 5, 3600.0, 5, keys=KEYS[:1], charged=CHARGED, body="no"),
+    LimitRule("mixer:dear.default/dear.default", LIMITS, 5, 3600.0, 5, charged=(Charged(amount=2),)),
     LimitRule("default/open/0", LIMITS, 7, 0.5, 7, shared=True, fail_open=True, on_trial=True),
 )
 

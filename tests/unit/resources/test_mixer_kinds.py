@@ -9,7 +9,7 @@ import pytest
 
 from lateen.resources.decode import decode
 from lateen.resources.documents import parse_documents
-from lateen.resources.mixer.content import LANGUAGE
+from lateen.resources.mixer.content import COUNTED_BY, LANGUAGE
 from lateen.resources.support import check_support
 from lateen.resources.validate import validate_resource
 
@@ -41,6 +41,7 @@ def bound(attribute: str, text: str) -> list[tuple[str, str, str]]:
 RANDOM = "spec.sampling.random"
 ACTIONS = [{"handler": "a", "instances": ["b"]}]
 BUCKETS = "spec.params.metrics[0].buckets"
+COUNTER = {"quotas": [{"name": "a", "maxAmount": 1}]}
 METRIC = {"kind": "COUNTER", "name": "a", "instanceName": "a"}
 
 
@@ -279,3 +280,27 @@ def test_an_adapter_outside_needs_a_connection() -> None:
 def test_headers_that_frame_a_message_are_not_changed(side: str, name: str) -> None:
     (told,) = findings("rule", {side: [{"name": name, "values": ['"1"']}]})
     assert told[0] == f"spec.{side}[0].name"
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "said", "remedy"),
+    [
+        ("memquota", COUNTER, "me", "write proxy or mixer"),
+        ("memquota", COUNTER, "mixer", ""),
+        (
+            "handler",
+            {"compiledAdapter": "memquota", "params": COUNTER},
+            "proxy",
+            "",
+        ),
+        ("handler", {"compiledAdapter": "denier"}, "proxy", "remove it"),
+        ("denier", {}, "proxy", "remove it"),
+        ("checknothing", {}, "proxy", "remove it"),
+        ("rule", {"actions": ACTIONS}, "proxy", "remove it"),
+    ],
+)
+def test_who_counts_is_said_of_memquota_alone(kind: str, spec: dict[str, Any], said: str, remedy: str) -> None:
+    found = findings(kind, spec, {COUNTED_BY: said})
+    assert [(field, wanted) for field, _, wanted in found] == (
+        [(f"metadata.annotations.{COUNTED_BY}", remedy)] if remedy else []
+    )
