@@ -29,7 +29,7 @@ from lateen.envoy import grpc_messages, wire
 from lateen.plan.model import MetricRule
 from lateen.plan.names import AGENT_CLUSTER
 from lateen.resources.telemetry import METRIC_NAMES
-from lateen.values.packed_labels import PACKED, UNKNOWN, packed
+from lateen.values.packed_labels import PACKED, UNKNOWN, counted, packed
 
 STATS_LOGGER = "envoy.access_loggers.stats"
 TOLD_LOGGER = "envoy.access_loggers.tcp_grpc"
@@ -213,16 +213,25 @@ def of_type(*kinds: Any) -> Any:
 def _loggers(metrics: Iterable[Metric], labels: LabelSet, rules: Rules, wanted: Any) -> list[Any]:
     """One logger of these metrics, or none where all of them are switched off."""
     changes = {rule.metric: rule for rule in rules}
-    counters: list[Any] = []
-    histograms: list[Any] = []
-    usual = _tags(labels.changed(MetricRule("")))
+    found = {}
     for metric in metrics:
-        rule = changes.get(metric.kind)
-        if rule is not None and rule.disabled:
-            continue
-        tags = _tags(labels.changed(rule)) if rule is not None else usual
-        (histograms if metric.unit else counters).append(_series(metric, tags))
-    return [_stats_logger(METRIC_PREFIX, counters, histograms, wanted)] if counters or histograms else []
+        rule = changes.get(metric.kind, MetricRule(metric.kind))
+        if not rule.disabled:
+            found[metric] = labels.changed(rule)
+    found = _counted_by_durations(found)
+    counters = [_series(metric, _tags(own)) for metric, own in found.items() if not metric.unit]
+    histograms = [_series(metric, _tags(own)) for metric, own in found.items() if metric.unit]
+    return [_stats_logger(METRIC_PREFIX, counters, histograms, wanted)] if found else []
+
+
+def _counted_by_durations(found: dict[Metric, Labels]) -> dict[Metric, Labels]:
+    """Where requests and their durations have the same labels, a histogram of durations is counter enough."""
+    count, duration, *_ = REQUESTS
+    if count not in found or found[count] != found.get(duration):
+        return found
+    (name, form), *others = found[duration]
+    kept = {metric: labels for metric, labels in found.items() if metric is not count}
+    return {**kept, duration: ((name, counted(form)), *others)}
 
 
 def _stats_logger(prefix: str, counters: list[Any], histograms: list[Any], wanted: Any) -> Any:

@@ -123,9 +123,28 @@ def count_traffic(text: bytes, reporter: str) -> Traffic:
     return total
 
 
-def rate(before: Traffic, after: Traffic, seconds: float) -> Rate:
-    """The rates between two counts; a count that fell (the proxy began anew) is counted from nothing."""
-    if seconds <= 0:
+class Count(msgspec.Struct, frozen=True):
+    """What one proxy had counted when it had run for so many seconds: it adds up its histograms once a second."""
+
+    seconds: float = 0.0
+    traffic: Traffic = Traffic()
+
+
+def count_so_far(text: bytes, reporter: str) -> Count:
+    """``count_traffic`` and when that was."""
+    times = [line.rpartition(b" ")[2] for line in text.split(b"\n") if line.startswith(b"envoy_server_uptime{")]
+    return Count(float(times[0]) if times else 0.0, count_traffic(text, reporter))
+
+
+def rate(before: Count, after: Count) -> Rate | None:
+    """The rates between two counts, None where it is the same one; a count that fell is counted from nothing."""
+    if after.seconds == before.seconds:
+        return None
+    began_anew = after.seconds < before.seconds
+    seconds = after.seconds if began_anew else after.seconds - before.seconds
+    done, known = after.traffic, before.traffic
+    if began_anew or done.requests < known.requests or done.errors < known.errors:
+        known = Traffic()
+    if not seconds:
         return Rate()
-    start = before if after.requests >= before.requests and after.errors >= before.errors else Traffic()
-    return Rate((after.requests - start.requests) / seconds, (after.errors - start.errors) / seconds)
+    return Rate((done.requests - known.requests) / seconds, (done.errors - known.errors) / seconds)

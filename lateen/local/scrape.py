@@ -10,13 +10,14 @@ from pathlib import Path
 from lateen import __version__
 from lateen.local.envoy_admin import metrics
 from lateen.local.mesh import Mesh
-from lateen.local.metrics import Rate, Traffic, count_traffic, joined, merge, rate
+from lateen.local.metrics import Count, Rate, count_so_far, joined, merge, rate
 from lateen.local.runner import Runner
 from lateen.local.uds_http import request
 
 AT_ONCE = 8
 CERTIFICATE_LEFT = "istio_agent_cert_expiry_seconds"
-REQUESTS = "istio.requests_total"
+REQUESTS = "%5Eistio%5C.request(s_total%7C_duration)%7C%5Eserver%5C.uptime$"
+"""What ``count_so_far`` reads: requests are counted by their durations."""
 BUILD = b"# TYPE istio_build gauge\nistio_build 1\n"
 
 
@@ -82,27 +83,25 @@ async def _fetch(mesh: Mesh, runners: list[Runner], pattern: str) -> list[bytes]
 
 
 class Rates:
-    """Request rates by instance, as they were between the last two looks."""
+    """Request rates by instance, as they were between the last two looks that saw something new."""
 
     def __init__(self, mesh: Mesh) -> None:
         self._mesh = mesh
-        self._counts: dict[str, Traffic] = {}
-        self._looked_at = 0.0
+        self._counts: dict[str, Count] = {}
         self.current: dict[str, Rate] = {}
 
     async def look(self) -> dict[str, Rate]:
         """Fetch the counts anew; the rates since the last look."""
         runners = self._mesh.runners()
         texts = await _fetch(self._mesh, runners, REQUESTS)
-        now = time.monotonic()
         counts = {
-            runner.id: count_traffic(text, "source" if runner.workload.is_gateway else "destination")
+            runner.id: count_so_far(text, "source" if runner.workload.is_gateway else "destination")
             for runner, text in zip(runners, texts, strict=True)
         }
-        elapsed = now - self._looked_at
-        self.current = {
-            name: rate(self._counts[name], count, elapsed) if name in self._counts else Rate()
-            for name, count in counts.items()
-        }
-        self._counts, self._looked_at = counts, now
+        self.current = {name: self._rate(name, count) for name, count in counts.items()}
+        self._counts = counts
         return self.current
+
+    def _rate(self, name: str, count: Count) -> Rate:
+        known = self.current.get(name, Rate())
+        return (rate(self._counts[name], count) or known) if name in self._counts else known

@@ -6,6 +6,7 @@ takes them apart first (``whole``), so that nobody else meets a packed one.
 
 It reads ``name=value name=value``. Besides labels there are parts that several labels are read from:
 
+    requests   nothing: how many durations there are with these labels is how many requests (``counted``)
     clusters   nothing: there is one mesh and no clusters in it
     service    HOST/NAME/NAMESPACE of the service that is called (``told_names.joined``), or the host that was asked for
     grpc       the status of gRPC, where that was spoken; unknown without one
@@ -39,6 +40,9 @@ SERVICE_LABELS = ("destination_service", "destination_service_name", "destinatio
 _LAST = ("server", "caller")
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _MARK = f'{PACKED}="'.encode()
+_COUNTED = f',{PACKED}="requests= '.encode()
+_DURATIONS = b"envoy_istio_request_duration_milliseconds_count"
+_REQUESTS = b"envoy_istio_requests_total"
 _BOUND = b',le="'
 """The limit of a histogram's bucket, which Envoy writes last."""
 _LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"')
@@ -53,27 +57,59 @@ def packed(labels: Iterable[tuple[str, str]], parts: Iterable[tuple[str, str]] =
     return " ".join((*same, *(f"{name}={form}" for name, form in parts)))
 
 
+def counted(form: str) -> str:
+    """The format of durations by which requests are counted."""
+    return f"requests= {form}"
+
+
 def whole(text: bytes) -> bytes:
     """A Prometheus text in which each packed label is what it stands for, and each series stands once.
 
     It is UTF-8, whatever a header held that is a label by a Telemetry: Prometheus would refuse all of it.
     """
-    lines: list[bytes] = []
-    places: dict[bytes, int] = {}
+    kept, requests = _Samples(), _Samples()
     for line in text.decode(errors="replace").encode().split(b"\n"):
         if _MARK not in line:
-            lines.append(line)
+            kept.lines.append(line)
             continue
         head, _, value = line.rpartition(b" ")
         name, _, labels = head.removesuffix(b"}").partition(b"{")
         labels, bound, limit = labels.partition(_BOUND)
-        series = b"%b{%b%b%b} " % (name, _unpacked(labels), bound, limit)
-        place = places.setdefault(series, len(lines))
-        if place == len(lines):
-            lines.append(series + value)
+        told = _unpacked(labels)
+        kept.add(b"%b{%b%b%b} " % (name, told, bound, limit), value)
+        if name == _DURATIONS and _COUNTED in b"," + labels:
+            requests.add(b"%b{%b} " % (_REQUESTS, told), value)
+    kept.add_family(b"# TYPE %b counter" % _REQUESTS, requests)
+    return b"\n".join(kept.lines)
+
+
+class _Samples:
+    """Lines of a Prometheus text, and where each series stands in them."""
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+        self.places: dict[bytes, int] = {}
+
+    def add(self, series: bytes, value: bytes) -> None:
+        place = self.places.setdefault(series, len(self.lines))
+        if place == len(self.lines):
+            self.lines.append(series + value)
         else:
-            lines[place] = series + _sum(lines[place].rpartition(b" ")[2], value)
-    return b"\n".join(lines)
+            self.lines[place] = series + _sum(self.lines[place].rpartition(b" ")[2], value)
+
+    def add_family(self, head: bytes, samples: _Samples) -> None:
+        """Samples of one family, into what is there of it. Places are not right any more after that."""
+        fresh = []
+        for series, place in samples.places.items():
+            if series in self.places:
+                self.add(series, samples.lines[place].removeprefix(series))
+            else:
+                fresh.append(samples.lines[place])
+        if fresh and head not in self.lines:
+            self.lines.insert(0, head)
+        if fresh:
+            after = self.lines.index(head) + 1
+            self.lines[after:after] = fresh
 
 
 def _sum(one: bytes, other: bytes) -> bytes:
@@ -162,6 +198,7 @@ def _quoted(text: str) -> str:
 
 
 _PARTS: dict[str, Callable[[str], Pairs]] = {
+    "requests": lambda _: iter(()),
     "grpc": _spoken,
     "service": _service,
     "cluster": _cluster,

@@ -13,7 +13,9 @@ from lateen.control.approval import Approval
 from lateen.control.coordinator import Coordinator, Draft, ProxyOptions
 from lateen.control.trial import Trial
 from lateen.envoy.resources import LISTENER
-from lateen.local.envoy_admin import active_requests
+from lateen.local.envoy_admin import active_requests, metrics
+from lateen.local.metrics import Traffic, count_so_far
+from lateen.local.scrape import REQUESTS
 from lateen.settings import Settings
 from tests.envoy.from_yaml import ACCESS_LOG, CLIENT, Running, sidecar
 from tests.envoy.gateways import entry, gateway, gateway_workload, serves
@@ -273,6 +275,20 @@ def test_series_that_nothing_is_counted_for_are_dropped() -> None:
 
         eventually(lambda: counted() == {"200", "500"})
         eventually(lambda: counted() == {"200"})
+
+
+def test_requests_are_counted_by_their_durations() -> None:
+    with Application("v1") as app, sidecar(entry("shop", app.port)) as running:
+        for path in ("/a", "/b", "/status/500"):
+            running.get("shop.example", 8080, path)
+
+        def found() -> bool:
+            text = asyncio.run(metrics(running.folder / "admin.sock", REQUESTS))
+            count = count_so_far(text, "source")
+            return count.traffic == Traffic(3, 1) and count.seconds > 0
+
+        eventually(found)
+        assert "requests_total" not in running.admin("/stats/prometheus")
 
 
 def test_strangers_make_no_series_by_asking_for_hosts() -> None:

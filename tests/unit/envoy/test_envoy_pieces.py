@@ -23,6 +23,7 @@ from lateen.envoy.tls import secret_references, verifies_by_sni
 from lateen.plan.clusters import Cluster, ConnectionPool, Discovery, OutlierDetection
 from lateen.plan.matching import MatchKind, RouteMatch, StringMatcher
 from lateen.plan.mixer.model import MixerCheck
+from lateen.plan.model import MetricRule
 from lateen.plan.proxy import Bind
 from lateen.plan.routes import Fault, FaultAbort, Forward, Redirect, WeightedCluster
 from lateen.plan.tls import WORKLOAD_CERTIFICATE, ClientTls, SecretRef
@@ -152,6 +153,28 @@ def test_what_routes_cannot_say_is_a_bug() -> None:
 def test_a_percent_sign_in_a_name_is_no_format() -> None:
     made = request_loggers(LabelSet((("source_workload", "100%"),)), ())
     assert b"source_workload=100~25 " in made[0].typed_config.value
+
+
+OWN_LABEL = (("kind", "request.headers['x-kind']"),)
+
+
+@pytest.mark.parametrize(
+    ("rules", "counts", "by_durations"),
+    [
+        ((), False, True),
+        ((MetricRule("REQUEST_COUNT", labels=OWN_LABEL),), True, False),
+        (tuple(MetricRule(kind, labels=OWN_LABEL) for kind in ("REQUEST_COUNT", "REQUEST_DURATION")), False, True),
+        ((MetricRule("REQUEST_DURATION", disabled=True),), True, False),
+        ((MetricRule("REQUEST_COUNT", disabled=True),), False, False),
+    ],
+    ids=["as they are", "other labels", "the same other labels", "no durations", "no counts"],
+)
+def test_requests_are_counted_by_their_durations_where_labels_are_the_same(
+    rules: tuple[MetricRule, ...], counts: bool, by_durations: bool
+) -> None:
+    labels = LabelSet((("reporter", "source"),))
+    made = request_loggers(labels, rules, has_messages=False)[0].typed_config.value
+    assert (b"requests_total" in made, b"requests= reporter=source" in made) == (counts, by_durations)
 
 
 # --- the bootstrap ---

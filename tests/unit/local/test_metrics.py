@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lateen.local.metrics import Rate, Traffic, count_traffic, joined, merge, rate
+from lateen.local.metrics import Count, Rate, Traffic, count_so_far, count_traffic, joined, merge, rate
 
 ONE = b"""# TYPE envoy_istio_requests_total counter
 envoy_istio_requests_total{reporter="destination",response_code="200"} 5
@@ -41,8 +41,13 @@ def test_a_label_may_hold_what_ends_lines_elsewhere() -> None:
 def test_counts_and_rates() -> None:
     assert count_traffic(ONE, "destination") == Traffic(7, 2)
     assert count_traffic(TWO, "destination") == Traffic(1, 1)
-    assert rate(Traffic(7, 2), Traffic(17, 4), 2.0) == Rate(5, 1)
-    assert rate(Traffic(7, 2), Traffic(4, 0), 2.0) == Rate(2, 0)
+    assert count_so_far(ONE + b"envoy_server_uptime{} 9\n", "destination") == Count(9, Traffic(7, 2))
+    known = Count(9, Traffic(7, 2))
+    assert rate(known, Count(11, Traffic(17, 4))) == Rate(5, 1)
+    assert rate(known, Count(11, Traffic(4, 0))) == Rate(2, 0)
+    assert rate(known, Count(2, Traffic(8, 2))) == Rate(4, 1)
+    assert rate(known, Count()) == Rate()
+    assert rate(known, known) is None
 
 
 def test_what_a_proxy_and_its_agent_counted_of_one_series_is_added_up() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lateen.values.packed_labels import PACKED, packed, whole
+from lateen.values.packed_labels import PACKED, counted, packed, whole
 from lateen.values.told_names import FIELDS, escaped, joined, names_in, parted, told_names
 
 NAMES = st.from_regex(r"l[a-z_]{0,5}", fullmatch=True)
@@ -57,6 +57,34 @@ def test_samples_of_one_series_are_added_up(one: str, other: str, limit: str) ->
 def test_buckets_of_a_histogram_stay_apart() -> None:
     text = "".join(f'a_bucket{{{PACKED}="b=c",le="{limit}"}} {limit}\n' for limit in (1, 2, 3)).encode()
     assert whole(text) == text.replace(f'{PACKED}="b=c"'.encode(), b'b="c"')
+
+
+COUNT = "envoy_istio_request_duration_milliseconds_count"
+TOTAL = "envoy_istio_requests_total"
+
+
+def test_requests_are_counted_by_their_durations() -> None:
+    form = counted(packed([("code", "200")]))
+    durations = f'{COUNT}{{{PACKED}="{form}"}} 3\n{COUNT}{{own="x",{PACKED}="{form}"}} 4\n'
+    told = f'{COUNT}{{code="200"}} 3\n{COUNT}{{code="200",own="x"}} 4\n'
+    assert whole(durations.encode()).decode() == (
+        f'# TYPE {TOTAL} counter\n{TOTAL}{{code="200"}} 3\n{TOTAL}{{code="200",own="x"}} 4\n{told}'
+    )
+
+
+def test_what_counters_and_durations_have_counted_is_one_family() -> None:
+    form = packed([("code", "200")])
+    there = f'a 1\n# TYPE {TOTAL} counter\n{TOTAL}{{{PACKED}="{form}"}} 5\nb 1\n'
+    durations = f'{COUNT}{{{PACKED}="{counted(form)}"}} 3\n{COUNT}{{{PACKED}="{counted(form)} x=y"}} 1\n'
+    found = whole((there + durations + f'{COUNT}{{{PACKED}="{form}"}} 2').encode()).decode().split("\n")
+    assert found[:4] == ["a 1", f"# TYPE {TOTAL} counter", f'{TOTAL}{{code="200",x="y"}} 1', f'{TOTAL}{{code="200"}} 8']
+    assert found[4:] == ["b 1", f'{COUNT}{{code="200"}} 5', f'{COUNT}{{code="200",x="y"}} 1']
+
+
+def test_durations_of_other_labels_count_no_requests() -> None:
+    other = _written(f'{PACKED}="requests= a=b"')
+    for labels in (f'{PACKED}="code=200"', f"x={other}", f'x_{PACKED}="requests= a=b"', f'x={other},{PACKED}="c=d"'):
+        assert TOTAL not in whole(f"{COUNT}{{{labels}}} 3\n".encode()).decode()
 
 
 def test_the_text_is_utf_8_whatever_a_label_holds() -> None:
