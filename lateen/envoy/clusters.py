@@ -26,7 +26,6 @@ from lateen.plan.clusters import (
     OutlierDetection,
     TcpKeepalive,
 )
-from lateen.values.told_names import joined
 
 DNS_REFRESH = 60.0
 DNS_JITTER = 0.1
@@ -169,11 +168,8 @@ def _optional(value: int | None) -> Any:
 def _metadata(cluster: Cluster) -> Any:
     if not cluster.tags:
         return None
-    known = dict(cluster.tags)
-    if "service" in known:
-        names = ("service", "service_name", "service_namespace")
-        known[wire.TOLD] = joined(tuple(known.get(name, "") for name in names))
-    return base_pb2.Metadata(filter_metadata={wire.METADATA_NAMESPACE: wire.text_struct(known.items())})
+    known = (*cluster.tags, (wire.TOLD, cluster.told_service))
+    return base_pb2.Metadata(filter_metadata={wire.METADATA_NAMESPACE: wire.text_struct(known)})
 
 
 def _add_transport(message: Any, cluster: Cluster, profile: EnvoyProfile) -> None:

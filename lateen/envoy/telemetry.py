@@ -187,9 +187,9 @@ def _called(*, by_host: bool) -> tuple[Group, ...]:
     ]
     namespace = first_of(_of_cluster("service_namespace"))
     known = tuple(zip(SERVICE_LABELS, (service, name, namespace), strict=True))
+    called = first_of(_of_member(TOLD), _of_cluster(TOLD), *host)
     return (
-        Group((("service", first_of(_of_cluster(TOLD), *host)), ("cluster", name)), known),
-        Group((("destination", f"%UPSTREAM_METADATA(lateen:{TOLD})%"),), tuple(member)),
+        Group((("called", called), ("cluster", "%UPSTREAM_CLUSTER_RAW%")), (*known, *member)),
         Group((("own", "%UPSTREAM_LOCAL_URI_SAN%"),), (("source_principal", own),)),
         Group((("server", "%UPSTREAM_PEER_URI_SAN%"),), (("destination_principal", peer),)),
     )

@@ -10,6 +10,7 @@ from lateen.plan.hashing import HashPolicy
 from lateen.plan.proxy import Bind
 from lateen.plan.tls import ClientTls
 from lateen.values.names import Origin
+from lateen.values.told_names import joined
 
 
 class Discovery(enum.Enum):
@@ -98,6 +99,9 @@ class OutlierDetection(msgspec.Struct, frozen=True):
     http_error_codes: tuple[int, ...] = ()
 
 
+SERVICE_TAGS = ("service", "service_name", "service_namespace")
+
+
 class Cluster(msgspec.Struct, frozen=True, cache_hash=True):
     """A load-balancing pool. ``protocol`` is ``tcp``, ``http1``, ``http2`` or ``client`` (as the downstream spoke).
 
@@ -130,6 +134,12 @@ class Cluster(msgspec.Struct, frozen=True, cache_hash=True):
     buffer_limit: int | None = None
     keeps_header_case: bool = False
 
+    @property
+    def told_service(self) -> str:
+        """The service as one text: HOST/NAME/NAMESPACE."""
+        known = dict(self.tags)
+        return joined(tuple(known.get(tag, "") for tag in SERVICE_TAGS))
+
 
 class Endpoint(msgspec.Struct, frozen=True, cache_hash=True):
     """One member of a pool: ``address`` is an IP, a DNS name (DNS clusters) or ``unix:///path`` (port 0)."""
@@ -153,7 +163,9 @@ class LocalityEndpoints(msgspec.Struct, frozen=True, cache_hash=True):
 
 
 class EndpointSet(msgspec.Struct, frozen=True, cache_hash=True):
-    """The endpoints of the cluster of that name: delivered by EDS, or inside a STATIC or DNS cluster."""
+    """The endpoints of the cluster of that name: delivered by EDS, or inside a STATIC or DNS cluster. ``service`` is
+    what telemetry calls the service (``Cluster.told_service``)."""
 
     cluster: str
     localities: tuple[LocalityEndpoints, ...]
+    service: str = "//"

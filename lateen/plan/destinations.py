@@ -19,6 +19,7 @@ from lateen.mesh.visibility import selects
 from lateen.plan.balancing import balancing, hash_policy, health_check, retry_budget, ring_size, table_size, warmup
 from lateen.plan.client_tls import client_tls
 from lateen.plan.clusters import (
+    SERVICE_TAGS,
     Cluster,
     ConnectionPool,
     Discovery,
@@ -82,7 +83,7 @@ def plan_destinations(
             if cluster.discovery not in (Discovery.ORIGINAL_DST, Discovery.DYNAMIC_DNS):
                 located = _located(snapshot, service, port, subset, members)
                 groups = grouped(located, place, setting, fails_over=fails_over)
-                endpoints.append(EndpointSet(cluster.name, groups))
+                endpoints.append(EndpointSet(cluster.name, groups, cluster.told_service))
             if service.headless and subset is None and sniffs:
                 clusters.append(_member_cluster(snapshot, cluster, port, members, service.hostname))
     return clusters, endpoints
@@ -266,7 +267,7 @@ def _endpoint(snapshot: MeshSnapshot, member: Member, number: int) -> Endpoint:
 def service_tags(service: Service) -> tuple[tuple[str, str], ...]:
     """What telemetry calls a service."""
     name = service.hostname if service.external else service.name
-    return (("service", service.hostname), ("service_name", name), ("service_namespace", service.namespace))
+    return tuple(zip(SERVICE_TAGS, (service.hostname, name, service.namespace), strict=True))
 
 
 def workload_tags(namespace: str, workload: str, labels: Labels, service_account: str) -> tuple[tuple[str, str], ...]:

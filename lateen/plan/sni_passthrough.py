@@ -47,7 +47,7 @@ def passing_endpoints(known: EndpointSet) -> EndpointSet:
         for found in known.localities
         if (able := tuple(endpoint for endpoint in found.endpoints if endpoint.mesh_tls))
     )
-    return EndpointSet(passing_name(known.cluster), localities)
+    return EndpointSet(passing_name(known.cluster), localities, known.service)
 
 
 def passing_chain(placed: PlacedServer, cluster: Cluster, telemetry: Telemetry) -> Chain:

@@ -8,10 +8,12 @@ It reads ``name=value name=value``. Besides labels there are parts that several 
 
     requests   nothing: how many durations there are with these labels is how many requests (``counted``)
     clusters   nothing: there is one mesh and no clusters in it
-    service    HOST/NAME/NAMESPACE of the service that is called (``told_names.joined``), or the host that was asked for
+    service    HOST/NAME/NAMESPACE of the service that answers (``told_names.joined``)
+    called     the same of the service that is called, and with ``/`` NAMESPACE/names of the member of it that was
+               chosen; or the host that was asked for
     grpc       the status of gRPC, where that was spoken; unknown without one
-    cluster    what the service is called where it is not known
-    source, destination   NAMESPACE/names of a workload (``told_names``)
+    cluster    what the service is called where it is not known: counts only there
+    source, destination   NAMESPACE/names of the workload itself (``told_names``)
     own        the principal by which a client calls
     server     the principal of who answered
     caller     what a server keeps of who calls: its own principal, names of the caller, the caller's principal
@@ -137,12 +139,18 @@ def _parts(rest: str) -> Pairs:
 
 
 def _service(found: str) -> Pairs:
-    parts = parted(found)
-    if len(parts) == len(SERVICE_LABELS):
-        yield from zip(SERVICE_LABELS, parts, strict=True)
+    return zip(SERVICE_LABELS, parted(found), strict=False)
+
+
+def _called(found: str) -> Pairs:
+    service, member = found.split("/")[: len(SERVICE_LABELS)], found.split("/")[len(SERVICE_LABELS) :]
+    if len(service) == len(SERVICE_LABELS) and len(member) in (0, 1 + len(FIELDS)):
+        yield from zip(SERVICE_LABELS, map(unescaped, service), strict=True)
+        yield from _member("destination")("/".join(member))
     else:
         yield SERVICE_LABELS[0], found
         yield SERVICE_LABELS[2], UNKNOWN
+        yield from _member("destination")("")
 
 
 def _member(side: str) -> Callable[[str], Pairs]:
@@ -184,7 +192,7 @@ def _principal(label: str) -> Callable[[str], Pairs]:
 
 
 def _cluster(found: str) -> Pairs:
-    yield SERVICE_LABELS[1], found
+    yield SERVICE_LABELS[1], "" if found in NOTHING else found
 
 
 def _unquoted(text: str) -> str:
@@ -201,6 +209,7 @@ _PARTS: dict[str, Callable[[str], Pairs]] = {
     "requests": lambda _: iter(()),
     "grpc": _spoken,
     "service": _service,
+    "called": _called,
     "cluster": _cluster,
     "clusters": lambda _: iter((("source_cluster", ""), ("destination_cluster", ""))),
     "source": _member("source"),

@@ -146,8 +146,12 @@ def client_plan(port: int, tcp_port: int, server_port: int, server_tcp: int, san
     )
     workload = (("workload", "reviews-v1"), ("namespace", "default"), ("app", "reviews"), ("version", ""))
     endpoints = tuple(
-        endpoint_set(name, Endpoint("127.0.0.1", number, mesh_tls=True, tags=workload))
-        for name, number in (("reviews", server_port), ("tcp", server_tcp))
+        endpoint_set(
+            cluster.name,
+            Endpoint("127.0.0.1", number, mesh_tls=True, tags=workload),
+            service=cluster.told_service,
+        )
+        for cluster, number in zip(clusters, (server_port, server_tcp), strict=True)
     )
     return plan_of(listeners, (RouteTable("9080", (host,)),), clusters, endpoints)
 

@@ -112,8 +112,8 @@ def route(name: str, match: RouteMatch, action: RouteAction, **options: object) 
     return Route(name, match, action, ROUTES, **options)  # type: ignore[arg-type]
 
 
-def endpoint_set(cluster: str, *endpoints: Endpoint, locality: str = "") -> EndpointSet:
-    return EndpointSet(cluster, (LocalityEndpoints(locality, endpoints),))
+def endpoint_set(cluster: str, *endpoints: Endpoint, locality: str = "", service: str = "//") -> EndpointSet:
+    return EndpointSet(cluster, (LocalityEndpoints(locality, endpoints),), service)
 
 
 def mesh_endpoint(address: str, workload: str = "reviews-v1", port: int = 9080) -> Endpoint:
@@ -271,7 +271,12 @@ def sidecar(access: AccessPolicy = AccessPolicy()) -> ProxyPlan:  # noqa: B008
     )
     endpoints = (
         endpoint_set("inbound|9080||", Endpoint("127.0.0.1", 9080)),
-        endpoint_set(REVIEWS, mesh_endpoint("240.241.0.8"), mesh_endpoint("240.241.0.9", "reviews-v2")),
+        endpoint_set(
+            REVIEWS,
+            mesh_endpoint("240.241.0.8"),
+            mesh_endpoint("240.241.0.9", "reviews-v2"),
+            service="reviews.default.svc.cluster.local/reviews/",
+        ),
     )
     return plan_of(listeners, (RouteTable("9080", (reviews, anyone), True),), clusters, endpoints)
 

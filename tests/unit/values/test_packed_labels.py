@@ -137,15 +137,26 @@ def test_a_strange_certificate_changes_no_other_label() -> None:
 def test_a_client_knows_whom_it_calls() -> None:
     member = joined(("bank", "vault-v2", "vault", "v2", "vault", "v2"))
     service = joined(("vault.bank.svc.cluster.local", "vault", "bank"))
-    found = _labels(f"service={service} cluster=vault destination={member} own={CLIENT} server={SERVER}")
+    found = _labels(f"called={service}/{member} cluster=outbound own={CLIENT} server={SERVER}")
     assert found["destination_service"] == "vault.bank.svc.cluster.local"
     assert (found["destination_service_name"], found["destination_service_namespace"]) == ("vault", "bank")
     assert (found["destination_workload"], found["destination_version"]) == ("vault-v2", "v2")
     assert (found["source_principal"], found["destination_principal"]) == (CLIENT, SERVER)
 
 
+def test_a_client_that_reached_no_member_knows_the_service() -> None:
+    found = _labels("called=vault.bank/vault/bank cluster=outbound own= server=")
+    assert (found["destination_service"], found["destination_service_name"]) == ("vault.bank", "vault")
+    assert {found["destination_workload"], found["destination_principal"]} == {"unknown"}
+
+
+def test_what_there_is_nothing_behind_is_unknown() -> None:
+    found = _labels("called=unknown cluster= own= server=")
+    assert set(found.values()) == {"unknown"}
+
+
 def test_what_no_service_is_behind_is_told_by_its_host() -> None:
-    found = _labels("service=example.org:80 cluster=PassthroughCluster destination=- own=- server=-")
+    found = _labels("called=example.org:80 cluster=PassthroughCluster own=- server=-")
     assert found["destination_service"] == "example.org:80"
     assert (found["destination_service_name"], found["destination_service_namespace"]) == (
         "PassthroughCluster",
