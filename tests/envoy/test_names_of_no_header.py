@@ -62,3 +62,16 @@ def test_a_name_that_no_header_has_is_taken_by_envoy(name: str, tmp_path: Path) 
     result = configure([path], proxy, Settings())
     assert not [finding for finding in result.findings if finding.is_error]
     assert validate(result.bootstrap().encode(), tmp_path) == ""
+
+
+@pytest.mark.parametrize("text", ["\U0001f600", "\u00fc", "a)b", "\x01", 'a"b', "a'b\\"])
+def test_a_header_is_set_under_a_condition_on_any_text(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "mesh.yaml"
+    literal = json.dumps(text, ensure_ascii=False)
+    spec = {"match": f"request.path == {literal}", "requestHeaderOperations": [{"name": "x-a", "values": [literal]}]}
+    rule = document("config.istio.io/v1alpha2", "rule", "changed", spec)
+    path.write_text(f"{SERVICE}---\n{json.dumps(rule, ensure_ascii=False)}\n")
+    proxy = OfflineProxy("sidecar", "default", (("app", "a"),), "10.1.0.1", "a")
+    made = configure([path], proxy, Settings()).bootstrap().encode()
+    assert b"%CEL(" in made
+    assert validate(made, tmp_path) == ""
