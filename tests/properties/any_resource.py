@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from lateen.resources.base import Duration
 from lateen.resources.registry import KINDS
+from tests.properties import odd_leaves
+from tests.properties.odd_leaves import HEADERS
 
 HOSTS = ("a", "b", "a.default.svc.cluster.local", "api.example", "*.example", "nowhere.example")
 TEXTS: dict[str, tuple[str, ...]] = {
@@ -100,6 +102,7 @@ ALWAYS: dict[str, frozenset[str]] = {
     "RateLimitSpec": frozenset({"rules"}),
     "LimitRule": frozenset({"limit"}),
     "Limit": frozenset({"requests", "per"}),
+    **odd_leaves.ALWAYS,
 }
 """By struct, what is always given."""
 NEVER: dict[str, frozenset[str]] = {
@@ -111,9 +114,9 @@ NEVER: dict[str, frozenset[str]] = {
     "IngressListener": frozenset({"captureMode"}),
     "RequestAuthenticationSpec": frozenset({"targetRef", "targetRefs"}),
     "AuthorizationPolicySpec": frozenset({"targetRef", "targetRefs"}),
+    **odd_leaves.NEVER,
 }
 ED25519 = '{"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}'
-HEADERS = ("x-user", "X_User", "authorization", "host", ":path", "x y", "x\n", "\u00fc", "x:")
 ADDRESSES = ("10.0.0.1", "10.1.2.3/8", "::1", "2001:db8::/32", "::ffff:10.0.0.1", "fe80::1%eth0")
 _BETWEEN = ("", "//", " ", "?", "%", "\u00fc", '"', "|", "~", "\n", "{x}", "*")
 PATHS = (*(f"/a{text}b/{{*}}" for text in _BETWEEN), "/{**}/", "//{*}", "/{*}//", "/{*}" * 9, '/"', "*")
@@ -167,22 +170,26 @@ OWN_TEXTS: dict[tuple[str, str], tuple[str, ...]] = {
     ("PathMatch", "regex"): ("/x/[0-9]+", '/"\\d"', "(?i)/A", "/a|b", "\\Q.\\E/\u00fc"),
     ("PathMatch", "template"): ("/a/{*}/b", "/{**}", '/"{*}.x', "/" + "a" * 95 + "{*}"),
     ("LimitResponse", "body"): ("later", '{"a": "%REQ(x)%"}', "\u00fc\n"),
+    **odd_leaves.TEXTS,
 }
 DEEPEST = 7
-DURATIONS = ("1s", "0.5s", "10s", "1h", "3ms")
+DURATIONS = ("1s", "0.5s", "10s", "1h", "3ms", "0s", "87600h")
 pick = st.sampled_from
 
 
 def documents(kind_name: str) -> st.SearchStrategy[dict[str, Any]]:
     """Whole documents of a kind, which may or may not be valid."""
     kind = next(kind for kind in KINDS if kind.name == kind_name)
-    head = {"apiVersion": f"{kind.group}/{kind.versions[0]}", "kind": kind.name}
-    return _struct(kind.struct, 0).map(lambda spec: {**head, "spec": spec})
+    head: dict[str, Any] = {"apiVersion": f"{kind.group}/{kind.versions[0]}", "kind": kind.name}
+    if kind_name in odd_leaves.ALONE:
+        head["metadata"] = {"name": "default"}
+    return _struct(kind.struct, 0).map(lambda spec: {**head, **spec} if kind.flat else {**head, "spec": spec})
 
 
 ONE_OF = {
     "HttpRoute": ("route", "redirect", "directResponse"),
     "VirtualServiceSpec": ("http", "http", "tls", "tcp"),
+    **odd_leaves.ONE_OF,
 }
 """By struct, of which exactly one is given."""
 
@@ -197,33 +204,40 @@ def _struct(draw: Any, struct: Any, depth: int) -> dict[str, Any]:
         always, never = always | {one}, never | (frozenset(one_of) - {one})
     infos = [info for info in msgspec.structs.fields(struct) if info.encode_name not in never]
     most = min(len(infos), max(1, 4 - depth // 2))
-    chosen = draw(st.sets(st.integers(0, len(infos) - 1), max_size=most)) if infos else set()
+    least = 1 if infos and struct.__name__ in odd_leaves.NOT_EMPTY else 0
+    chosen = draw(st.sets(st.integers(0, len(infos) - 1), min_size=least, max_size=most)) if infos else set()
     made: dict[str, Any] = {}
     for index, info in enumerate(infos):
         if (index in chosen and depth < DEEPEST) or info.encode_name in always:
-            texts = OWN_TEXTS.get((struct.__name__, info.encode_name))
-            hint = hints[info.name]
-            made[info.encode_name] = draw(_texts(hint, texts) if texts else _value(hint, info.encode_name, depth))
+            place, hint = (struct.__name__, info.encode_name), hints[info.name]
+            texts, keys = OWN_TEXTS.get(place), odd_leaves.KEYS.get(place, ("x", "y"))
+            made[info.encode_name] = draw(_texts(hint, texts, keys) if texts else _value(hint, place[1], depth, keys))
     return made
 
 
-def _texts(hint: Any, texts: tuple[str, ...]) -> st.SearchStrategy[Any]:
-    is_list = get_origin(hint) in (tuple, list)
-    return st.lists(pick(texts), min_size=1, max_size=2, unique=True) if is_list else pick(texts)
+def _texts(hint: Any, texts: tuple[str, ...], keys: tuple[str, ...]) -> st.SearchStrategy[Any]:
+    for kind in (hint, *get_args(hint)):
+        if get_origin(kind) in (tuple, list):
+            return st.lists(pick(texts), min_size=1, max_size=2, unique=True)
+        if get_origin(kind) is dict:
+            return st.dictionaries(pick(keys), pick(texts), min_size=1, max_size=2)
+    return pick(texts)
 
 
-def _value(hint: Any, name: str, depth: int) -> st.SearchStrategy[Any]:
+def _value(hint: Any, name: str, depth: int, keys: tuple[str, ...] = ("x", "y")) -> st.SearchStrategy[Any]:
     if get_origin(hint) is Annotated:
-        return _value(get_args(hint)[0], name, depth)
+        return _value(get_args(hint)[0], name, depth, keys)
     origin, args = get_origin(hint), get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return st.one_of(*(_value(one, name, depth) for one in args if one is not type(None)))
+        return st.one_of(*(_value(one, name, depth, keys) for one in args if one is not type(None)))
     if origin is Literal:
         return pick(args)
     if origin in (tuple, list):
-        return st.lists(_value(args[0], name, depth), min_size=1, max_size=2 if depth else 1)
+        return st.lists(
+            _value(args[0], name, depth), min_size=1, max_size=2 if depth or name == "extensionProviders" else 1
+        )
     if origin is dict:
-        return st.dictionaries(pick(("x", "y")), _value(args[1], name, depth), min_size=1, max_size=2)
+        return st.dictionaries(pick(keys), _value(args[1], name, depth), min_size=1, max_size=2)
     return _leaf(hint, name, depth)
 
 
@@ -235,7 +249,7 @@ def _leaf(hint: Any, name: str, depth: int) -> st.SearchStrategy[Any]:
     if hint is bool:
         return st.booleans()
     if hint is int:
-        return pick(NUMBERS.get(name, (1, 2, 7, 100, 8080)))
+        return pick(NUMBERS.get(name, (0, 1, 2, 7, 100, 8080, 2**31 - 1, 2**32 - 1)))
     if hint is float:
         return pick((0.0, 0.5, 1.0, 10.0, 100.0))
     if hint is str:

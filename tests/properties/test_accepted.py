@@ -1,24 +1,15 @@
-"""Whatever validation accepts, the real Envoy accepts."""
+"""Whatever validation accepts, the real Envoy accepts. A patch of an EnvoyFilter can be judged by Envoy alone."""
 
 from __future__ import annotations
 
-import functools
-import json
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lateen.control.offline import OfflineProxy, configure
-from lateen.control.store import ResourceStore
-from lateen.settings import Settings
-from lateen.sources.files import read_file
-from tests.envoy.harness import Authority, Pem, validate
 from tests.properties.any_resource import documents
+from tests.properties.judged import assert_taken
 from tests.properties.length import examples
-from tests.properties.smaller import smallest
 
 KINDS = (
     "VirtualService",
@@ -31,79 +22,36 @@ KINDS = (
     "AuthorizationPolicy",
     "RateLimit",
 )
-SERVICE = """
-apiVersion: v1
-kind: Service
-metadata: {{name: {name}}}
-spec:
-  selector: {{app: {name}}}
-  ports: [{{name: http, port: 80}}, {{name: tcp, port: 9000}}, {{name: auto, port: 8080}}]
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {{name: {name}}}
-spec: {{address: 10.1.0.1, labels: {{app: {name}, version: v1}}}}
-"""
-GATEWAY = """
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {name: g}
-spec:
-  servers:
-  - {port: {number: 80, name: http, protocol: HTTP}, hosts: ["*"]}
-  - {port: {number: 443, name: tls, protocol: TLS}, hosts: ["*"], tls: {mode: PASSTHROUGH}}
-  - {port: {number: 9000, name: tcp, protocol: TCP}, hosts: ["*"]}
-"""
-BASE = "---".join((SERVICE.format(name="a"), SERVICE.format(name="b"), GATEWAY))
-PROXIES = (
-    OfflineProxy("sidecar", "default", (("app", "a"),), "10.1.0.1", "a"),
-    OfflineProxy("gateway", "default", (("istio", "ingressgateway"),), "10.1.0.9", "gw"),
-)
-meshes = st.lists(st.one_of(*map(documents, KINDS)), min_size=12, max_size=24)
+TOLD = ("Telemetry", "Telemetry", "PeerAuthentication", "AuthorizationPolicy", "ProxyConfig", "DestinationRule")
+FIRST = ("ServiceRole", "ServiceRoleBinding", "ClusterRbacConfig", "Policy", "MeshPolicy")
 
 
-@functools.cache
-def files() -> Pem:
-    """What stands in the files that resources name."""
-    return Authority().mesh("a")
+def some(*kinds: str) -> st.SearchStrategy[list[dict[str, Any]]]:
+    return st.lists(st.one_of(*map(documents, kinds)), min_size=12, max_size=24)
 
 
-def accepted(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Those that are not refused, each judged by itself."""
-    kept = []
-    with tempfile.TemporaryDirectory(prefix="lt-") as folder:
-        path = Path(folder) / "one.yaml"
-        for number, document in enumerate(found):
-            named = {"metadata": {"name": f"r{number}"}, **document}
-            path.write_text(json.dumps(named))
-            store = ResourceStore("default")
-            store.apply(read_file(path))
-            if not any(finding.is_error for finding in store.findings()):
-                kept.append(named)
-    return kept
-
-
-def refused(kept: list[dict[str, Any]]) -> str:
-    """What Envoy says against the configuration of a mesh with these resources."""
-    pem = files()
-    with tempfile.TemporaryDirectory(prefix="lt-") as folder:
-        for name, content in (("certificate", pem.certificate), ("key", pem.key), ("roots", pem.roots)):
-            (Path(folder) / f"{name}.pem").write_bytes(content)
-        path = Path(folder) / "mesh.yaml"
-        path.write_text("\n---\n".join([BASE, *map(json.dumps, kept)]))
-        for proxy in PROXIES:
-            result = configure([path], proxy, Settings())
-            if broken := [finding.message for finding in result.findings if finding.code == "internal-error"]:
-                return f"{proxy.type}: {broken}"
-            if problem := validate(result.bootstrap().encode(), Path(folder)):
-                return f"{proxy.type}: {problem}"
-    return ""
-
-
-@given(meshes)
+@given(some(*KINDS))
 @examples(10, 300, shrinks=False)
 def test_envoy_takes_whatever_validation_takes(found: list[dict[str, Any]]) -> None:
-    kept = accepted(found)
-    if refused(kept):
-        least = smallest(kept, lambda less: accepted(less) == less and bool(refused(less)))
-        raise AssertionError(f"{refused(least)}\n{json.dumps(least, indent=1)}")
+    assert_taken(found)
+
+
+def with_provider(document: dict[str, Any]) -> dict[str, Any]:
+    """The document with a provider where there has to be one, and without one elsewhere."""
+    if document["kind"] != "AuthorizationPolicy":
+        return document
+    spec = {name: value for name, value in document["spec"].items() if name != "provider"}
+    asks = spec.get("action") == "CUSTOM"
+    return {**document, "spec": {**spec, "provider": {"name": "p0"}} if asks else spec}
+
+
+@given(documents("MeshConfig"), some(*TOLD))
+@examples(6, 300, shrinks=False)
+def test_envoy_takes_what_a_mesh_says_of_all_proxies(mesh: dict[str, Any], found: list[dict[str, Any]]) -> None:
+    assert_taken([mesh, *map(with_provider, found)])
+
+
+@given(some(*FIRST))
+@examples(5, 200, shrinks=False)
+def test_envoy_takes_what_the_first_generation_says(found: list[dict[str, Any]]) -> None:
+    assert_taken(found)
