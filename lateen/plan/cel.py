@@ -15,6 +15,7 @@ import re2
 from lateen.plan.access.conditions import quote
 from lateen.plan.access.model import All, AnyOf, Condition, Header, Not, PeerIdentity, UrlPath
 from lateen.plan.matching import MatchKind, StringMatcher
+from lateen.values.expression import find_syntax_error
 
 LARGEST_PROGRAM = 100
 _PEER = "connection.uri_san_peer_certificate"
@@ -30,12 +31,22 @@ class Inexpressible(Exception):
 
 
 def expression(condition: Condition) -> str:
-    """A condition as an expression that is true or false, and never fails. Raises Inexpressible."""
+    """A condition as an expression that is true or false, and never fails. Raises Inexpressible.
+
+    A choice may be made by it, and by one more condition.
+    """
+    text = _written(condition)
+    if find_syntax_error(f"{text} && true ? 0 : 0"):
+        raise Inexpressible("its conditions are nested deeper than Envoy takes them")
+    return text
+
+
+def _written(condition: Condition) -> str:
     if isinstance(condition, Not):
-        return f"!({expression(condition.term)})"
+        return f"!({_written(condition.term)})"
     if isinstance(condition, All | AnyOf):
         word, none = ("&&", "true") if isinstance(condition, All) else ("||", "false")
-        return "(" + f" {word} ".join(map(expression, condition.terms)) + ")" if condition.terms else none
+        return "(" + f" {word} ".join(map(_written, condition.terms)) + ")" if condition.terms else none
     if isinstance(condition, Header):
         name = quoted(condition.name)
         there = f"{name} in request.headers"

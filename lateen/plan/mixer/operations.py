@@ -21,7 +21,6 @@ from lateen.plan.access.model import Condition
 from lateen.plan.cel import Inexpressible, expression, quoted
 from lateen.plan.mixer.compile import Beyond, holds
 from lateen.plan.routes import HeaderOps, RouteTable
-from lateen.values.expression import find_syntax_error
 
 _UNFIT = re2.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _ANSWERED = "has(upstream.address)"
@@ -105,10 +104,7 @@ class _Maker:
         text = fit(rest.value) if isinstance(rest.value, str) else ""
         if not text or not self._guard:
             return text.replace("%", "%%")
-        form = f"{self._guard} ? {_plain(quoted(text))} : ''"
-        if find_syntax_error(form):
-            raise Beyond("its conditions are nested deeper than Envoy takes them")
-        return f"%CEL({form})%"
+        return f"%CEL({self._guard} ? {_plain(quoted(text))} : '')%"
 
 
 def _guarding(condition: Condition) -> str:
