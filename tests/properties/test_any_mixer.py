@@ -52,8 +52,11 @@ operations = st.lists(
 )
 
 
-def document(kind: str, name: str, spec: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    head = {"apiVersion": "config.istio.io/v1alpha2", "kind": kind, "metadata": {"name": name}}
+def document(
+    kind: str, name: str, spec: st.SearchStrategy[Any], **annotations: str
+) -> st.SearchStrategy[dict[str, Any]]:
+    metadata = {"name": name, "annotations": {f"lateen.io/{key}": value for key, value in annotations.items()}}
+    head = {"apiVersion": "config.istio.io/v1alpha2", "kind": kind, "metadata": metadata}
     return spec.map(lambda content: {**head, "spec": content})
 
 
@@ -89,8 +92,9 @@ resources = (
     document("listentry", "caller", mapping({"value": st.one_of(values, st.just("source.ip"))})),
     document("stdio", "out", st.just({})),
     document("logentry", "line", mapping({"variables": named}, severity=values)),
-    document("memquota", "counter", st.just({"quotas": [limit]})),
-    document("quota", "calls", mapping({"dimensions": named})),
+    document("memquota", "counter", st.just({"quotas": [limit]}), **{"counted-by": "proxy"}),
+    document("memquota", "mixer", st.just({"quotas": [limit]})),
+    document("quota", "calls", mapping({"dimensions": named | st.just({"a": "request.path"})})),
     document("QuotaSpec", "charged", mapping({"rules": st.lists(charged, min_size=1, max_size=1)})),
     document("QuotaSpecBinding", "charged", mapping({**bound, "quotaSpecs": st.just([{"name": "charged"}])})),
     document("HTTPAPISpec", "api", mapping({"apiKeys": api_keys})),
@@ -99,6 +103,7 @@ resources = (
     rule("known", ("names.listchecker", "caller.listentry")),
     rule("told", ("out.stdio", "line.logentry")),
     rule("counted", ("counter.memquota", "calls.quota")),
+    rule("counted-there", ("mixer.memquota", "calls.quota")),
     rule("changed", requestHeaderOperations=operations, responseHeaderOperations=operations),
     rule("more", requestHeaderOperations=operations, responseHeaderOperations=operations),
 )
