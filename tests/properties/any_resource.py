@@ -171,6 +171,7 @@ OWN_TEXTS: dict[tuple[str, str], tuple[str, ...]] = {
     ("PathMatch", "template"): ("/a/{*}/b", "/{**}", '/"{*}.x', "/" + "a" * 95 + "{*}"),
     ("LimitResponse", "body"): ("later", '{"a": "%REQ(x)%"}', "\u00fc\n"),
     **odd_leaves.TEXTS,
+    **odd_leaves.ROUTING,
 }
 DEEPEST = 7
 DURATIONS = ("1s", "0.5s", "10s", "1h", "3ms", "0s", "87600h")

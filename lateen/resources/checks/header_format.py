@@ -25,7 +25,7 @@ def check_header_value(report: Report, field: str, value: str) -> None:
 def check_plain_value(report: Report, field: str, value: str) -> None:
     """Refuse what no header can have; a percent sign is one."""
     if _FORBIDDEN.search(value):
-        report.error(field, "a header value cannot hold control characters")
+        report.error(field, "it goes into a header, which cannot hold control characters", "leave them out")
 
 
 def check_log_format(report: Report, field: str, form: Any) -> None:

@@ -17,7 +17,7 @@ from lateen.resources.checks import (
     is_header,
 )
 from lateen.resources.checks.destination import check_destination, check_place, check_weighted
-from lateen.resources.checks.header_format import check_header_value
+from lateen.resources.checks.header_format import check_header_value, check_plain_value
 from lateen.resources.virtual_service import (
     CorsPolicy,
     Headers,
@@ -106,6 +106,12 @@ def _check_http_action(report: Report, field: str, route: HttpRoute) -> None:
         if redirect.redirect_code and not 300 <= redirect.redirect_code <= 399:
             report.error(f"{field}.redirect.redirectCode", f"{redirect.redirect_code} is no redirect", "use 301 or 302")
         check_port(report, f"{field}.redirect.port", redirect.port or None)
+        for name, text in (
+            ("uri", redirect.uri),
+            ("prefixRewrite", redirect.prefix_rewrite),
+            ("authority", redirect.authority),
+        ):
+            check_plain_value(report, f"{field}.redirect.{name}", text or "")
     if direct is not None:
         _check_direct(report, f"{field}.directResponse", route)
     if rewrite is not None:
@@ -119,6 +125,9 @@ def _check_http_action(report: Report, field: str, route: HttpRoute) -> None:
             if not rewrite.uri_regex_rewrite.rewrite:
                 report.error(f"{field}.rewrite.uriRegexRewrite", "uriRegexRewrite needs match and rewrite")
             check_pattern(report, f"{field}.rewrite.uriRegexRewrite.match", rewrite.uri_regex_rewrite.match)
+            check_plain_value(report, f"{field}.rewrite.uriRegexRewrite.rewrite", rewrite.uri_regex_rewrite.rewrite)
+        check_plain_value(report, f"{field}.rewrite.uri", rewrite.uri or "")
+        check_plain_value(report, f"{field}.rewrite.authority", rewrite.authority or "")
 
 
 def _check_direct(report: Report, field: str, route: HttpRoute) -> None:

@@ -53,6 +53,14 @@ def _http(**route: Any) -> dict[str, Any]:
         ({"hosts": ["*.a.b", "x.a.b"], "http": [ROUTE]}, "spec.hosts[1]"),
         ({"gateways": ["g"], "http": [ROUTE]}, "spec.gateways"),
         (_http(timeout="0.0001s"), "spec.http[0].timeout"),
+        (_http(rewrite={"uri": "/a\nb"}), "spec.http[0].rewrite.uri"),
+        (_http(rewrite={"authority": "a\nb"}), "spec.http[0].rewrite.authority"),
+        (
+            _http(rewrite={"uriRegexRewrite": {"match": "a", "rewrite": "a\nb"}}),
+            "spec.http[0].rewrite.uriRegexRewrite.rewrite",
+        ),
+        ({"hosts": ["a"], "http": [{"redirect": {"uri": "/a\x00"}}]}, "spec.http[0].redirect.uri"),
+        ({"hosts": ["a"], "http": [{"redirect": {"authority": "a\nb"}}]}, "spec.http[0].redirect.authority"),
         (_http(retries={"attempts": 0, "retryOn": "5xx"}), "spec.http[0].retries"),
         (_http(retries={"attempts": 1, "retryOn": "5xx, reset"}), "spec.http[0].retries.retryOn"),
         (_http(match=[{"uri": {"regex": "("}}]), "spec.http[0].match[0].uri.regex"),
@@ -249,6 +257,22 @@ def test_a_private_key_among_public_ones_is_told() -> None:
     private = {"kty": "OKP", "crv": "Ed25519", "x": "A" * 43, "d": "A" * 43}
     rule = {"issuer": "i", "jwks": json.dumps({"keys": [private]})}
     assert _fields("RequestAuthentication", {"jwtRules": [rule]}, "warning") == ["spec.jwtRules[0].jwks"]
+
+
+@pytest.mark.parametrize(
+    ("key", "good"),
+    [
+        ({"httpHeaderName": "x-user"}, True),
+        ({"httpHeaderName": ":path"}, True),
+        ({"httpHeaderName": "x\n"}, False),
+        ({"httpHeaderName": ""}, False),
+        ({"httpQueryParameterName": ""}, False),
+    ],
+)
+def test_keys_of_a_consistent_hash(key: dict[str, str], good: bool) -> None:
+    spec = {"host": "a", "trafficPolicy": {"loadBalancer": {"consistentHash": key}}}
+    field = f"spec.trafficPolicy.loadBalancer.consistentHash.{next(iter(key))}"
+    assert _fields("DestinationRule", spec) == ([] if good else [field])
 
 
 @pytest.mark.parametrize(
