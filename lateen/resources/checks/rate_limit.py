@@ -24,6 +24,9 @@ MAX_KEYS = 5
 MAX_BODY = 4096
 SHORTEST_S = 0.05
 LONGEST_S = 86_400.0
+LONGEST_MATCH = 16_000
+"""Envoy reads 100,000 characters, where each of a text may be six, and a test stands around it."""
+LENGTH_OF_TEST = 40
 LARGEST_PATTERN = 90
 """Envoy takes no larger program of RE2 than 100, and the pattern is put between anchors."""
 _NAME = re.compile(r"[a-zA-Z0-9](?:[-a-zA-Z0-9_]{0,61}[a-zA-Z0-9])?")
@@ -117,6 +120,10 @@ def _check_match(report: Report, field: str, match: RequestMatch) -> None:
             _check_size(report, f"{field}.headers.{name}.regex", wanted.regex)
     for index, port in enumerate(match.ports or ()):
         check_port(report, f"{field}.ports[{index}]", port)
+    paths = (path.exact or path.prefix or path.regex or path.template or "" for path in match.paths or ())
+    texts = [*(match.methods or ()), *(match.hosts or ()), *paths, *map(str, match.ports or ())]
+    if sum(len(text) + LENGTH_OF_TEST for text in texts) > LONGEST_MATCH:
+        report.error(field, "there is more to look for than Envoy reads", "write several rules, or shorter texts")
 
 
 def _check_path(report: Report, field: str, path: PathMatch) -> None:

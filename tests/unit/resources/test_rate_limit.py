@@ -63,6 +63,8 @@ def rule(**more: Any) -> dict[str, Any]:
         (rule(match={"hosts": []}), "spec.rules[0].match.hosts"),
         (rule(match={"paths": []}), "spec.rules[0].match.paths"),
         (rule(match={"ports": []}), "spec.rules[0].match.ports"),
+        (rule(match={"paths": [{"exact": "/" + "a" * 16_000}]}), "spec.rules[0].match"),
+        (rule(match={"ports": list(range(1, 400))}), "spec.rules[0].match"),
         ({**rule(), "onFailure": "allow"}, "spec.onFailure"),
         ({**rule(), "scope": "GLOBAL"}, "spec.scope"),
         ({**rule(), "response": {"status": 200}}, "spec.response.status"),
