@@ -105,13 +105,19 @@ def _rate_limit(rule: LimitRule, charge: Charged) -> Any:
         actions.append(_Action(header_value_match=match))
     if _depends(rule):
         actions.append(_evaluated(CHARGED, _where(cel.expression(charge.condition))))
-    for key in rule.keys:
-        state = cel.quoted(state_of(key))
-        actions.append(_evaluated(state_of(key), f'{state} in filter_state ? filter_state[{state}] : "-"'))
+    actions.extend(_evaluated(state_of(key), _value_of(key)) for key in rule.keys)
     message = route_components_pb2.RateLimit(actions=actions)
     if charge.amount != 1:
         message.hits_addend.number.value = charge.amount
     return message
+
+
+def _value_of(key: BucketKey) -> str:
+    state = cel.quoted(state_of(key))
+    if key.default is None:
+        return f'{state} in filter_state ? filter_state[{state}] : "-"'
+    there = f"{cel.quoted(key.path[0])} in request.headers && {state} in filter_state"
+    return f"{there} ? filter_state[{state}] : {cel.quoted(key.default)}"
 
 
 def _where(condition: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import re2
+from msgspec.structs import replace
 
 from lateen.explain.access import holds, text_holds
 from lateen.explain.facts import Facts
@@ -37,9 +38,13 @@ def counts(counted: Counted, facts: Facts) -> bool:
     )
 
 
-def takes(rule: LimitRule, facts: Facts) -> bool:
-    """Whether a request takes anything from its bucket."""
-    return counts(rule.counted, facts) and any(holds(charge.condition, facts) for charge in rule.charged)
+def taken(rule: LimitRule, facts: Facts) -> int:
+    """How much a request takes from its bucket."""
+    if facts.request is None or not counts(rule.counted, facts):
+        return 0
+    headers = tuple(facts.request.joined.items())
+    seen = replace(facts, request=replace(facts.request, headers=headers))
+    return sum(charge.amount for charge in rule.charged if holds(charge.condition, seen))
 
 
 def _path_holds(match: StringMatcher | PathTemplate, path: str) -> bool:
@@ -55,7 +60,12 @@ def _header_holds(header: HeaderMatcher, value: str | None) -> bool:
 
 def told(rules: Sequence[LimitRule], facts: Facts) -> list[str]:
     """A sentence for each limit that counts the request, in the order in which they do."""
-    return [f"limit {rule.name} counts it: {_limit(rule)} ({rule.origin})" for rule in rules if takes(rule, facts)]
+    found = [(rule, taken(rule, facts)) for rule in rules]
+    return [f"limit {rule.name} counts it{_as(much)}: {_limit(rule)} ({rule.origin})" for rule, much in found if much]
+
+
+def _as(much: int) -> str:
+    return f" as {much}" if much > 1 else ""
 
 
 def refusal(rules: Iterable[LimitRule], name: str) -> list[str]:
@@ -66,7 +76,7 @@ def refusal(rules: Iterable[LimitRule], name: str) -> list[str]:
 
 def _limit(rule: LimitRule) -> str:
     burst = f", {rule.burst} at once" if rule.burst != rule.requests else ""
-    keys = f" for each {' and '.join(map(_key, rule.keys))}" if rule.keys else ""
+    keys = f" for each {' and '.join(dict.fromkeys(map(_key, rule.keys)))}" if rule.keys else ""
     proxies = "all proxies together" if rule.shared else "this proxy alone"
     trial = ", on trial" if rule.on_trial else ""
     return f"{rule.requests} in {rule.interval:g} s{burst}{keys}, by {proxies}{trial}"

@@ -18,6 +18,8 @@ from lateen.plan.matching import MatchKind, StringMatcher
 from lateen.values.expression import find_syntax_error
 
 LARGEST_PROGRAM = 100
+LONGEST = 32_768
+"""A third of what Envoy reads: formats have other parts too."""
 _PEER = "connection.uri_san_peer_certificate"
 _TESTS: Mapping[MatchKind, str] = {
     MatchKind.EXACT: "{0} == {1}",
@@ -36,6 +38,8 @@ def expression(condition: Condition) -> str:
     A choice may be made by it, and by one more condition.
     """
     text = _written(condition)
+    if len(text) > LONGEST:
+        raise Inexpressible(f"its texts come to more than {LONGEST} characters")
     if find_syntax_error(f"{text} && true ? 0 : 0"):
         raise Inexpressible("its conditions are nested deeper than Envoy takes them")
     return text

@@ -35,7 +35,18 @@ QUOTAS: Mapping[str, Quota] = {
             {"dimensions": {"where": "elsewhere"}, "maxAmount": 9},
         ],
     },
-    "needed": {"dimensions": {"who": 'request.headers["x-who"]'}},
+    "needed": {
+        "dimensions": {"who": 'request.headers["x-who"]'},
+        "charges": [
+            ([{"request.url_path": {"exact": "/needed"}}], 1),
+            ([{"request.url_path": {"exact": "/needed/free"}}], 0),
+        ],
+    },
+    "default": {
+        "dimensions": {"who": 'request.headers["x-who"] | "nobody"', "too": 'request.headers["x-who"] | "none"'}
+    },
+    "later": {"charges": [([{"request.url_path": {"prefix": "/both"}}], 1)]},
+    "sooner": {"charges": [([{"request.url_path": {"prefix": "/both"}}], 1)], "spec": "first"},
     "caller": {"dimensions": {"who": 'source.principal | "nobody"'}},
     "path": {"dimensions": {"where": "request.url_path", "how": "request.method"}},
     "address": {"dimensions": {"from": "source.ip"}},
@@ -73,13 +84,14 @@ def written(name: str, said: Quota) -> list[str]:
         for clauses, amount in charges
     ]
     match = {"match": said["match"]} if "match" in said else {}
+    spec = said.get("spec", name)
     actions = [{"handler": f"{name}-counter.memquota", "instances": [f"{name}.quota"]}]
     return [
         document("memquota", f"{name}-counter", {"quotas": [limit]}, {"lateen.io/counted-by": "proxy"}),
         document("quota", name, {"dimensions": said.get("dimensions", {})}),
         document("rule", name, {**match, "actions": actions}),
-        document("QuotaSpec", name, {"rules": rules}),
-        document("QuotaSpecBinding", name, {"services": [{"name": "server"}], "quotaSpecs": [{"name": name}]}),
+        document("QuotaSpec", spec, {"rules": rules}),
+        document("QuotaSpecBinding", name, {"services": [{"name": "server"}], "quotaSpecs": [{"name": spec}]}),
     ]
 
 
@@ -142,6 +154,7 @@ def test_each_value_has_its_own_and_overrides_theirs(counting: Counting) -> None
     assert counting.statuses(3, "/header", {"x-who": "poor"}) == LIMITED
     assert counting.statuses(5, "/header", {"x-who": "rich"}) == [200] * 4 + [429]
     assert counting.statuses(2, "/header") == [200, 429]
+    assert counting.statuses(1, "/header", {"x-who": "nobody"}) == [429], "it is counted as that"
     assert [counting.ask("/header", more=b"x-who: \xff\xfe\r\n").status for _ in range(3)] == LIMITED
 
 
@@ -150,6 +163,25 @@ def test_who_lacks_what_is_counted_by_is_refused(counting: Counting) -> None:
     refused = counting.ask("/needed")
     assert refused.status == 400
     assert refused.body.startswith(b"INVALID_ARGUMENT:needed-counter.memquota.default:needed.quota.default: ")
+
+
+def test_who_lacks_it_is_refused_where_nothing_is_taken_off_too(counting: Counting) -> None:
+    assert counting.statuses(3, "/needed/free", {"x-who": "z"}) == [200] * 3
+    assert counting.statuses(1, "/needed/free") == [400]
+
+
+def test_a_header_that_is_not_there_has_the_bucket_of_its_default(counting: Counting) -> None:
+    assert counting.statuses(1, "/default") == [200]
+    assert counting.statuses(3, "/default", {"x-who": "nobody"}) == LIMITED, "the other default tells them apart"
+    assert counting.statuses(1, "/header", {"x-who": "-"}) == [200]
+    assert counting.statuses(3, "/default", {"x-who": "-"}) == LIMITED
+    assert counting.statuses(3, "/default", {"x-who": ""}) == LIMITED
+    assert counting.statuses(2, "/default") == [200, 429]
+
+
+def test_quotas_are_charged_in_the_order_of_their_specs(counting: Counting) -> None:
+    assert counting.statuses(3, "/both") == LIMITED
+    assert b"sooner" in counting.ask("/both").body
 
 
 def test_callers_are_told_apart_by_their_certificates(counting: Counting) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lateen.explain.facts import Facts
-from lateen.explain.limits import counts, takes
+from lateen.explain.limits import counts, taken
 from lateen.explain.request import Request
 from lateen.plan.access.model import All, AnyOf, Condition, Header, Not, PeerIdentity, UrlPath
 from lateen.plan.limits.model import Charged, LimitRule
@@ -138,5 +138,5 @@ def test_a_charge_is_taken_where_the_explainer_says(found: list[Condition], aske
     plan = ProxyPlan(PROXY, (chain,), (), (), ())
     with running(plan, Authority().mesh("a")) as proxy:
         for one in asked:
-            said = {rule.name for rule in rules if takes(rule, facts(one, port))}
+            said = {rule.name for rule in rules if taken(rule, facts(one, port))}
             assert counted_by_envoy(proxy, port, one) == said, one

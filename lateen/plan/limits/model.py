@@ -29,10 +29,14 @@ class KeyKind(enum.Enum):
 
 
 class BucketKey(msgspec.Struct, frozen=True):
-    """One part of what a bucket is chosen by. ``path``: the header's lower-case name, or the way to the claim."""
+    """One part of what a bucket is chosen by. ``path``: the header's lower-case name, or the way to the claim.
+
+    ``default`` stands for a header that is not there; None: a value of its own does.
+    """
 
     kind: KeyKind
     path: tuple[str, ...] = ()
+    default: str | None = None
 
 
 class PathTemplate(msgspec.Struct, frozen=True):

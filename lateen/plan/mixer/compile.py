@@ -42,7 +42,7 @@ LARGEST_PATTERN = 100
 _PRESENT = StringMatcher(MatchKind.PRESENT)
 _SCHEME = StringMatcher(MatchKind.PREFIX, SPIFFE)
 _ANY = r"\C*"
-_HEADERS: Mapping[str, str] = {
+HEADERS: Mapping[str, str] = {
     "request.path": ":path",
     "request.host": ":authority",
     "request.method": ":method",
@@ -288,9 +288,9 @@ def anywhere(pattern: str) -> StringMatcher:
     return pattern_of(f"{_ANY}(?:{pattern}){_ANY}")
 
 
-def sources(tree: Expression) -> list[TextSource]:
-    """What a text may be taken from, the first that is there. Raises Beyond."""
-    return [base for _, base in _alternatives(tree) if isinstance(base, TextSource)]
+def bases(tree: Expression) -> list[str | TextSource]:
+    """What a text may be: parts of the request, and what stands for them where they are not there. Raises Beyond."""
+    return [base for _, base in _alternatives(tree) if base is not None]
 
 
 def pattern_of(pattern: str) -> StringMatcher:
@@ -346,12 +346,14 @@ def _source(tree: Expression) -> TextSource:
     if isinstance(tree, Call) and tree.function == INDEX:
         owner, key = tree.arguments
         if isinstance(owner, Attribute) and owner.name == "request.headers" and isinstance(key, Literal):
+            if str(key.value).lower() == "host":
+                raise Beyond("host is :authority to a proxy, and not there to the mixer")
             return TextSource("header", str(key.value).lower())
         raise Beyond("it looks into a map that the mixer has")
     if not isinstance(tree, Attribute):
         raise Beyond("it is worked out from parts of the request")
-    if tree.name in _HEADERS:
-        return TextSource("header", _HEADERS[tree.name])
+    if tree.name in HEADERS:
+        return TextSource("header", HEADERS[tree.name])
     if tree.name == "request.url_path":
         return TextSource("path")
     if tree.name in ("source.principal", "source.user"):

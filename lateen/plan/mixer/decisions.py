@@ -22,7 +22,7 @@ from lateen.plan.mixer.apis import absent_here, apis_here, attributes_of_apis, w
 from lateen.plan.mixer.compile import Beyond
 from lateen.plan.mixer.denials import denials_of
 from lateen.plan.mixer.model import MixerDenial
-from lateen.plan.mixer.operations import Names, changes, names_changed
+from lateen.plan.mixer.operations import Names, changes, names_changed, not_changed
 from lateen.plan.mixer.quotas import counted_here
 from lateen.plan.routes import HeaderOps
 from lateen.resources.mixer.templates import Variety
@@ -227,10 +227,12 @@ def _counted_alone(
 ) -> Decision:
     """What the proxy counts, where it can."""
     clauses = (Attribute(clause.attribute) for charge in charges for part in charge.clauses for clause in part)
+    trees = (*(field.tree for field in instance.fields), *clauses)
     try:
         if here.counting[instance.name] > 1:
             raise Beyond("several rules may count it")
-        _not_found_by_others(match, (*(field.tree for field in instance.fields), *clauses), here)
+        _not_found_by_others(match, trees, here)
+        not_changed(trees if isinstance(match, bool) else (match, *trees), here.names[0])
         quota = counted_here(rule, action, instance, match, here.known, here.rules.vocabulary, charges)
     except Beyond as problem:
         return Decision(rule, what, MIXER, str(problem))

@@ -10,7 +10,6 @@ A proxy counts by buckets, which fill evenly, and the mixer by windows: so it is
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import count
 from typing import Any, NamedTuple
 
 from lateen.expressions.partial import partial
@@ -18,7 +17,7 @@ from lateen.expressions.syntax import Attribute, Expression, Known, Literal
 from lateen.expressions.vocabulary import Vocabulary
 from lateen.mesh.mixer.charges import limit_for
 from lateen.mesh.mixer.model import Action, Charge, Clause, Instance, Rule
-from lateen.plan.access.model import Condition
+from lateen.plan.access.model import AnyOf, Condition
 from lateen.plan.cel import Inexpressible, expression
 from lateen.plan.limits.model import BucketKey, Charged, KeyKind, LimitRule
 from lateen.plan.matching import MatchKind, StringMatcher
@@ -27,12 +26,12 @@ from lateen.plan.mixer.compile import (
     NEVER,
     Beyond,
     TextSource,
+    bases,
     both,
     either,
     matched,
     negated,
     pattern_of,
-    sources,
     text_conditions,
     within_bounds,
 )
@@ -45,8 +44,11 @@ from lateen.values.rpc_code import INVALID_ARGUMENT, RESOURCE_EXHAUSTED, http_st
 NAMED = "mixer:"
 """What names of such limits begin with."""
 MOST_OVERRIDES = 8
-SHORTEST_S = 0.05
+MOST_CONDITIONS = 1000
+"""In all of what a quota is charged, each override with all of it."""
+SHORTEST_S, LONGEST_S = 0.05, 2**33
 LARGEST = 2**32 - 1
+LARGEST_CHARGE = 10**9
 _KINDS = {":authority": KeyKind.HOST, ":method": KeyKind.METHOD}
 
 
@@ -79,11 +81,19 @@ def counted_here(
         raise Beyond(f"{action.handler.name} has no limit for it")
     dimensions = {field.way[1]: partial(field.tree, known, vocabulary) for field in instance.fields}
     where = matched(match)
-    charged = [
-        Charged(within_bounds(both(where, _clauses(charge, known, vocabulary))), charge.amount)
-        for charge in charges
-        if charge.amount
+    held = [
+        Charged(within_bounds(both(where, _clauses(charge, known, vocabulary))), charge.amount) for charge in charges
     ]
+    charged = [one for one in held if one.amount]
+    if any(one.amount > LARGEST_CHARGE for one in charged):
+        raise Beyond(f"a proxy takes at most {LARGEST_CHARGE} at once")
+    windows = [
+        (number, window)
+        for number, window in enumerate(_windows(limit, dimensions))
+        if charged and window.condition != NEVER
+    ]
+    conditions = [both(one.condition, window.condition) for _, window in windows for one in charged]
+    within_bounds(AnyOf(tuple(conditions)), MOST_CONDITIONS)
     name = f"{NAMED}{rule.name}.{rule.namespace}/{instance.name}"
     body = refusal_text(RESOURCE_EXHAUSTED, f"Quota is exhausted for: {instance.name.partition('.')[0]}")
     keys = tuple(dict.fromkeys(key for tree in dimensions.values() for key in _keys(tree)))
@@ -99,11 +109,10 @@ def counted_here(
             status=http_status(RESOURCE_EXHAUSTED),
             body=body,
         )
-        for number, window in zip(count(), _windows(limit, dimensions), strict=False)
-        if charged and window.condition != NEVER
+        for number, window in windows
     ]
     absent = either([text_conditions(tree, lambda _: NEVER)[1] for tree in _texts(dimensions.values())])
-    lacking = within_bounds(both(either([one.condition for one in charged]), absent))
+    lacking = within_bounds(both(either([one.condition for one in held]), absent))
     message = f"{action.handler.name}:{instance.name}: {NEEDS_ABSENT}"
     refused = denial(f"{rule.name}.{rule.namespace}", INVALID_ARGUMENT, message, lacking, rule)
     return Quota(tuple(limits), () if lacking == NEVER else (refused,))
@@ -171,13 +180,15 @@ def _keys(tree: Expression) -> list[BucketKey]:
         return [BucketKey(KeyKind.DIRECT_ADDRESS)]
     if _is_other_constant(tree):
         return []
-    found = [_key(source) for source in sources(tree)]
+    texts = bases(tree)
+    default = next((base for base in texts if isinstance(base, str)), None)
+    found = [_key(base, default) for base in texts if isinstance(base, TextSource)]
     if len(found) > 1:
         raise Beyond("it is counted by the first of several parts of a request")
     return found
 
 
-def _key(source: TextSource) -> BucketKey:
+def _key(source: TextSource, default: str | None) -> BucketKey:
     if source.kind == "path":
         return BucketKey(KeyKind.PATH)
     if source.kind == "principal":
@@ -186,7 +197,9 @@ def _key(source: TextSource) -> BucketKey:
         raise Beyond("it is counted by a part of the client's name")
     if not is_header_name(source.name.removeprefix(":")):
         raise Beyond("it is counted by a header that there cannot be")
-    return BucketKey(_KINDS[source.name]) if source.name in _KINDS else BucketKey(KeyKind.HEADER, (source.name,))
+    if source.name in _KINDS:
+        return BucketKey(_KINDS[source.name])
+    return BucketKey(KeyKind.HEADER, (source.name,), default)
 
 
 # --- how much there is -----------------------------------------------------------------------------------------------
@@ -211,8 +224,8 @@ def _windows(limit: MemquotaLimit, dimensions: Mapping[str, Expression]) -> Sequ
 def _window(condition: Condition, most: int, length: float | None) -> _Window:
     if not length:
         raise Beyond("nothing of it comes back, which a proxy would forget")
-    if length < SHORTEST_S or most > LARGEST:
-        raise Beyond(f"a proxy counts at least {SHORTEST_S:g} s, and up to {LARGEST}")
+    if not SHORTEST_S <= length <= LONGEST_S or most > LARGEST:
+        raise Beyond(f"a proxy counts {SHORTEST_S:g} to {LONGEST_S} s, and up to {LARGEST}")
     return _Window(condition, most, float(length))
 
 

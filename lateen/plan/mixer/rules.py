@@ -7,7 +7,7 @@ that speak HTTP can ask, whether one concerns them or not: so a new rule holds f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from msgspec.structs import replace
@@ -17,6 +17,7 @@ from lateen.expressions.vocabulary import ValueType
 from lateen.mesh.mixer.model import MixerRules
 from lateen.mesh.model import MeshSnapshot, Service
 from lateen.plan.clusters import Cluster, Discovery, Endpoint, EndpointSet, LoadBalancing, LocalityEndpoints
+from lateen.plan.limits.model import LimitRule
 from lateen.plan.mixer.decisions import MIXER, Decision, decisions, found_here, match_here
 from lateen.plan.mixer.model import MIXER_CLUSTER, MixerCheck, MixerReport
 from lateen.plan.mixer.operations import joined, with_changes
@@ -103,9 +104,16 @@ def _guarded(chain: Chain, snapshot: MeshSnapshot, proxy: Proxy, port: int, know
     if table is not None and changes:
         request, response = (joined(side) for side in zip(*changes, strict=True))
         table = with_changes(table, request, response)
-    limits = (*(chain.action.limits or ()), *(limit for one in found for limit in one.limits)) or chain.action.limits
+    limits = (*(chain.action.limits or ()), *_in_order(found, rules)) or chain.action.limits
     action = replace(chain.action, inline=table, mixer=check, denials=denials, report=report, limits=limits)
     return replace(chain, action=action)
+
+
+def _in_order(found: Iterable[Decision], rules: MixerRules) -> Iterator[LimitRule]:
+    """The quotas that the proxy counts, as the mixer would charge them: the first that is used up refuses."""
+    place = {charge.quota: -number for number, charge in enumerate(reversed(rules.charges))}
+    for one in sorted((one for one in found if one.limits), key=lambda one: place[one.counted]):
+        yield from one.limits
 
 
 def _report(rules: MixerRules, proxy: Proxy, port: int, known: dict[str, Any]) -> MixerReport | None:

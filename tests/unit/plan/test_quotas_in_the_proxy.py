@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -28,10 +28,12 @@ def quota(
     match: str = "",
     clause: Mapping[str, Any] | None = None,
     annotations: Mapping[str, str] | None = BY_PROXY,
+    charges: Sequence[int] = (1,),
 ) -> str:
     actions = [{"handler": "counter.memquota", "instances": ["calls.quota"]}]
     rule = {"actions": actions, **({"match": match} if match else {})}
-    rules = [{"match": [{"clause": clause}] if clause else [], "quotas": [{"quota": "calls"}]}]
+    quotas = [{"quota": "calls", "charge": charge} for charge in charges]
+    rules = [{"match": [{"clause": clause}] if clause else [], "quotas": quotas}]
     limits = {"quotas": [{"name": "calls", "maxAmount": 5, "validDuration": "1s", **limit}]}
     return "\n---\n".join(
         (
@@ -55,6 +57,7 @@ def decided(text: str) -> list[tuple[str, str]]:
 
 
 HEADER = {"who": 'request.headers["x"]'}
+MANY = [override(who=f"{number}") for number in range(8)]
 
 
 @pytest.mark.parametrize(
@@ -66,7 +69,12 @@ HEADER = {"who": 'request.headers["x"]'}
         ({"a": 'source.labels["app"]'}, {}, "a map that the mixer has"),
         ({"a": "request.size"}, {}, "request.size is known to the mixer alone"),
         ({}, {"limit": {"validDuration": "0s"}}, "nothing of it comes back"),
-        ({}, {"limit": {"validDuration": "0.01s"}}, "at least 0.05 s"),
+        ({}, {"limit": {"validDuration": "0.01s"}}, "counts 0.05 to 8589934592 s"),
+        ({}, {"limit": {"validDuration": "87600000h"}}, "counts 0.05 to 8589934592 s"),
+        ({}, {"charges": [1, 10**9 + 1]}, "at most 1000000000 at once"),
+        ({}, {"clause": {"request.path": {"exact": "a" * 33_000}}}, "more than 32768 characters"),
+        (HEADER, {"limit": {"overrides": MANY}, "charges": [1] * 40}, "more than 1000 conditions"),
+        ({}, {"match": 'request.headers["Host"] == "a"'}, "host is :authority to a proxy"),
         ({}, {"limit": {"maxAmount": 2**32}}, "up to 4294967295"),
         (HEADER, {"limit": {"overrides": [override(who=f"{number}") for number in range(9)]}}, "8 overrides"),
         ({"a": "source.ip"}, {"limit": {"overrides": [override(a="::1")]}}, "no text"),
@@ -104,3 +112,22 @@ def test_what_others_may_find_is_the_mixers() -> None:
     text = "\n---\n".join((quota({"a": "source.owner"}, {}), FOUND, document("kubernetesenv", "pods", {}), finds))
     ((where, why),) = decided(text)
     assert (where, why) == (MIXER, "source.owner may be found by pods.kubernetesenv.default")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"dimensions": {"a": 'request.headers["X"] | "b"'}},
+        {"match": 'request.headers["x"] == "b"'},
+        {"clause": {"request.useragent": {"exact": "b"}}},
+    ],
+)
+def test_what_a_rule_may_change_before_is_the_mixers(more: dict[str, Any]) -> None:
+    """The mixer counts by requests as they came; what it changes stands in them when a proxy counts."""
+    name = "User-Agent" if "clause" in more else "X"
+    operation = {"name": name, "operation": "REPLACE", "values": ["source.uid"]}
+    rule = document("rule", "changes", {"requestHeaderOperations": [operation]})
+    counted = quota(more.pop("dimensions", {}), {}, **more)
+    assert decided(counted) == [(PROXY, BY_EACH)]
+    ((where, why),) = decided(f"{counted}\n---\n{rule}")
+    assert (where, "before it is counted" in why) == (MIXER, True)
