@@ -54,7 +54,12 @@ def check_providers(report: Report, providers: tuple[ExtensionProviderConfig, ..
 def _check_provider(report: Report, field: str, content: Any) -> None:
     if isinstance(content, FileAccessLog | OtelAccessLogService) and content.log_format is not None:
         check_format(report, f"{field}.logFormat.text", content.log_format.text or "")
-        check_log_format(report, f"{field}.logFormat.labels", content.log_format.labels or {})
+        labels = content.log_format.labels or {}
+        check_log_format(report, f"{field}.logFormat.labels", labels)
+        for name, value in labels.items() if isinstance(content, OtelAccessLogService) else ():
+            if not isinstance(value, str):
+                message = "an attribute of an OpenTelemetry log is made of a text"
+                report.error(f"{field}.logFormat.labels.{name}", message, 'such as "%RESPONSE_CODE%"')
     if not isinstance(content, RemoteProvider):
         return
     check_port(report, f"{field}.port", content.port)

@@ -313,6 +313,10 @@ def test_formats_of_headers(text: str, good: bool) -> None:
             "opentelemetry.grpc.initialMetadata[0].value",
         ),
         (
+            {"envoyOtelAls": {"service": "a.b", "port": 80, "logFormat": {"labels": {"a": "b", "c": {"d": 1}}}}},
+            "envoyOtelAls.logFormat.labels.c",
+        ),
+        (
             {"zipkin": {"service": "a.b", "port": 80, "headers": [{"name": "a", "envName": "A)"}]}},
             "zipkin.headers[0].envName",
         ),
