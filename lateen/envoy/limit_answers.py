@@ -28,7 +28,8 @@ _OVERWRITE = base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 
 def refusal_headers(rule: LimitRule, *, left: bool = True) -> tuple[tuple[str, str], ...]:
     """What a refusal is told with, beside status and body; ``left``: what is left, where Envoy does not say it."""
-    wait = str(max(1, math.ceil(rule.interval / rule.requests)))
+    least = min(charge.amount for charge in rule.charged)
+    wait = str(max(1, math.ceil(least * rule.interval / rule.requests)))
     state = (("x-ratelimit-limit", str(rule.burst)), ("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", wait))
     return ((REFUSED_BY, rule.name), ("retry-after", wait), *(state if left else ()), *rule.headers)
 

@@ -47,8 +47,8 @@ _FORMATS = {
 
 
 def state_of(key: BucketKey) -> str:
-    """The filter state that holds this part of a key."""
-    return ".".join(("lateen.bucket", key.kind.value, *key.path))
+    """The filter state that holds this part of a key. No claim has a colon in its name, but many have dots."""
+    return ".".join(("lateen.bucket", key.kind.value, *([":".join(key.path)] if key.path else ())))
 
 
 def format_of(key: BucketKey) -> str:
