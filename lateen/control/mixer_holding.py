@@ -50,7 +50,7 @@ def settle_rules(
             if gone is not None:
                 chosen[gone.key] = gone
                 findings[str(gone.key)] = _still_named(gone, rule, named)
-            elif last is not None and last != rule:
+            elif last is not None and not _same(last, rule):
                 chosen[rule.key] = last
                 findings[str(rule.key)] = _waits(rule, named)
                 waiting.append(last)
@@ -74,11 +74,16 @@ def _settle_handlers(old: Mapping[ResourceKey, Resource], chosen: dict[ResourceK
         if gone is not None:
             chosen[gone.key] = gone
             findings[str(gone.key)] = _still_named(gone, handler, named)
-        elif last is not None and last != handler:
+        elif last is not None and not _same(last, handler):
             chosen[handler.key] = last
             findings[str(handler.key)] = _waits(handler, named)
             waiting.extend([last] if adapter_outside(last) else [])
     return findings
+
+
+def _same(one: Resource | None, other: Resource) -> bool:
+    """Whether they say the same, wherever they stand."""
+    return one is not None and (one.spec, one.labels, one.annotations) == (other.spec, other.labels, other.annotations)
 
 
 def _still_named(gone: Resource, rule: Resource, named: NameInRule) -> Finding:
@@ -105,7 +110,7 @@ def _settle_unusable(old: Mapping[ResourceKey, Resource], chosen: dict[ResourceK
     told: list[Finding] = []
     while True:
         wrong = {key: found for key, found in _errors(chosen).items() if key in old and key not in wrong_before}
-        guilty = {key: [key] for key in wrong if chosen[key] != old[key]}
+        guilty = {key: [key] for key in wrong if not _same(chosen[key], old[key])}
         guilty = guilty or {key: _changed(old[key], old, chosen) for key in wrong}
         if not any(guilty.values()):
             return told
@@ -137,7 +142,7 @@ def _changed(
 ) -> list[ResourceKey]:
     """What has changed, or is gone, of what a resource is made of."""
     parts = {part.key: part for part in _parts(resource, old)}
-    return [key for key, part in parts.items() if chosen.get(key) != part]
+    return [key for key, part in parts.items() if not _same(chosen.get(key), part)]
 
 
 def _parts(resource: Resource, old: Mapping[ResourceKey, Resource]) -> Iterator[Resource]:

@@ -141,3 +141,13 @@ def test_a_quota_in_force_stays_so(limit, quota, code):
     held, findings = settle_rules(before, resources(QUOTA % (limit, quota)))
     assert {one.key: one.spec for one in held} == {one.key: one.spec for one in before}
     assert [finding.code for finding in findings] == [code]
+
+
+def test_what_only_stands_at_other_lines_has_not_changed():
+    """A rule is taken away above what it counted: nothing else was edited, so nothing is put back."""
+    text = QUOTA % ("calls", "calls")
+    before = resources(text)
+    parts = text.split("---\n")
+    wanted = resources("\n# a line\n" + "---\n".join(part for part in parts if "kind: rule" not in part))
+    held, findings = settle_rules(before, wanted)
+    assert (held, findings) == (wanted, ())
