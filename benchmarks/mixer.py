@@ -40,6 +40,8 @@ from lateen.mixer.engine import Engine
 from lateen.mixer.handlers import Handlers
 from lateen.mixer.reach import Reach
 from lateen.mixer.report_bag import ReportBag
+from lateen.plan.access.model import Not
+from lateen.plan.limits.model import BucketKey, Charged, KeyKind, LimitRule
 from lateen.plan.matching import RouteMatch
 from lateen.plan.mixer.compile import holds
 from lateen.plan.mixer.model import MixerCheck, MixerDenial
@@ -52,6 +54,7 @@ from tests.golden.plan_to_envoy.cases import plan_of
 from tests.unit.plan.building import resources
 
 METHOD = f"/{SERVICE}/Check"
+MUCH = 1_000_000_000
 MATCH = 'request.headers["x-user"] == "mallory" && request.path.startsWith("/admin")'
 RULES = f"""
 apiVersion: config.istio.io/v1alpha2
@@ -253,14 +256,17 @@ def reports(seconds: float) -> dict[str, float]:
 # --- kept answers ----------------------------------------------------------------------------------------------------
 
 
-def chain(number: int, port: int, *, kept: bool = False, compiled: bool = False) -> Listener:
+def chain(number: int, port: int, *, kept: bool = False, compiled: bool = False, counted: bool = False) -> Listener:
     host = VirtualHost("all", ("*",), (Route("all", RouteMatch(), DirectResponse(200, b"ok"), BUILT_IN),), BUILT_IN)
     condition = holds(check(MATCH, parse(MATCH))[0])
+    keys, charged = (BucketKey(KeyKind.HEADER, ("x-user",)),), (Charged(Not(condition)),)
+    limit = LimitRule("mixer:x/x", BUILT_IN, MUCH, 1.0, MUCH, keys=keys, charged=charged)
     action = HttpChain(
         "x",
         inline=RouteTable(f"table-{number}", (host,)),
         mixer=MixerCheck("p", port, generation="g" if kept else ""),
         denials=(MixerDenial("mixer-r:x", "r", 403, "no", condition, BUILT_IN),) if compiled else (),
+        limits=(limit,) if counted else (),
     )
     found = listening(port, action, "inbound")
     return Listener(f"l-{number}", found.bind, "inbound", found.chains, BUILT_IN)
@@ -282,12 +288,13 @@ def latency(port: int, times: int, *, anew: bool = False) -> list[float]:
 
 def kept(folder: Path) -> dict[str, float]:
     """Medians of what each way adds to a request, in microseconds."""
-    ports = {name: free_port() for name in ("none", "compiled", "kept", "asked")}
+    ports = {name: free_port() for name in ("none", "compiled", "counted", "kept", "asked")}
     listeners = (
         chain(0, ports["none"]),
         chain(1, ports["compiled"], compiled=True),
-        chain(2, ports["kept"], kept=True),
-        chain(3, ports["asked"], kept=True),
+        chain(2, ports["counted"], counted=True),
+        chain(3, ports["kept"], kept=True),
+        chain(4, ports["asked"], kept=True),
     )
     socket = folder / "m.sock"
     clusters, endpoints = mixer_parts(listeners, str(socket))
