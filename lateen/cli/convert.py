@@ -19,8 +19,7 @@ OUTPUT_HELP = "The folder for the new files, one for each file that is read. Wit
 @click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), help=OUTPUT_HELP)
 @click.option("--namespace", "-n", default="default", show_default=True, help="Namespace of what names none.")
 def convert(files: tuple[str, ...], output: Path | None, namespace: str) -> None:
-    from lateen.control.conversion import InputFile
-    from lateen.control.conversion import convert as convert_files
+    from lateen.control.conversion import InputFile, convert as convert_files
 
     found = _read(files)
     result = convert_files([InputFile(str(path), data) for path, data, _ in found], namespace)

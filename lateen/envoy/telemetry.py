@@ -41,8 +41,7 @@ from lateen.envoy.peer import CALLER_STATE, state_key
 from lateen.envoy.wire import TOLD
 from lateen.plan.model import Telemetry
 from lateen.values.packed_labels import SERVICE_LABELS, UNKNOWN
-from lateen.values.told_names import FIELDS as NAMES
-from lateen.values.told_names import joined
+from lateen.values.told_names import FIELDS as NAMES, joined
 
 WORKLOAD_LABELS = (
     ("workload", "workload"),

@@ -16,8 +16,7 @@ from lateen.expressions.syntax import AND, Call, Expression
 from lateen.mesh.mixer.model import MixerRules, Rule
 from lateen.mesh.security_policy import MtlsMode, PeerPolicy
 from lateen.plan.access.tokens import TokenProvider
-from lateen.plan.mixer.compile import Beyond
-from lateen.plan.mixer.compile import holds as held
+from lateen.plan.mixer.compile import Beyond, holds as held
 from lateen.plan.mixer.decisions import MIXER, OPERATIONS, decisions, match_here
 from lateen.plan.mixer.model import MixerDenial
 from lateen.values.names import BUILT_IN, Origin

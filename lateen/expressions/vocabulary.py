@@ -75,6 +75,25 @@ AFTERWARDS = frozenset(
 """What is known only once a request or a connection is over, or goes on: reports have it, and checks do not."""
 
 
+HEADERS: Mapping[str, str] = {
+    "request.path": ":path",
+    "request.host": ":authority",
+    "request.method": ":method",
+    "request.scheme": ":scheme",
+    "request.useragent": "user-agent",
+    "request.referer": "referer",
+}
+"""Attributes that are a header of the request."""
+OF_HEADERS: Mapping[str, str] = {
+    **HEADERS,
+    "request.url_path": ":path",
+    "request.query_params": ":path",
+    "request.size": "content-length",
+    "context.protocol": "content-type",
+}
+"""Attributes that are read from a header, or from a part of one."""
+
+
 class Vocabulary(msgspec.Struct, frozen=True):
     """All attributes by name."""
 

@@ -16,53 +16,21 @@ import msgspec
 from lateen.mixer.templates import Instance
 from lateen.values.rpc_code import (
     ABORTED as ABORTED,
-)
-from lateen.values.rpc_code import (
     ALREADY_EXISTS as ALREADY_EXISTS,
-)
-from lateen.values.rpc_code import (
     CANCELLED as CANCELLED,
-)
-from lateen.values.rpc_code import (
     DATA_LOSS as DATA_LOSS,
-)
-from lateen.values.rpc_code import (
     DEADLINE_EXCEEDED as DEADLINE_EXCEEDED,
-)
-from lateen.values.rpc_code import (
     FAILED_PRECONDITION as FAILED_PRECONDITION,
-)
-from lateen.values.rpc_code import (
     INTERNAL as INTERNAL,
-)
-from lateen.values.rpc_code import (
     INVALID_ARGUMENT as INVALID_ARGUMENT,
-)
-from lateen.values.rpc_code import (
     NOT_FOUND as NOT_FOUND,
-)
-from lateen.values.rpc_code import (
     OK as OK,
-)
-from lateen.values.rpc_code import (
     OUT_OF_RANGE as OUT_OF_RANGE,
-)
-from lateen.values.rpc_code import (
     PERMISSION_DENIED as PERMISSION_DENIED,
-)
-from lateen.values.rpc_code import (
     RESOURCE_EXHAUSTED as RESOURCE_EXHAUSTED,
-)
-from lateen.values.rpc_code import (
     UNAUTHENTICATED as UNAUTHENTICATED,
-)
-from lateen.values.rpc_code import (
     UNAVAILABLE as UNAVAILABLE,
-)
-from lateen.values.rpc_code import (
     UNIMPLEMENTED as UNIMPLEMENTED,
-)
-from lateen.values.rpc_code import (
     UNKNOWN as UNKNOWN,
 )
 

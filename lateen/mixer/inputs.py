@@ -9,20 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from lateen.expressions.vocabulary import OF_HEADERS
 from lateen.values.network import is_header_name
 
-HEADER_ATTRIBUTES: Mapping[str, str] = {
-    "request.path": ":path",
-    "request.url_path": ":path",
-    "request.query_params": ":path",
-    "request.host": ":authority",
-    "request.method": ":method",
-    "request.scheme": ":scheme",
-    "request.useragent": "user-agent",
-    "request.referer": "referer",
-    "request.size": "content-length",
-    "context.protocol": "content-type",
-}
 CLAIM_ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
     "request.auth.principal": ("iss", "sub"),
     "request.auth.audiences": ("aud",),
@@ -54,8 +43,8 @@ def inputs_of(seen: Iterable[tuple[str, str | None]]) -> tuple[str, ...] | None:
 def _inputs(name: str, key: str | None) -> tuple[str, ...] | None:
     if name == "request.headers":
         return None if key is None else _of_header(key.lower())
-    if name in HEADER_ATTRIBUTES:
-        return (f"header:{HEADER_ATTRIBUTES[name]}",)
+    if name in OF_HEADERS:
+        return (f"header:{OF_HEADERS[name]}",)
     if name == "request.auth.claims":
         return (f"claim:{key}",) if key is not None and key.isprintable() else None
     if name in CLAIM_ATTRIBUTES:

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from lateen.plan.clusters import HealthCheck, LoadBalancing, RetryBudget, Warmup
 from lateen.plan.hashing import HashOnCookie, HashOnHeader, HashOnQuery, HashOnSourceIp, HashPolicy
-from lateen.resources.destination_rule import ConsistentHash, LoadBalancerSettings
-from lateen.resources.destination_rule import RetryBudget as BudgetSettings
+from lateen.resources.destination_rule import ConsistentHash, LoadBalancerSettings, RetryBudget as BudgetSettings
 from lateen.resources.health_check import HealthCheck as CheckSettings
 
 _BALANCERS = {

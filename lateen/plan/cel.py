@@ -15,9 +15,8 @@ import re2
 from lateen.plan.access.conditions import quote
 from lateen.plan.access.model import All, AnyOf, Condition, Header, Not, PeerIdentity, UrlPath
 from lateen.plan.matching import MatchKind, StringMatcher
-from lateen.values.expression import find_syntax_error
+from lateen.values.expression import LARGEST_PATTERN, find_syntax_error
 
-LARGEST_PROGRAM = 100
 LONGEST = 32_768
 """A third of what Envoy reads: formats have other parts too."""
 _PEER = "connection.uri_san_peer_certificate"
@@ -80,7 +79,7 @@ def test(value: str, match: StringMatcher) -> str:
 
 def _matches(value: str, pattern: str) -> str:
     try:
-        is_large = _size(pattern) > LARGEST_PROGRAM
+        is_large = _size(pattern) > LARGEST_PATTERN
     except re2.error:
         raise Inexpressible("Envoy does not read its pattern") from None
     if is_large:

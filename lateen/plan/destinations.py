@@ -34,8 +34,8 @@ from lateen.plan.names import member_cluster, outbound_cluster
 from lateen.plan.proxy import Bind
 from lateen.resources.destination_rule import (
     ConnectionPoolSettings,
+    OutlierDetection as OutlierSettings,
 )
-from lateen.resources.destination_rule import OutlierDetection as OutlierSettings
 from lateen.values.canonical import special_names
 from lateen.values.protocol import Protocol
 

@@ -38,8 +38,6 @@ from lateen.resources.base import StringMatch
 from lateen.resources.resource import Resource
 from lateen.resources.virtual_service import (
     CorsPolicy as CorsSettings,
-)
-from lateen.resources.virtual_service import (
     Destination,
     Headers,
     HttpBody,

@@ -16,8 +16,7 @@ from lateen.plan import layer4_routes
 from lateen.plan.model import TcpChain, TcpTarget, Telemetry
 from lateen.plan.route_building import Reading
 from lateen.resources.resource import Resource
-from lateen.resources.virtual_service import TcpRoute as TcpRouteEntry
-from lateen.resources.virtual_service import TlsRoute, VirtualServiceSpec
+from lateen.resources.virtual_service import TcpRoute as TcpRouteEntry, TlsRoute, VirtualServiceSpec
 from lateen.values.names import Origin
 
 

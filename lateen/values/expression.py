@@ -18,6 +18,7 @@ from lateen.values.cel_literal import LITERAL, is_number, number_problem, text_o
 
 MAX_DEPTH = 32
 LARGEST_PATTERN = 100
+"""The program of a pattern, as Envoy bounds it unless it is told otherwise."""
 _TOKEN = re.compile(
     rf"""(?:[ \t\r\n\f]+|//[^\n]*)*
     (?: (?P<value>{LITERAL})

@@ -31,8 +31,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 
 from lateen.values.names import SpiffeId
-from lateen.values.told_names import FIELDS, escaped, names_in, parted
-from lateen.values.told_names import whole as unescaped
+from lateen.values.told_names import FIELDS, escaped, names_in, parted, whole as unescaped
 
 PACKED = "lateen_labels"
 UNKNOWN = "unknown"

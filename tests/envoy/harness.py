@@ -34,8 +34,7 @@ from lateen.plan.proxy import Bind
 from lateen.plan.tls import ServerTls
 from lateen.values.names import BUILT_IN
 from lateen.values.packed_labels import whole
-from tests.machine import eventually as eventually
-from tests.machine import free_port as free_port
+from tests.machine import eventually as eventually, free_port as free_port
 
 START_LIMIT = 10.0
 LIFE = datetime.timedelta(hours=1)

@@ -13,9 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from lateen.control.conversion import InputFile, convert
-from lateen.explain.call import Call as Asked
-from lateen.explain.call import Mode, Tls
-from lateen.explain.call import Protocol as Spoken
+from lateen.explain.call import Call as Asked, Mode, Protocol as Spoken, Tls
 from lateen.explain.simulate import Configuration, simulate
 from lateen.explain.verdict import Error
 from lateen.explain.why import action_of, judged

@@ -10,8 +10,7 @@ from typing import ClassVar
 
 import pytest
 
-from tests.features.mixer_support import ECHO, NOTHING, TO_ECHO, documents, resource, rule, statuses
-from tests.features.mixer_support import in_use as in_use
+from tests.features.mixer_support import ECHO, NOTHING, TO_ECHO, documents, in_use as in_use, resource, rule, statuses
 from tests.features.running import until
 
 pytestmark = [pytest.mark.mesh, pytest.mark.xdist_group("mixer"), pytest.mark.timeout(240)]

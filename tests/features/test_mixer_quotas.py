@@ -5,8 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.features.mixer_support import ECHO, NOTHING, TO_ECHO, documents, resource, rule, statuses
-from tests.features.mixer_support import in_use as in_use
+from tests.features.mixer_support import ECHO, NOTHING, TO_ECHO, documents, in_use as in_use, resource, rule, statuses
 from tests.features.running import until
 from tests.redis_support import redis_server
 

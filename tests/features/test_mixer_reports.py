@@ -8,8 +8,7 @@ import pytest
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
 
 from tests.envoy.collectors import ForwardCollector, GrpcCollector, HttpCollector
-from tests.features.mixer_support import ECHO, NOTHING, TO_ECHO, documents, resource, rule, statuses
-from tests.features.mixer_support import in_use as in_use
+from tests.features.mixer_support import ECHO, NOTHING, TO_ECHO, documents, in_use as in_use, resource, rule, statuses
 from tests.features.running import ROOT, until
 from tests.outside_support import CONFIG, OutsideAdapter
 

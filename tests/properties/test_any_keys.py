@@ -6,8 +6,7 @@ import json
 from typing import Any
 
 import yaml
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from lateen.control.coordinator import Coordinator
 from lateen.envoy.resources import LISTENER, EnvoyResources

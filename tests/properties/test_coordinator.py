@@ -1,8 +1,7 @@
 """However the mesh got to where it is, every proxy has what it would have been given from scratch."""
 
 import msgspec
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from lateen.control.coordinator import Coordinator
 from lateen.mesh.references import dangling_references

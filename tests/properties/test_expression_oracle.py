@@ -6,8 +6,7 @@ import operator
 from typing import Any
 
 import re2
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from lateen.expressions.check import check
 from lateen.expressions.evaluate import AbsentError, MapBag, compile_expression, compile_match

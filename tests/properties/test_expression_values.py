@@ -6,8 +6,7 @@ import datetime
 import ipaddress
 from typing import Any
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from lateen.expressions.check import check
 from lateen.expressions.evaluate import AbsentError, MapBag, RecordingBag, compile_expression, compile_match

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from lateen.expressions.check import check
 from lateen.expressions.evaluate import AbsentError, MapBag, compile_expression, compile_match

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from lateen.control.rollout import PATIENCE_S, Rollout
 from lateen.envoy.resources import CLUSTER, ROUTE, EnvoyResource, EnvoyResources

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, is_hypothesis_test, settings
-from hypothesis import strategies as st
+from hypothesis import given, is_hypothesis_test, settings, strategies as st
 
 from tests.properties.length import examples, is_long
 from tests.properties.smaller import smallest

@@ -31,8 +31,7 @@ from lateen.plan.access.model import (
 )
 from lateen.plan.access.origins import origin_rules
 from lateen.resources.resource import Resource
-from lateen.resources.security import AuthorizationPolicySpec, Operation, Rule, Source
-from lateen.resources.security import Condition as When
+from lateen.resources.security import AuthorizationPolicySpec, Condition as When, Operation, Rule, Source
 from lateen.values.names import Origin
 
 ASKING = "istio-ext-authz-"

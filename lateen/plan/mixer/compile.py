@@ -28,28 +28,19 @@ from lateen.expressions.syntax import (
     Known,
     Literal,
 )
-from lateen.expressions.vocabulary import ValueType
+from lateen.expressions.vocabulary import HEADERS, ValueType
 from lateen.plan.access.conditions import quote
 from lateen.plan.access.model import All, AnyOf, Condition, DirectAddress, Header, Not, PeerIdentity, UrlPath
 from lateen.plan.matching import MatchKind, StringMatcher
+from lateen.values.expression import LARGEST_PATTERN
 
 ALWAYS, NEVER = All(), AnyOf()
 SPIFFE = "spiffe://"
 GRPC = "application/grpc"
 MOST_TERMS = 64
-LARGEST_PATTERN = 100
-"""The program of a pattern, as Envoy bounds it unless it is told otherwise."""
 _PRESENT = StringMatcher(MatchKind.PRESENT)
 _SCHEME = StringMatcher(MatchKind.PREFIX, SPIFFE)
 _ANY = r"\C*"
-HEADERS: Mapping[str, str] = {
-    "request.path": ":path",
-    "request.host": ":authority",
-    "request.method": ":method",
-    "request.scheme": ":scheme",
-    "request.useragent": "user-agent",
-    "request.referer": "referer",
-}
 _WORKLOAD = r"spiffe://[^/]+/ns/{namespace}/sa/{account}"
 _SEGMENT = "[^/]+"
 

@@ -15,18 +15,17 @@ from msgspec.structs import replace
 
 from lateen.expressions.partial import partial
 from lateen.expressions.syntax import Expression, Literal, attributes_of
-from lateen.expressions.vocabulary import Vocabulary
+from lateen.expressions.vocabulary import OF_HEADERS, Vocabulary
 from lateen.mesh.mixer.model import HeaderOperation, Rule
 from lateen.plan.access.model import Condition
 from lateen.plan.cel import Inexpressible, expression, quoted
-from lateen.plan.mixer.compile import HEADERS, Beyond, holds
+from lateen.plan.mixer.compile import Beyond, holds
 from lateen.plan.routes import HeaderOps, RouteTable
 
 _UNFIT = re2.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _ANSWERED = "has(upstream.address)"
 """Somebody else answers than the proxy itself, whose refusals no rule changes."""
 Names = Counter[str]
-_LOOKED_AT = {**HEADERS, "request.url_path": ":path", "context.protocol": "content-type"}
 
 
 def fit(value: str) -> str:
@@ -46,7 +45,7 @@ def names_changed(rules: Iterable[Rule]) -> tuple[Names, Names]:
 def not_changed(trees: Iterable[Expression], names: Names) -> None:
     """Raises Beyond where something is looked at that an operation of ``names`` may have changed before."""
     for name, key in (one for tree in trees for one in attributes_of(tree)):
-        header = key.lower() if name == "request.headers" and key else _LOOKED_AT.get(name, "")
+        header = key.lower() if name == "request.headers" and key else OF_HEADERS.get(name, "")
         if header in names:
             raise Beyond(f"a rule may change {header} before it is counted")
 

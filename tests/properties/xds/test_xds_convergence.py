@@ -10,8 +10,7 @@ from hashlib import blake2b
 from typing import Any
 
 from envoy.service.discovery.v3 import discovery_pb2
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, EnvoyResource, EnvoyResources
 from lateen.xds.cache import ResourceCache

@@ -6,8 +6,7 @@ import json
 
 import pytest
 from envoy.type.v3 import percent_pb2
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from msgspec.structs import replace
 
 from lateen.envoy import wire

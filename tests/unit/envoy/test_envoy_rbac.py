@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from lateen.envoy.rbac import ALLOW, DENY, for_bytes, network_filters, principal_of, rule_set
 from lateen.plan.access.model import (

@@ -15,8 +15,7 @@ import dns.flags
 import dns.message
 import dns.rcode
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from lateen.local.network.dns_answers import Otherwise, Renamed, answer
 from lateen.local.network.dns_forward import Forwarder, read_servers

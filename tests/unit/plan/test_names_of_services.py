@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from lateen.plan.name_table import NameTable
-from lateen.plan.name_table import name_table as whole_table
+from lateen.plan.name_table import NameTable, name_table as whole_table
 from tests.unit.plan.building import service, snapshot, workload
 
 HEADLESS = """

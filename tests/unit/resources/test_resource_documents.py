@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from lateen.findings import Finding
 from lateen.resources.documents import MAX_BYTES, MAX_DOCUMENTS, Document, parse_documents

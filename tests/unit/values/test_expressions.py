@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from lateen.values.envoy_attributes import unknown_attributes
 from lateen.values.expression import find_syntax_error

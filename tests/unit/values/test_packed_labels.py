@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from lateen.values.packed_labels import PACKED, counted, packed, whole
 from lateen.values.told_names import FIELDS, escaped, joined, names_in, parted, told_names

@@ -7,8 +7,7 @@ import ipaddress
 import socket
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from lateen.values.web_address import address_problem, parse_networks, url_problem
 
