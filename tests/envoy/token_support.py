@@ -13,6 +13,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, utils
 
 COORDINATE = 32
+LIFE_S = 3600
+"""Longer than a whole run: some are made as tests are collected."""
 
 
 def url(data: bytes) -> str:
@@ -65,7 +67,7 @@ class Issuer:
 
     def token(self, header: dict[str, Any] | None = None, **claims: Any) -> str:
         """A good token, but for the members of its header and the claims that are given; None leaves one out."""
-        payload = {"iss": self.name, "aud": "shop", "sub": "ann", "exp": int(time.time()) + 600, **claims}
+        payload = {"iss": self.name, "aud": "shop", "sub": "ann", "exp": int(time.time()) + LIFE_S, **claims}
         payload = {name: value for name, value in payload.items() if value is not None}
         head = {"alg": self._algorithm, "typ": "JWT", **({"kid": self._kid} if self._kid else {}), **(header or {})}
         head = {name: value for name, value in head.items() if value is not None}
