@@ -44,6 +44,8 @@ from tests.machine import free_port as free_port
 
 TOKEN = "token-of-p"
 PROXY = "p"
+LIMIT_S = 30.0
+"""What is awaited longer than this never comes to be, however busy the machine is."""
 
 
 def resource(name: str, message: Any, references: Iterable[tuple[str, str]] = ()) -> EnvoyResource:
@@ -235,7 +237,7 @@ class Bench:
             self._envoy.kill()
             self._envoy.wait()
 
-    async def settled(self, seconds: float = 5.0) -> None:
+    async def settled(self, seconds: float = LIMIT_S) -> None:
         """Until every type that was asked for is in step."""
         await until(lambda: all(row.state in (SyncState.SYNCED, SyncState.NOT_SENT) for row in self.rows()), seconds)
 
@@ -271,13 +273,13 @@ class Bench:
         writer.close()
         return str(x509.load_der_x509_certificate(shown).subject.rfc4514_string())
 
-    async def until_certificate(self, port: int, name: str, seconds: float = 5.0) -> None:
+    async def until_certificate(self, port: int, name: str, seconds: float = LIMIT_S) -> None:
         end = time.monotonic() + seconds
         while (found := await self.certificate(port)) != f"CN={name}":
             assert time.monotonic() < end, f"still {found!r}; {(self.folder / 'envoy.log').read_text()[-2000:]}"
             await asyncio.sleep(0.01)
 
-    async def until_answer(self, status: int = 200, mark: str | None = None, seconds: float = 10.0) -> None:
+    async def until_answer(self, status: int = 200, mark: str | None = None, seconds: float = LIMIT_S) -> None:
         end = time.monotonic() + seconds
         while (found := await self.get())[0] != status or (mark is not None and found[1] != mark):
             assert time.monotonic() < end, f"still {found}; {(self.folder / 'envoy.log').read_text()[-2000:]}"
@@ -325,7 +327,7 @@ def _dechunked(body: bytes) -> bytes:
         body = body[length + 2 :]
 
 
-async def until(condition: Any, seconds: float = 5.0) -> None:
+async def until(condition: Any, seconds: float = LIMIT_S) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it never came to be"
