@@ -19,7 +19,8 @@ from lateen.explain.request import Request
 from lateen.mesh.mixer.model import MixerRules
 from lateen.mixer.check_bag import CheckBag
 from lateen.mixer.engine import Engine
-from lateen.mixer.handlers import Handlers, Web
+from lateen.mixer.handlers import Handlers
+from lateen.mixer.reach import Reach
 from lateen.plan.mixer.decisions import PROXY, Decision, decisions
 from lateen.values.rpc_code import INVALID_ARGUMENT, OK, RESOURCE_EXHAUSTED
 from tests.properties.length import is_long
@@ -110,7 +111,7 @@ async def by_mixer(rules: MixerRules, requests: list[Asked]) -> list[int]:
     """What the mixer answers to each of them as the first one."""
     found = []
     for asked in requests:
-        handlers = Handlers(Web(None, None, None))  # type: ignore[arg-type]
+        handlers = Handlers(Reach().web)
         await handlers.follow(rules, fail_open=False)
         found.append((await Engine(rules, handlers.running).check(CheckBag(request_of(asked), HERE, {}))).code)
     return found
