@@ -81,6 +81,12 @@ An edit takes effect as it is saved; only `trustDomain` needs a new start, as ce
 several, the one in the first file by name holds; each other one is a finding. What is wrong keeps the last good one.
 A MeshConfig wins over `mesh:` of `lateen.yaml`. `outboundTrafficPolicy: {}` means REGISTRY_ONLY, as in Istio.
 
+Envoy's own statistics (on the admin socket of each proxy in the run directory) are all kept, but for the router's
+counts and times of answers by status (`cluster.<name>.upstream_rq_200`, `..._2xx`, `..._time`, those of virtual
+clusters and routes): each request pays for them, and Istio's metrics say the same. They are made where an inclusion
+of `defaultConfig.proxyStatsMatcher` may name them, by `cluster.` or `vhost.` as a prefix, by any suffix or
+expression; and where a route has a `statPrefix`.
+
 In the code, single values are in `snapshot.settings` and blocks in `snapshot.mesh_config`.
 
 Fields that work: %s.

@@ -180,6 +180,7 @@ def _grpc_counts(chain: HttpChain, context: HttpContext) -> Any:
 def _router(chain: HttpChain, context: HttpContext) -> Any:
     options = chain.options or HttpOptions()
     router = router_pb2.Router(suppress_envoy_headers=not options.debug_headers)
+    router.dynamic_stats.value = options.counts_answers
     return _Filter(name=ROUTER_FILTER, typed_config=wire.pack(router))
 
 

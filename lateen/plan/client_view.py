@@ -11,6 +11,7 @@ from lateen.mesh.model import MeshSnapshot, Service
 from lateen.mesh.routing import BoundHost
 from lateen.mesh.sidecar_scope import SidecarScope, reachable_services, visible_routes, visible_services
 from lateen.mesh.traffic_policy import destination_policy
+from lateen.plan.answer_counts import counting_tables
 from lateen.plan.clusters import Cluster, EndpointSet
 from lateen.plan.destinations import plan_destinations
 from lateen.plan.hash_policies import with_hash_policies
@@ -27,7 +28,8 @@ class ClientView(msgspec.Struct, frozen=True):
     """What a client sees of the mesh: the same for proxies of a namespace and Sidecar that no route tells apart.
 
     ``services`` are those that may be called, with the ports that may be, oldest first; ``reachable`` are these and the
-    ones that only routes lead to; ``bound`` are the hosts of VirtualServices for sidecars, in order of precedence.
+    ones that only routes lead to; ``bound`` are the hosts of VirtualServices for sidecars, in order of precedence;
+    ``counting`` are the names of the route tables whose answers Envoy counts.
 
     Without namespaces a view belongs to one proxy, as services have other addresses for each.
     """
@@ -39,6 +41,7 @@ class ClientView(msgspec.Struct, frozen=True):
     outside: OutboundPolicy
     destinations: Destinations
     route_tables: tuple[RouteTable, ...]
+    counting: frozenset[str]
 
     @property
     def secrets(self) -> tuple[SecretRef, ...]:
@@ -69,7 +72,7 @@ def client_view(snapshot: MeshSnapshot, reading: Reading, scope: SidecarScope, *
         tables += _socket_tables(snapshot, reading, scope, reachable, bound, outside)
     tables = with_hash_policies(tables, clusters)
     destinations = Destinations(tuple(clusters), tuple(endpoints))
-    return ClientView(scope, services, reachable, bound, outside, destinations, tables)
+    return ClientView(scope, services, reachable, bound, outside, destinations, tables, counting_tables(tables))
 
 
 def _socket_tables(

@@ -97,14 +97,15 @@ class HttpOptions(msgspec.Struct, frozen=True, cache_hash=True):
     """How HTTP is spoken, as far as it is said for all proxies; None and empty: Lateen's own default.
 
     ``trusted_proxies``: how many proxies before this one wrote into X-Forwarded-For. ``certificate_details``: what of
-    the client's certificate goes into X-Forwarded-Client-Cert. ``underscores`` and ``escaped_slashes`` are
-    Envoy's words.
+    the client's certificate goes into X-Forwarded-Client-Cert. ``counts_answers``: Envoy counts answers of clusters and
+    routes by status and time. ``underscores`` and ``escaped_slashes`` are Envoy's words.
     """
 
     trusted_proxies: int = 0
     certificate_details: tuple[str, ...] | None = None
     request_id: bool = True
     debug_headers: bool = True
+    counts_answers: bool = False
     keeps_header_case: bool = False
     forwarded_port: bool = False
     idle_timeout: float | None = None

@@ -20,6 +20,7 @@ from lateen.mesh.traffic_policy import destination_policy, failover_label_names,
 from lateen.plan.access.external import asked_clusters
 from lateen.plan.access.rules import access_policy
 from lateen.plan.access.token_rules import token_providers, with_tokens
+from lateen.plan.answer_counts import counting_tables, with_answer_counts
 from lateen.plan.client_view import ClientView, client_view
 from lateen.plan.clusters import EndpointSet
 from lateen.plan.destinations import plan_destinations, workload_tags
@@ -194,7 +195,8 @@ class Planner:
             shared=view.destinations,
             patches=self._patches_of(proxy),
         )
-        return Planned(self._with_defaults(plan), (*outbound.findings, *empty, *arriving.findings, *access.findings))
+        plan = self._with_defaults(plan, view.counting)
+        return Planned(plan, (*outbound.findings, *empty, *arriving.findings, *access.findings))
 
     def _patches_of(self, proxy: Proxy) -> tuple[Patch, ...]:
         """The patches of EnvoyFilters; proxies with equal ones are given the same object, which is quickly compared."""
@@ -224,18 +226,17 @@ class Planner:
             shared=view.destinations,
             patches=self._patches_of(proxy),
         )
-        return Planned(self._with_defaults(plan), (*parts.findings, *access.findings))
+        return Planned(self._with_defaults(plan, counting_tables(parts.tables)), (*parts.findings, *access.findings))
 
     def _tables(self, tables: tuple[RouteTable, ...]) -> tuple[RouteTable, ...]:
         return tables if self._defaults is None else self._defaults.tables(tables)
 
-    def _with_defaults(self, plan: ProxyPlan) -> ProxyPlan:
+    def _with_defaults(self, plan: ProxyPlan, counting: frozenset[str]) -> ProxyPlan:
         """A plan's own parts, with what the mesh says for all proxies; what is shared has it already."""
-        if self._defaults is None:
-            return plan
-        return msgspec.structs.replace(
-            plan, listeners=self._defaults.listeners(plan.listeners), clusters=self._defaults.clusters(plan.clusters)
-        )
+        listeners, clusters = plan.listeners, plan.clusters
+        if self._defaults is not None:
+            listeners, clusters = self._defaults.listeners(listeners), self._defaults.clusters(clusters)
+        return msgspec.structs.replace(plan, listeners=with_answer_counts(listeners, counting), clusters=clusters)
 
 
 def _view_label_names(snapshot: MeshSnapshot) -> frozenset[str]:

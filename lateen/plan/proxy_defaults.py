@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from lateen.plan.answer_counts import includes_answer_counts
 from lateen.plan.clusters import Cluster
 from lateen.plan.model import Chain, Destinations, HttpChain, HttpOptions, Listener
 from lateen.plan.routes import RouteTable
@@ -23,6 +24,7 @@ from lateen.resources.proxy_config import (
     GatewayTopology,
     ProxyHeaders,
     ServerHeader,
+    StatsMatcher,
 )
 
 EDGE = ConnectionSettings(
@@ -41,6 +43,7 @@ class ProxyDefaults:
     def __init__(self, config: DefaultConfig) -> None:
         self._headers = config.proxy_headers or ProxyHeaders()
         self._topology = config.gateway_topology or GatewayTopology()
+        self._statistics = config.proxy_stats_matcher or StatsMatcher()
         settings = config.connection_settings or ConnectionSettings()
         self._settings = _over(settings, EDGE) if settings.profile == "EDGE" else settings
         self._options = self._http_options()
@@ -92,6 +95,7 @@ class ProxyDefaults:
             certificate_details=_shown(headers.set_current_client_cert_details),
             request_id=not (headers.request_id or Disabled()).disabled,
             debug_headers=not (headers.envoy_debug_headers or Disabled()).disabled,
+            counts_answers=includes_answer_counts(self._statistics),
             keeps_header_case=bool(headers.preserve_http1_header_case),
             forwarded_port=bool(headers.x_forwarded_port and headers.x_forwarded_port.enabled),
             idle_timeout=_seconds(settings.http_idle_timeout),

@@ -87,7 +87,6 @@ DEFAULT_CONFIG: dict[str, str] = {
     "extraStatTags": "metrics have Istio's labels",
     "meshId": "there is one mesh",
     "readinessProbe": "readiness of a service in lateen.yaml is the probe",
-    "proxyStatsMatcher": "all statistics are kept",
     "holdApplicationUntilProxyStarts": "applications always start after their proxy",
     "caCertificatesPem": "the trust of the mesh is its own authority",
     "image": "there are no images here",

@@ -265,7 +265,9 @@ def test_retries_are_counted_at_the_upstream(shop: Site) -> None:
     assert v1.asked("/status/503") == 1
     start = time.monotonic()
     assert shop.get("retried", "/slow/1").status == 504
-    assert time.monotonic() - start >= 0.4
+    assert time.monotonic() - start >= 0.35, (
+        "two tries of 0.2 s, less what Envoy's clock of whole milliseconds takes off"
+    )
     assert v1.asked("/slow/1") == 2
 
 

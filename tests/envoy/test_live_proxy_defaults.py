@@ -17,6 +17,7 @@ MESH = """
 apiVersion: mesh.istio.io/v1alpha1
 kind: MeshConfig
 defaultConfig:
+  proxyStatsMatcher: {inclusionPrefixes: [cluster.outbound]}
   gatewayTopology: {numTrustedProxies: 1, proxyProtocol: {}}
   proxyHeaders:
     server: {value: shop}
@@ -83,6 +84,12 @@ def test_headers_are_set_and_left_out_as_the_mesh_says(edge: Edge) -> None:
     assert headers["x-forwarded-port"] == "80"
     assert "x-request-id" not in headers
     assert "x-envoy-attempt-count" not in headers
+
+
+@pytest.mark.covers("MeshConfig defaultConfig.proxyStatsMatcher.inclusionPrefixes")
+def test_envoy_counts_answers_by_status_where_that_is_included(edge: Edge) -> None:
+    assert b"200" in edge.ask()
+    assert ".upstream_rq_200: " in edge.proxy.admin("/stats?usedonly&filter=^cluster.outbound")
 
 
 @pytest.mark.covers("MeshConfig defaultConfig.proxyHeaders.preserveHttp1HeaderCase")

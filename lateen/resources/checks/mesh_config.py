@@ -6,7 +6,7 @@ import msgspec
 from cryptography import x509
 
 from lateen.resources.base import Duration
-from lateen.resources.checks import Report, check_duration, check_port
+from lateen.resources.checks import Report, check_duration, check_pattern, check_port
 from lateen.resources.checks.header_format import check_format, check_log_format
 from lateen.resources.checks.http_route import check_retries
 from lateen.resources.checks.providers import check_providers
@@ -20,7 +20,7 @@ from lateen.resources.checks.traffic_policy import (
 from lateen.resources.checks.workload_group import check_probe
 from lateen.resources.destination_rule import OutlierDetection
 from lateen.resources.mesh_config import CURVES, MeshConfigSpec
-from lateen.resources.proxy_config import DefaultConfig, ProxyTracing
+from lateen.resources.proxy_config import DefaultConfig, ProxyTracing, StatsMatcher
 from lateen.values.network import is_host, is_ip, is_label, is_wildcard_host, split_host_port
 from lateen.values.unreadable import UNREADABLE
 
@@ -157,6 +157,8 @@ def _check_default_config(report: Report, config: DefaultConfig) -> None:
             _check_address(report, f"{field}.{name}", address)
     if config.tracing is not None:
         _check_tracing(report, f"{field}.tracing", config.tracing)
+    if config.proxy_stats_matcher is not None:
+        _check_statistics(report, f"{field}.proxyStatsMatcher", config.proxy_stats_matcher)
     if config.readiness_probe is not None:
         check_probe(report, f"{field}.readinessProbe", config.readiness_probe)
     provider = config.private_key_provider
@@ -189,6 +191,18 @@ def _check_tracing(report: Report, field: str, tracing: ProxyTracing) -> None:
         check_client_tls(report, f"{field}.tlsSettings", tracing.tls_settings)
     for name, tag in tracing.custom_tags.items():
         check_tag(report, f"{field}.customTags.{name}", name, tag)
+
+
+def _check_statistics(report: Report, field: str, matcher: StatsMatcher) -> None:
+    for name, texts in (
+        ("inclusionPrefixes", matcher.inclusion_prefixes),
+        ("inclusionSuffixes", matcher.inclusion_suffixes),
+    ):
+        for index, text in enumerate(texts):
+            if not text:
+                report.error(f"{field}.{name}[{index}]", "the text is empty", "such as cluster.outbound")
+    for index, pattern in enumerate(matcher.inclusion_regexps):
+        check_pattern(report, f"{field}.inclusionRegexps[{index}]", pattern)
 
 
 def _check_address(report: Report, field: str, address: str) -> None:

@@ -330,6 +330,22 @@ def test_formats_of_a_mesh_that_envoy_would_refuse_are_refused(content: dict[str
     assert finding.origin.field == (f"extensionProviders[0].{field}" if provided else field)
 
 
+@pytest.mark.parametrize(
+    ("said", "field"),
+    [
+        ({"inclusionPrefixes": [""]}, "inclusionPrefixes[0]"),
+        ({"inclusionSuffixes": ["upstream_rq_2xx", ""]}, "inclusionSuffixes[1]"),
+        ({"inclusionRegexps": ["(?=cluster)"]}, "inclusionRegexps[0]"),
+    ],
+)
+def test_inclusions_of_statistics_that_can_name_none_are_refused(said: dict[str, Any], field: str) -> None:
+    document = {"kind": "MeshConfig", "defaultConfig": {"proxyStatsMatcher": said}}
+    (verdict,) = judge(yaml.safe_dump(document).encode(), "file.yaml")
+    (finding,) = [finding for finding in verdict.findings if finding.is_error]
+    assert finding.origin.field == f"defaultConfig.proxyStatsMatcher.{field}"
+    assert finding.remedy
+
+
 @pytest.mark.parametrize("name", BAD_EDITS)
 def test_what_is_wrong_with_a_security_resource_is_told_with_line_field_and_remedy(name: str) -> None:
     good, bad = BAD_EDITS[name]
