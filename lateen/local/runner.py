@@ -28,6 +28,8 @@ from lateen.local.rundir import RunDir
 from lateen.local.status import InstanceStatus, PortStatus
 from lateen.local.supervisor import Instance
 
+TELL_AGAIN_S = 1.0
+
 
 class Surroundings(msgspec.Struct, frozen=True):
     """What all instances of a mesh share. ``record`` notes a process by name in ``run.json``, or its end by None."""
@@ -77,6 +79,7 @@ class Runner:
         self._preparation: asyncio.Task[None] | None = None
         self._proxy_watch: asyncio.Task[None] | None = None
         self._probe_task: asyncio.Task[None] | None = None
+        self._untold: asyncio.TimerHandle | None = None
         self._timers: dict[Timer, asyncio.TimerHandle] = {}
         self._loop = asyncio.get_running_loop()
         self._folder = around.run.proxy(instance_id)
@@ -310,12 +313,25 @@ class Runner:
     def _do_publish(self, command: lifecycle.Publish) -> None:
         if self._link is None:
             return
-        self._around.registry.publish(self.id, self.workload, self._link, command.ready)
+        registry, workload, link = self._around.registry, self.workload, self._link
+        self._tell(lambda: registry.publish(self.id, workload, link, command.ready))
         if command.ready:
             self._around.events.emit("ready", "ready", self.id)
 
     def _do_withdraw(self, _: lifecycle.Withdraw) -> None:
-        self._around.registry.withdraw(self.id)
+        self._tell(lambda: self._around.registry.withdraw(self.id))
+
+    def _tell(self, write: Callable[[], None], *, again: bool = False) -> None:
+        """Write to the registry. Where that fails it is tried again, until there is something newer to tell."""
+        if self._untold is not None:
+            self._untold.cancel()
+            self._untold = None
+        try:
+            write()
+        except OSError as problem:
+            if not again:
+                self._around.events.emit("registry-failed", f"the control plane cannot be told: {problem}", self.id)
+            self._untold = self._loop.call_later(TELL_AGAIN_S, lambda: self._tell(write, again=True))
 
     def _do_abandon(self, _: lifecycle.Abandon) -> None:
         if self._preparation is not None:
@@ -358,7 +374,12 @@ class Runner:
                 await undo(self.id)
             except (OSError, RuntimeError) as problem:
                 around.events.emit("release-failed", str(problem), self.id)
-        around.registry.revoke_token(self._token)
+        try:
+            around.registry.revoke_token(self._token)
+        except OSError as problem:
+            around.events.emit("release-failed", str(problem), self.id)
+        if self._untold is not None:
+            self._untold.cancel()
         self.feed(lifecycle.Released())
 
     def _do_report(self, command: lifecycle.Report) -> None:

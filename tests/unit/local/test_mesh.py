@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -98,6 +99,35 @@ def test_a_killed_proxy_and_a_killed_control_plane_come_back(tmp_path: Path) -> 
             await until(lambda: mesh.status().workloads[0].proxy_restarts == 1 and mesh.status().ready)
             await until(lambda: mesh.status().control_plane.ready and mesh.status().control_plane.restarts == 1)
             assert mesh.status().workloads[0].pid == before.workloads[0].pid
+
+    asyncio.run(scenario())
+
+
+def test_a_mesh_whose_directory_was_removed_still_ends(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        (tmp_path / "gateway.yaml").write_text(GATEWAY % 18080)
+        async with running_mesh(project(SLEEPER % 1, tmp_path)) as mesh:
+            await until(lambda: mesh.status().ready)
+            run_id = mesh.status().run_id
+            shutil.rmtree(mesh.run.path)
+            async with asyncio.timeout(20):
+                await mesh.stop()
+        assert find_by_run_id(run_id) == []
+
+    asyncio.run(scenario())
+
+
+def test_what_cannot_be_told_to_the_control_plane_is_told_later(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with running_mesh(project(SLEEPER % 1, tmp_path)) as mesh:
+            await until(lambda: mesh.status().ready)
+            aside = mesh.run.registry.rename(mesh.run.path / "aside")
+            os.kill(mesh.status().workloads[0].pid, signal.SIGKILL)
+            await until(lambda: any(event.kind == "registry-failed" for event in mesh.events.recent()))
+            assert mesh.status().workloads[0].name == "a-0"
+            (aside / "a-0.json").unlink()
+            aside.rename(mesh.run.registry)
+            await until(lambda: mesh.status().ready and entry(mesh, "a-0").get("ready") is True)
 
     asyncio.run(scenario())
 
