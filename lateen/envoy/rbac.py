@@ -45,7 +45,7 @@ from lateen.plan.access.model import (
     UrlPath,
 )
 from lateen.plan.matching import MatchKind, StringMatcher
-from lateen.values.network import is_header_name
+from lateen.values.network import is_read_header
 
 NETWORK_FILTER = "envoy.filters.network.rbac"
 AUDIT_FILTER = "envoy.filters.http.rbac.audit"
@@ -307,7 +307,7 @@ def _principal(condition: Condition) -> Any:
 
 def _can_come(header: str) -> bool:
     """Whether a request can have a header of this name. Envoy takes some of the others, and refuses the rest."""
-    return is_header_name(header.removeprefix(":"))
+    return is_read_header(header)
 
 
 def _metadata(condition: Metadata) -> Any:

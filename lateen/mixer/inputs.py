@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from lateen.expressions.vocabulary import OF_HEADERS
-from lateen.values.network import is_header_name
+from lateen.values.network import is_read_header
 
 CLAIM_ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
     "request.auth.principal": ("iss", "sub"),
@@ -62,4 +62,4 @@ def _inputs(name: str, key: str | None) -> tuple[str, ...] | None:
 
 def _of_header(name: str) -> tuple[str, ...]:
     """No request has a header whose name is none, so that nothing depends on it."""
-    return (f"header:{name}",) if is_header_name(name.removeprefix(":")) else ()
+    return (f"header:{name}",) if is_read_header(name) else ()

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lateen.values.expression import find_syntax_error
-from lateen.values.network import is_header_name
+from lateen.values.network import is_read_header
 
 _COMMAND = re.compile(r"%([A-Z0-9_]+)(?:\((.*?)\))?(?::([0-9]{1,18}))?%")
 _WITHOUT_ARGUMENTS = """
@@ -122,7 +122,7 @@ def _header_problem(arguments: str) -> str:
     if len(names) > 2:
         return f"{arguments!r} has more than one alternative"
     for name in names:
-        if name and not is_header_name(name.removeprefix(":")):
+        if name and not is_read_header(name):
             return f"{name!r} is no name of a header"
     return ""
 

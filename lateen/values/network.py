@@ -111,3 +111,8 @@ def split_host_port(text: str) -> tuple[str, int] | None:
 def is_header_name(text: str) -> bool:
     """A token of HTTP."""
     return _HEADER_NAME.fullmatch(text) is not None
+
+
+def is_read_header(text: str) -> bool:
+    """The name of a header or, with a colon before it, of a part of the request line: what conditions and logs read."""
+    return is_header_name(text.removeprefix(":"))

@@ -38,7 +38,7 @@ from lateen.plan.mixer.compile import (
 from lateen.plan.mixer.denials import denial
 from lateen.plan.mixer.model import MixerDenial
 from lateen.resources.mixer.adapters import NEEDS_ABSENT, MemquotaLimit, MemquotaParams
-from lateen.values.network import is_header_name
+from lateen.values.network import is_read_header
 from lateen.values.rpc_code import INVALID_ARGUMENT, RESOURCE_EXHAUSTED, http_status, refusal_text
 
 NAMED = "mixer:"
@@ -195,7 +195,7 @@ def _key(source: TextSource, default: str | None) -> BucketKey:
         return BucketKey(KeyKind.PEER)
     if source.kind != "header":
         raise Beyond("it is counted by a part of the client's name")
-    if not is_header_name(source.name.removeprefix(":")):
+    if not is_read_header(source.name):
         raise Beyond("it is counted by a header that there cannot be")
     if source.name in _KINDS:
         return BucketKey(_KINDS[source.name])

@@ -16,7 +16,6 @@ MAX_LABEL = 63
 _LABEL_VALUE = re.compile(r"(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 _LABEL_KEY = re.compile(r"(?:[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _HEADER = re.compile(r"[-_A-Za-z0-9]+")
-_HEADER_TOKEN = re.compile(r"[-!#$%&'*+.^_`|~A-Za-z0-9]+")
 _PROTOCOLS = frozenset({"UDP", "HTTP_PROXY", "HBONE", "DOUBLE_HBONE"})
 
 
@@ -47,11 +46,6 @@ class Report:
 def is_header(text: str) -> bool:
     """Whether a text is a plain header name: letters, digits, dashes and underscores."""
     return bool(_HEADER.fullmatch(text))
-
-
-def is_header_token(text: str) -> bool:
-    """Whether a text is a header name by HTTP's own rule, which has more characters."""
-    return bool(_HEADER_TOKEN.fullmatch(text))
 
 
 def is_protocol(text: str) -> bool:

@@ -13,7 +13,7 @@ from lateen.expressions.language import CEXL, LANGUAGES, parse_as
 from lateen.expressions.parse import is_attribute
 from lateen.expressions.syntax import Call, Expression, ExpressionError, Literal, UnknownAttributeError
 from lateen.expressions.vocabulary import BUILT_IN, DEFAULT_VOCABULARY, ValueType, Vocabulary
-from lateen.resources.checks import Report, is_header_token
+from lateen.resources.checks import Report
 from lateen.resources.checks.mixer_adapters import PARAMS
 from lateen.resources.checks.mixer_outside import check_connection
 from lateen.resources.mixer.adapters import ADAPTERS
@@ -29,6 +29,7 @@ from lateen.resources.mixer.kinds import DENOMINATORS, HandlerSpec, HeaderOperat
 from lateen.resources.mixer.outside import OutsideParams
 from lateen.resources.mixer.templates import ANY, OUT, TEMPLATES, Variety, expressions_of, with_outputs
 from lateen.resources.shape import Problem
+from lateen.values.network import is_header_name
 
 FRAMING = frozenset({"content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer", "keep-alive"})
 """Headers that say how a message is sent."""
@@ -179,7 +180,7 @@ def _check_operations(report: Report, field: str, operations: tuple[HeaderOperat
         place = f"{field}[{index}]"
         if not operation.name:
             report.error(place, "the operation names no header", "give name", "missing-field")
-        elif operation.name.startswith(":") or not is_header_token(operation.name):
+        elif operation.name.startswith(":") or not is_header_name(operation.name):
             report.error(f"{place}.name", f"{operation.name!r} is no header that can be changed", "name another")
         elif operation.name.lower() in FRAMING:
             message = f"{operation.name} says where a message ends, and changed it breaks what goes on"

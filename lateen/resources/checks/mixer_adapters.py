@@ -10,7 +10,7 @@ import re2
 
 from lateen.expressions.functions import Unusable, compile_pattern, to_ip
 from lateen.resources.base import Spec
-from lateen.resources.checks import Report, is_header_token
+from lateen.resources.checks import Report
 from lateen.resources.checks.mixer_outside import NO_SESSIONS, check_target
 from lateen.resources.mixer.adapters import (
     Buckets,
@@ -35,7 +35,7 @@ from lateen.resources.mixer.adapters import (
     StdioParams,
     ZipkinParams,
 )
-from lateen.values.network import split_host_port
+from lateen.values.network import is_header_name, split_host_port
 from lateen.values.prometheus_label import as_label, label_problem
 from lateen.values.web_address import url_problem
 
@@ -227,7 +227,7 @@ def _opentelemetry(report: Report, place: str, params: OpenTelemetryParams) -> N
         message = f"the address of the collector {problem}"
         report.error(f"{place}.url", message, "write http://HOST:4318 or grpc://HOST:4317")
     for name, value in params.headers.items():
-        if not is_header_token(name) or not value.isprintable():
+        if not is_header_name(name) or not value.isprintable():
             report.error(f"{place}.headers.{name}", f"{name!r} cannot be sent as a header", "correct it")
     if params.push_interval is not None and params.push_interval < 1:
         report.error(f"{place}.pushInterval", "it is shorter than a second", "write 1s or more")

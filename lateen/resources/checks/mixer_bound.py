@@ -8,7 +8,7 @@ from lateen.expressions.functions import Unusable, compile_pattern, to_duration,
 from lateen.expressions.parse import is_attribute
 from lateen.expressions.vocabulary import BUILT_IN
 from lateen.resources.base import StringMatch
-from lateen.resources.checks import Report, is_header_token
+from lateen.resources.checks import Report
 from lateen.resources.mixer.bound import (
     AttributeManifestSpec,
     AttributeSet,
@@ -21,6 +21,7 @@ from lateen.resources.mixer.bound import (
     QuotaSpecSpec,
 )
 from lateen.resources.mixer.uri_template import pattern_of
+from lateen.values.network import is_header_name
 
 TOLD = ("source.", "origin.", "connection.", "context.", "destination.")
 """Attributes that say who calls, how and whom: by them rules decide."""
@@ -131,7 +132,7 @@ def check_api_spec(report: Report) -> None:
         if sum(bool(one) for one in (key.query, key.header, key.cookie)) != 1:
             message = "one of query, header and cookie is needed"
             report.error(f"spec.apiKeys[{index}]", message, "write one of them", "missing-field")
-        if key.header and not is_header_token(key.header):
+        if key.header and not is_header_name(key.header):
             report.error(f"spec.apiKeys[{index}].header", f"{key.header!r} is no name of a header", "such as x-api-key")
 
 

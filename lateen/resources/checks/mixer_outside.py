@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 import binascii
 
-from lateen.resources.checks import Report, is_header_token
+from lateen.resources.checks import Report
 from lateen.resources.mixer.bound import DescriptorSpec
 from lateen.resources.mixer.outside import OUTSIDE_TEMPLATES, Authentication, Connection, OAuth, short_name
-from lateen.values.network import split_host_port
+from lateen.values.network import is_header_name, split_host_port
 from lateen.values.web_address import url_problem
 
 NO_SESSIONS = ("no sessions are kept with adapters", "let the adapter take its configuration with each call")
@@ -81,7 +81,7 @@ def _check_authentication(report: Report, place: str, said: Authentication) -> N
             _check_oauth(report, f"{place}.tls.oauth", said.tls.oauth)
         if said.tls.oauth is not None and said.tls.token_path:
             report.error(f"{place}.tls.oauth", "tokenPath and oauth exclude each other", "keep one of them")
-        if said.tls.custom_header and not is_header_token(said.tls.custom_header):
+        if said.tls.custom_header and not is_header_name(said.tls.custom_header):
             report.error(f"{place}.tls.customHeader", f"{said.tls.custom_header!r} is no header", "name another")
         if said.tls.custom_header and said.tls.auth_header is not None:
             report.error(f"{place}.tls.customHeader", "authHeader and customHeader exclude each other", "keep one")

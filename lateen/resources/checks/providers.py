@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from lateen.resources.checks import Report, check_duration, check_port, is_header_token
+from lateen.resources.checks import Report, check_duration, check_port
 from lateen.resources.checks.header_format import check_format, check_header_value, check_log_format, check_plain_value
 from lateen.resources.mesh_config import (
     ExtAuthzGrpc,
@@ -18,7 +18,15 @@ from lateen.resources.mesh_config import (
     OtelAccessLogService,
     RemoteProvider,
 )
-from lateen.values.network import is_header_name, is_host, is_ip, is_label, is_partial_wildcard, is_wildcard_host
+from lateen.values.network import (
+    is_header_name,
+    is_host,
+    is_ip,
+    is_label,
+    is_partial_wildcard,
+    is_read_header,
+    is_wildcard_host,
+)
 
 DETECTORS = ("environment", "dynatrace")
 _STATUSES = frozenset(
@@ -78,7 +86,7 @@ def _check_provider(report: Report, field: str, content: Any) -> None:
     if isinstance(content, ExtAuthzHttp):
         for name, value in content.include_additional_headers_in_check.items():
             place = f"{field}.includeAdditionalHeadersInCheck.{name}"
-            if not is_header_token(name):
+            if not is_header_name(name):
                 report.error(place, f"{name!r} is no name of a header", "such as x-proxy")
             check_header_value(report, place, value)
     _check_headers(report, field, content)
@@ -123,7 +131,7 @@ def _check_logged(report: Report, field: str, log: HttpAccessLogService) -> None
         ("additionalResponseTrailersToLog", log.additional_response_trailers_to_log),
     ):
         for index, name in enumerate(names):
-            if not is_header_name(name.removeprefix(":")):
+            if not is_read_header(name):
                 message = f"no header is called {name[:100]!r}, so that it is never logged"
                 report.warn(f"{field}.{place}[{index}]", message, "correct the name")
 

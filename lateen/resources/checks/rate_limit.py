@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from lateen.resources.checks import Report, check_pattern, check_port, check_string_match, is_header, is_header_token
+from lateen.resources.checks import Report, check_pattern, check_port, check_string_match, is_header
 from lateen.resources.checks.security import check_template
 from lateen.resources.checks.selection import check_match_labels
 from lateen.resources.rate_limit import (
@@ -18,6 +18,7 @@ from lateen.resources.rate_limit import (
     RateLimitSpec,
     RequestMatch,
 )
+from lateen.values.network import is_header_name
 
 MAX_RULES = 32
 MAX_KEYS = 5
@@ -178,7 +179,7 @@ def _check_response(report: Report, field: str, response: LimitResponse) -> None
         report.error(f"{field}.body", f"the body is longer than {MAX_BODY} bytes", "write less")
     for name, value in response.headers.items():
         low = name.lower()
-        if not is_header_token(name) or low in _FRAMING or low.startswith(_OWN_HEADERS):
+        if not is_header_name(name) or low in _FRAMING or low.startswith(_OWN_HEADERS):
             report.error(f"{field}.headers.{name}", f"{name!r} cannot be set here", "use a header of your own")
         if any(ord(character) < 32 or ord(character) == 127 for character in value):
             report.error(f"{field}.headers.{name}", "a header value cannot hold control characters", "leave them out")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from lateen.findings import Finding, Severity
-from lateen.resources.checks import Report, check_duration, is_header, is_header_token
+from lateen.resources.checks import Report, check_duration, is_header
 from lateen.resources.checks.selection import check_match_labels, check_targets
 from lateen.resources.key_set import KeySetError, read_key_set
 from lateen.resources.request_authentication import JwtRule, RequestAuthenticationSpec
 from lateen.resources.resource import Resource
+from lateen.values.network import is_header_name
 from lateen.values.web_address import url_problem
 
 MAX_RULES = 4096
@@ -99,7 +100,7 @@ def check_jwt_rule(report: Report, field: str, rule: JwtRule) -> None:
 def _check_header(report: Report, field: str, name: str, *, is_output: bool = False) -> None:
     if not name:
         report.error(field, "the header name is empty", "leave it out")
-    elif not is_header_token(name):
+    elif not is_header_name(name):
         report.error(field, f"{name!r} is not a header name", HEADER_NAME)
     elif is_output and name.lower() == "host":
         report.error(field, "the host of a request cannot be made of a token", "name a header of its own")

@@ -6,12 +6,12 @@ import re
 
 import msgspec
 
-from lateen.resources.checks import Report, is_header_token
+from lateen.resources.checks import Report
 from lateen.resources.checks.metadata import is_dry_run
 from lateen.resources.checks.selection import check_match_labels, check_targets
 from lateen.resources.fields import set_fields
 from lateen.resources.security import AuthorizationPolicySpec, Operation, PeerAuthenticationSpec, Rule, Source
-from lateen.values.network import MAX_PORT, is_cidr, is_mapped
+from lateen.values.network import MAX_PORT, is_cidr, is_mapped, is_read_header
 
 MAX_RULES = 512
 ADDRESSES, PORTS = "such as 10.0.0.0/8 or 10.1.2.3", "write a number from 1 to 65535, in quotes"
@@ -165,7 +165,7 @@ def _check_header_key(report: Report, field: str, key: str) -> None:
     """Say of a header that no request can have it: Istio takes any name."""
     if key.startswith(HEADER_KEY):
         name = key.removeprefix(HEADER_KEY).removesuffix("]")
-        if not is_header_token(name.removeprefix(":")):
+        if not is_read_header(name):
             report.note(field, f"no header is called {name[:100]!r}, so this matches no request", "correct the name")
 
 

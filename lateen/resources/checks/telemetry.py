@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 
-from lateen.resources.checks import Report, check_duration, is_header_token
+from lateen.resources.checks import Report, check_duration
 from lateen.resources.checks.header_format import check_format
 from lateen.resources.checks.selection import check_match_labels, check_targets
 from lateen.resources.telemetry import CustomTag, MetricsOverride, ProviderRef, TelemetrySpec, Tracing
 from lateen.values.envoy_attributes import ATTRIBUTES, unknown_attributes
 from lateen.values.expression import find_syntax_error
+from lateen.values.network import is_read_header
 from lateen.values.packed_labels import PACKED
 from lateen.values.prometheus_label import as_label, label_problem
 
@@ -87,7 +88,7 @@ def check_tag(report: Report, field: str, name: str, tag: CustomTag) -> None:
         report.error(f"{field}.environment", "the variable has no name", "give name", "missing-field")
     if tag.header is not None and not tag.header.name:
         report.error(f"{field}.header", "the header has no name", "give name", "missing-field")
-    elif tag.header is not None and not is_header_token(tag.header.name.removeprefix(":")):
+    elif tag.header is not None and not is_read_header(tag.header.name):
         report.error(f"{field}.header.name", f"{tag.header.name!r} is no name of a header", "such as x-request-id")
 
 

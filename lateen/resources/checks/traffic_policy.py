@@ -23,7 +23,7 @@ from lateen.resources.destination_rule import (
     PortTrafficPolicy,
     TrafficPolicy,
 )
-from lateen.values.network import is_header_name, is_host, is_ip, is_label, is_wildcard_host
+from lateen.values.network import is_host, is_ip, is_label, is_read_header, is_wildcard_host
 
 TOPOLOGY = ("topology.kubernetes.io/region", "topology.kubernetes.io/zone", "topology.istio.io/subzone")
 MAX_PORT_SETTINGS = 4096
@@ -137,7 +137,7 @@ def _check_hash(report: Report, field: str, settings: ConsistentHash) -> None:
         report.error(field, "a consistent hash has one key", "keep one of them")
     if sum(key is not None for key in keys) == 0:
         report.warn(field, "a consistent hash without a key chooses at random", "such as httpHeaderName")
-    if settings.http_header_name is not None and not is_header_name(settings.http_header_name.removeprefix(":")):
+    if settings.http_header_name is not None and not is_read_header(settings.http_header_name):
         message = f"{settings.http_header_name!r} is no name of a header"
         report.error(f"{field}.httpHeaderName", message, "such as x-user")
     if settings.http_query_parameter_name == "":
