@@ -11,7 +11,8 @@ from typing import Any
 from lateen.mesh.mixer.model import MixerRules
 from lateen.mesh.mixer.resolve import resolve
 from lateen.mixer.engine import Engine
-from lateen.mixer.handlers import Handlers, Web
+from lateen.mixer.handlers import Handlers
+from lateen.mixer.reach import Reach
 from lateen.resources.decode import decode
 from lateen.resources.documents import parse_documents
 from lateen.resources.resource import Resource
@@ -92,7 +93,7 @@ def verdict_of(rules: MixerRules) -> Callable[[Any], bool]:
     """Whether the mixer refuses what a bag tells."""
 
     async def refused(bag: Any) -> bool:
-        handlers = Handlers(Web(None, None, None))  # type: ignore[arg-type]
+        handlers = Handlers(Reach().web)
         await handlers.follow(rules, fail_open=False)
         return (await Engine(rules, handlers.running).check(bag)).code != 0
 

@@ -25,6 +25,7 @@ from lateen.mixer.check_server import CheckServer, Knowledge
 from lateen.mixer.engine import Engine
 from lateen.mixer.handlers import Handlers
 from lateen.mixer.order import Place
+from lateen.mixer.reach import Reach
 from lateen.plan.matching import RouteMatch
 from lateen.plan.mixer.model import MixerCheck
 from lateen.plan.mixer.rules import mixer_parts
@@ -94,7 +95,7 @@ def mixer(rules: MixerRules, socket: str) -> Iterator[CheckServer]:
     made: list[Any] = []
 
     async def start() -> None:
-        handlers = Handlers(None)  # type: ignore[arg-type]
+        handlers = Handlers(Reach().web)
         await handlers.follow(rules, fail_open=False)
         places = {f"p{number}": Place({"destination.namespace": f"r{number}"}) for number in range(len(rules.rules))}
         served = CheckServer(Knowledge(Engine(rules, handlers.running), places))

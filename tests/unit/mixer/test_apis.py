@@ -11,7 +11,8 @@ from lateen.expressions.evaluate import MapBag, RecordingBag
 from lateen.mesh.mixer.resolve import resolve
 from lateen.mixer.apis import Apis
 from lateen.mixer.engine import Engine
-from lateen.mixer.handlers import Handlers, Web
+from lateen.mixer.handlers import Handlers
+from lateen.mixer.reach import Reach
 from lateen.plan.mixer.decisions import decisions
 from lateen.resources.mixer.uri_template import pattern_of
 from lateen.resources.resource import Resource
@@ -175,7 +176,7 @@ def test_the_mixer_looks_into_the_list() -> None:
     rules, _ = resolve(listed([]), "default")
 
     async def checked(asked: dict[str, Any]) -> Any:
-        handlers = Handlers(Web(None, None, None))  # type: ignore[arg-type]
+        handlers = Handlers(Reach().web)
         await handlers.follow(rules, fail_open=False)
         return await Engine(rules, handlers.running).check(MapBag({**asked, "destination.namespace": "default"}))
 

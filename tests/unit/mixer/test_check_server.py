@@ -20,6 +20,7 @@ from lateen.mixer.engine import Engine
 from lateen.mixer.handler import Handler
 from lateen.mixer.handlers import Handlers
 from lateen.mixer.order import Place
+from lateen.mixer.reach import Reach
 from lateen.mixer.templates import Instance
 from tests.unit.plan.building import resources
 
@@ -78,7 +79,7 @@ async def serving(text: str, own: Mapping[str, Adapter], ask: Any) -> Any:
     for resource in resources(text):
         by_kind.setdefault(resource.key.kind, []).append(resource)
     rules, _ = resolve(by_kind, "default")
-    handlers = Handlers(None)  # type: ignore[arg-type]
+    handlers = Handlers(Reach().web)
     await handlers.follow(rules, fail_open=False)
     made = {name: Handler(name, adapter, deadline=10, fail_open=False) for name, adapter in own.items()}
     place = Place({"destination.namespace": "default", "destination.service.host": "a"})

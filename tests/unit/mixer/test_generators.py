@@ -15,7 +15,8 @@ from lateen.mixer.adapter import UNAVAILABLE, AttributeAdapter
 from lateen.mixer.adapters.kubernetesenv import KubernetesEnv, Pods
 from lateen.mixer.engine import Engine
 from lateen.mixer.handler import Handler
-from lateen.mixer.handlers import Handlers, Web
+from lateen.mixer.handlers import Handlers
+from lateen.mixer.reach import Reach
 from lateen.plan.mixer.pods import Pod, owner_of
 from lateen.resources.decode import decode
 from lateen.resources.documents import parse_documents
@@ -72,7 +73,7 @@ def outcome(
     assert findings == ()
 
     async def checked() -> Any:
-        handlers = Handlers(Web(None, None, None))  # type: ignore[arg-type]
+        handlers = Handlers(Reach().web)
         await handlers.follow(rules, fail_open=False, pods=(POD, DB, TWIN, OTHER))
         running = dict(handlers.running)
         if adapter is not None:
