@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping
 
@@ -17,6 +18,8 @@ RESERVED = (
     "internal.istio.io/parents",
     "internal.istio.io/parent-namespace",
 )
+OWN_PREFIX = "lateen.io/"
+OWN = (ANNOTATION, COUNTED_BY)
 LONGEST_NAME = 253
 _NAME = re.compile(r"[A-Za-z0-9_*][A-Za-z0-9_.~*:-]*")
 """Wider than Kubernetes has it, and without what could be taken for another part of a line of a log."""
@@ -39,6 +42,13 @@ def check_metadata(report: Report) -> None:
     for name in RESERVED:
         if name in annotations:
             report.error(f"metadata.annotations.{name}", f"the annotation {name} is reserved", "remove it")
+    for name in annotations:
+        if name.startswith(OWN_PREFIX) and name not in OWN:
+            near = difflib.get_close_matches(name, OWN, n=1)
+            remedy = f"write {near[0]}" if near else f"remove it; there are {' and '.join(OWN)}"
+            report.warn(
+                f"metadata.annotations.{name}", f"there is no annotation {name[:100]!r}", remedy, "without-effect"
+            )
     _check_health_check(report)
     _check_counted_by(report)
     check_distribution(report, f"metadata.annotations.{TRAFFIC_DISTRIBUTION}", annotations.get(TRAFFIC_DISTRIBUTION))

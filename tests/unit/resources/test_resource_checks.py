@@ -208,6 +208,13 @@ def test_authorization_policies() -> None:
     assert _fields("VirtualService", _http(), annotations=dry) == ["metadata.annotations.istio.io/dry-run"]
 
 
+def test_an_annotation_of_our_own_that_there_is_not_is_told_with_the_one_that_was_meant() -> None:
+    verdict = _judge("DestinationRule", {"host": "a"}, annotations={"lateen.io/helth-check": "{tcp: {}}"})
+    (finding,) = verdict.findings
+    assert finding.origin.field == "metadata.annotations.lateen.io/helth-check"
+    assert (finding.severity.value, finding.remedy) == ("warning", "write lateen.io/health-check")
+
+
 @pytest.mark.parametrize(
     ("kind", "spec", "field"),
     [
