@@ -15,6 +15,7 @@ from lateen.api.client import ApiError, Client
 from lateen.cli.ca_issue import issue
 from lateen.cli.finding_mesh import find_mesh, mesh_options
 from lateen.local.rundir import RunDir
+from lateen.values.labels import is_label_name, is_label_value
 from lateen.values.network import is_resource_name
 
 POLL_S = 0.2
@@ -122,10 +123,23 @@ def rehearse(span: str, mesh_name: str | None, run_dir: Path | None) -> None:
 @click.option(
     "--ttl", default="10m", show_default=True, metavar="SPAN", help="How long it can be used: 10m, 1h, at most 7d."
 )
+@click.option("--workload", "-w", metavar="NAME", help="What it is called in metrics and traces; without, unknown.")
+@click.option(
+    "--label", "-l", "labels", metavar="NAME=VALUE", multiple=True, help="A label of the workload: app, version."
+)
 @mesh_options
-def token(namespace: str, service_account: str, ttl: str, mesh_name: str | None, run_dir: Path | None) -> None:
-    for name, text in (("--namespace", namespace), ("--service-account", service_account)):
-        if not is_resource_name(text):
+def token(
+    namespace: str,
+    service_account: str,
+    ttl: str,
+    workload: str | None,
+    labels: tuple[str, ...],
+    mesh_name: str | None,
+    run_dir: Path | None,
+) -> None:
+    names = {"--namespace": namespace, "--service-account": service_account, "--workload": workload}
+    for name, text in names.items():
+        if text is not None and not is_resource_name(text):
             raise click.BadParameter(
                 f"{text!r} is no name of Kubernetes: small letters, digits, - and .", param_hint=name
             )
@@ -133,6 +147,10 @@ def token(namespace: str, service_account: str, ttl: str, mesh_name: str | None,
     if seconds > LONGEST_TOKEN_S:
         raise click.BadParameter("a token can be used for 7d at most", param_hint="--ttl")
     asked = {"namespace": namespace, "service_account": service_account, "ttl": seconds}
+    if workload is not None:
+        asked |= {"workload": workload, "labels": dict(_label(text) for text in labels)}
+    elif labels:
+        raise click.BadParameter("labels are of a workload: say its name by --workload", param_hint="--label")
     click.echo(_Mesh(mesh_name, run_dir).post("/v1/ca/tokens", asked)["token"])
 
 
@@ -140,6 +158,13 @@ def token(namespace: str, service_account: str, ttl: str, mesh_name: str | None,
 @mesh_options
 def root(mesh_name: str | None, run_dir: Path | None) -> None:
     click.echo(_Mesh(mesh_name, run_dir).roots(), nl=False)
+
+
+def _label(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not is_label_name(name) or not is_label_value(value):
+        raise click.BadParameter(f"{text!r} is no label: write NAME=VALUE, such as app=web", param_hint="--label")
+    return name, value
 
 
 ca.add_command(issue)

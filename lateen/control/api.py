@@ -44,6 +44,7 @@ from lateen.identity.keystore import KeystoreError
 from lateen.identity.roots import WrongStep
 from lateen.local.uds_server import BodyTooLarge, body_of, owner_socket, serve
 from lateen.values.names import SpiffeId
+from lateen.values.told_names import told_names
 from lateen.xds.subscription import bind_problem
 
 if TYPE_CHECKING:
@@ -54,11 +55,13 @@ MAX_BODY_BYTES = 16 * 1024 * 1024
 
 
 class Invite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Who gets a join token; ``ttl`` is seconds."""
+    """Who gets a join token, and what the workload is called; ``ttl`` is seconds."""
 
     namespace: str
     service_account: str
     ttl: Annotated[float, msgspec.Meta(gt=0, le=7 * 86400)] = 600.0
+    workload: str = ""
+    labels: dict[str, str] = {}
 
 
 def finding_entry(finding: Finding) -> dict[str, object]:
@@ -181,7 +184,8 @@ def application(plane: ControlPlane) -> Starlette:
             asked = msgspec.json.decode(await body_of(request, MAX_BODY_BYTES), type=Invite)
             identity = SpiffeId(plane.authority.trust_domain, asked.namespace, asked.service_account)
             plane.authority.check_identity(identity)
-            token = plane.join_tokens.invite(identity, datetime.timedelta(seconds=asked.ttl))
+            told = told_names(asked.workload, asked.labels) if asked.workload else ""
+            token = plane.join_tokens.invite(identity, datetime.timedelta(seconds=asked.ttl), told)
         except (msgspec.MsgspecError, RequestRefused, ValueError, OSError) as problem:
             return _json({"error": str(problem)}, 400)
         return _json({"token": token, "identity": str(identity)})

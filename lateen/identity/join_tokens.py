@@ -29,11 +29,13 @@ logger = logging.getLogger(__name__)
 
 
 class Invitation(msgspec.Struct, frozen=True):
-    """Who may join, by the hash of the token; ``expires`` is Unix seconds."""
+    """Who may join, by the hash of the token; ``expires`` is Unix seconds; ``told``: what it is called
+    (``told_names``)."""
 
     digest: str
     identity: str
     expires: float
+    told: str = ""
 
 
 class Redeemable(msgspec.Struct, frozen=True, eq=False):
@@ -54,14 +56,15 @@ class JoinTokens:
         self._file, self._now = file, now
         self._open = self._read()
 
-    def invite(self, identity: SpiffeId, ttl: datetime.timedelta) -> str:
-        """A new token for an identity. Raises ValueError where too many are open, and OSError."""
+    def invite(self, identity: SpiffeId, ttl: datetime.timedelta, told: str = "") -> str:
+        """A new token for an identity, and what its workload is called. Raises ValueError where too many are open, and
+        OSError."""
         self._drop_expired()
         if len(self._open) >= MOST:
             raise ValueError(f"there are {MOST} open invitations; let some expire")
         token = PREFIX + secrets.token_urlsafe(32)
         expires = (self._now() + min(ttl, LONGEST_TTL)).timestamp()
-        self._write((*self._open, Invitation(_digest(token), str(identity), expires)))
+        self._write((*self._open, Invitation(_digest(token), str(identity), expires, told)))
         return token
 
     def find(self, token: str) -> Redeemable | None:
@@ -74,7 +77,7 @@ class JoinTokens:
                 found = one
         if found is None or found.expires <= self._now().timestamp():
             return None
-        return Redeemable(SpiffeId.parse(found.identity), lambda: self._cross_out(digest))
+        return Redeemable(SpiffeId.parse(found.identity), lambda: self._cross_out(digest), found.told)
 
     def _cross_out(self, digest: str) -> None:
         left = tuple(one for one in self._open if one.digest != digest)

@@ -111,6 +111,39 @@ def test_with_a_join_token_and_then_by_its_certificate(house, root, tmp_path):
         assert status_of(tmp_path / "guest", inbound(house)) == 403
 
 
+def test_what_a_workload_with_a_join_token_is_called_stands_in_metrics(house, root, tmp_path):
+    names = ("--workload", "guest-v1", "--label", "app=guest", "--label", "version=v1")
+    token = house.lateen("ca", "token", "-s", "guest", *names).stdout.strip()
+    issue(house, root, token, "guest", tmp_path / "guest")
+    place = f"127.0.0.1:{PORTS['certificates']}"
+    house.lateen("ca", "issue", "--server", place, "--renew", "--out", str(tmp_path / "guest"))
+    assert status_of(tmp_path / "guest", inbound(house)) == 200
+    called = {"source_workload": "guest-v1", "source_app": "guest", "source_version": "v1"}
+    labels = [f'{name}="{value}"' for name, value in called.items()]
+
+    def counted():
+        series = house.lateen("metrics").stdout.splitlines()
+        return any(line.startswith("istio_requests_total") and all(one in line for one in labels) for line in series)
+
+    until(counted, "the caller has no names")
+
+
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        (("--label", "app=guest"), "--workload"),
+        (("--workload", "guest", "--label", "app"), "NAME=VALUE"),
+        (("--workload", "guest", "--label", "app=a b"), "NAME=VALUE"),
+        (("--workload", "Guest/1"), "small letters"),
+    ],
+)
+def test_names_that_a_workload_cannot_have_make_no_token(house, words, remedy):
+    refused = house.lateen("ca", "token", "-s", "guest", *words, check=False)
+    assert refused.returncode == 2
+    assert remedy in refused.stderr
+    assert not refused.stdout
+
+
 def test_with_a_service_account_token(house, root, tmp_path):
     issue(house, root, account_token(), "guest", tmp_path / "guest")
     assert str(identity_of(leaf(tmp_path / "guest"))) == "spiffe://cluster.local/ns/default/sa/guest"

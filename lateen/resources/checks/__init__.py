@@ -8,13 +8,12 @@ from collections.abc import Iterable, Mapping
 from lateen.findings import Finding, Severity, error, warning
 from lateen.resources.base import StringMatch
 from lateen.resources.resource import Resource
+from lateen.values.labels import is_label_name, is_label_value
 from lateen.values.network import MAX_PORT, is_label
 from lateen.values.protocol import parse_protocol
 
 MAX_PATTERN = 1024
 MAX_LABEL = 63
-_LABEL_VALUE = re.compile(r"(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
-_LABEL_KEY = re.compile(r"(?:[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _HEADER = re.compile(r"[-_A-Za-z0-9]+")
 _PROTOCOLS = frozenset({"UDP", "HTTP_PROXY", "HBONE", "DOUBLE_HBONE"})
 
@@ -65,9 +64,9 @@ def check_port(report: Report, field: str, number: int | None) -> None:
 
 def check_labels(report: Report, field: str, labels: Mapping[str, str]) -> None:
     for name, value in labels.items():
-        if not _LABEL_KEY.fullmatch(name):
+        if not is_label_name(name):
             report.error(f"{field}.{name}", f"{name!r} is not a label name")
-        if not _LABEL_VALUE.fullmatch(value):
+        if not is_label_value(value):
             report.error(f"{field}.{name}", f"{value!r} is not a label value")
 
 
