@@ -16,6 +16,9 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from lateen.values.names import SpiffeId
+from lateen.values.network import is_resource_name
+from lateen.values.pod_names import workload_of_pod
+from lateen.values.told_names import told_workload
 
 OF_RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 OF_CURVES = {"secp256r1": ("ES256",), "secp384r1": ("ES384",)}
@@ -24,6 +27,8 @@ LONGEST_TOKEN = 16 * 1024
 LEEWAY_S = 10
 logger = logging.getLogger(__name__)
 _SUBJECT = "system:serviceaccount:"
+Caller = tuple[SpiffeId, str]
+"""Whom a token proves, and what its workload is called (``told_names``)."""
 
 
 class AccountIssuer(msgspec.Struct, frozen=True):
@@ -56,7 +61,7 @@ class AccountTokens:
         if not self._keys:
             raise ValueError(f"there is no public RSA or EC key of {issuer.issuer} that verifies signatures")
 
-    def identity(self, token: str) -> SpiffeId | None:
+    def caller(self, token: str) -> Caller | None:
         """Whom a token proves, or None."""
         if len(token) > LONGEST_TOKEN or token.count(".") != 2:
             return None
@@ -69,7 +74,7 @@ class AccountTokens:
                 continue
             claims = self._claims(token, key)
             if claims is not None:
-                return self._identity_in(claims)
+                return self._caller_in(claims)
         return None
 
     def _claims(self, token: str, key: _Key) -> dict[str, Any] | None:
@@ -87,14 +92,15 @@ class AccountTokens:
             return None
         return found
 
-    def _identity_in(self, claims: dict[str, Any]) -> SpiffeId | None:
+    def _caller_in(self, claims: dict[str, Any]) -> Caller | None:
         subject = str(claims["sub"])
         namespace, colon, account = subject.removeprefix(_SUBJECT).partition(":")
         if not subject.startswith(_SUBJECT) or not colon or not namespace or not account or ":" in account:
             return None
         if "kubernetes.io" in claims and not _agrees(claims["kubernetes.io"], namespace, account):
             return None
-        return SpiffeId(self._trust_domain, namespace, account)
+        workload = _workload_in(claims.get("kubernetes.io"))
+        return SpiffeId(self._trust_domain, namespace, account), told_workload(workload) if workload else ""
 
 
 class AccountFile:
@@ -108,7 +114,7 @@ class AccountFile:
         self._mark = self._look()
         self._tokens = self._load()
 
-    def identity(self, token: str) -> SpiffeId | None:
+    def caller(self, token: str) -> Caller | None:
         """Whom a token proves, or None."""
         try:
             mark = self._look()
@@ -117,7 +123,7 @@ class AccountFile:
                 self._tokens = self._load()
         except (OSError, ValueError) as problem:
             logger.warning("the keys for service-account tokens stay as they were: %s", problem)
-        return self._tokens.identity(token)
+        return self._tokens.caller(token)
 
     def _look(self) -> tuple[int, int, int]:
         status = self._file.stat()
@@ -134,6 +140,13 @@ def _agrees(told: object, namespace: str, account: str) -> bool:
         return False
     there = named.get("name") if named is not None else account
     return bool((told.get("namespace", namespace), there) == (namespace, account))
+
+
+def _workload_in(told: object) -> str:
+    """The workload of the pod that a token was made for; empty if it is bound to none."""
+    pod = told.get("pod") if isinstance(told, dict) else None
+    name = pod.get("name") if isinstance(pod, dict) else None
+    return workload_of_pod(name) if isinstance(name, str) and is_resource_name(name) else ""
 
 
 def _usable(entry: object) -> _Key | None:

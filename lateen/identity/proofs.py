@@ -34,7 +34,9 @@ def tokens_from_elsewhere(join: JoinTokens, accounts: AccountFile | None) -> ByT
     """What tokens prove that come over the network."""
 
     def proof(token: str) -> Redeemable | None:
-        return join.find(token) or (lasting(accounts.identity(token)) if accounts is not None else None)
+        known = join.find(token)
+        caller = accounts.caller(token) if known is None and accounts is not None else None
+        return lasting(*caller) if caller is not None else known
 
     return proof
 

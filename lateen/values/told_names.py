@@ -24,8 +24,14 @@ _ESCAPE = re.compile("(?:~[0-9A-F]{2})+")
 def told_names(workload: str, labels: Mapping[str, str]) -> str:
     """The names of a workload; its own name alone where labels are longer than a certificate takes."""
     names = (workload, labels.get("app", ""), labels.get("version", ""), *canonical_names(workload, labels))
-    texts = (joined(names), joined((workload, *[""] * (len(FIELDS) - 1))))
-    return next((text for text in texts if len(text) <= LONGEST), "")
+    text = joined(names)
+    return text if len(text) <= LONGEST else told_workload(workload)
+
+
+def told_workload(workload: str) -> str:
+    """The name of a workload of which no more is known."""
+    text = joined((workload, *[""] * (len(FIELDS) - 1)))
+    return text if len(text) <= LONGEST else ""
 
 
 def names_in(text: str) -> dict[str, str]:

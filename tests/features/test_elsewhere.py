@@ -111,6 +111,17 @@ def test_with_a_join_token_and_then_by_its_certificate(house, root, tmp_path):
         assert status_of(tmp_path / "guest", inbound(house)) == 403
 
 
+def until_counted(house, **labels):
+    """Await a series of requests with these labels."""
+    texts = [f'{name}="{value}"' for name, value in labels.items()]
+
+    def counted():
+        series = house.lateen("metrics").stdout.splitlines()
+        return any(line.startswith("istio_requests_total") and all(text in line for text in texts) for line in series)
+
+    until(counted, f"nothing is counted with {labels}")
+
+
 def test_what_a_workload_with_a_join_token_is_called_stands_in_metrics(house, root, tmp_path):
     names = ("--workload", "guest-v1", "--label", "app=guest", "--label", "version=v1")
     token = house.lateen("ca", "token", "-s", "guest", *names).stdout.strip()
@@ -118,14 +129,7 @@ def test_what_a_workload_with_a_join_token_is_called_stands_in_metrics(house, ro
     place = f"127.0.0.1:{PORTS['certificates']}"
     house.lateen("ca", "issue", "--server", place, "--renew", "--out", str(tmp_path / "guest"))
     assert status_of(tmp_path / "guest", inbound(house)) == 200
-    called = {"source_workload": "guest-v1", "source_app": "guest", "source_version": "v1"}
-    labels = [f'{name}="{value}"' for name, value in called.items()]
-
-    def counted():
-        series = house.lateen("metrics").stdout.splitlines()
-        return any(line.startswith("istio_requests_total") and all(one in line for one in labels) for line in series)
-
-    until(counted, "the caller has no names")
+    until_counted(house, source_workload="guest-v1", source_app="guest", source_version="v1")
 
 
 @pytest.mark.parametrize(
@@ -145,7 +149,10 @@ def test_names_that_a_workload_cannot_have_make_no_token(house, words, remedy):
 
 
 def test_with_a_service_account_token(house, root, tmp_path):
-    issue(house, root, account_token(), "guest", tmp_path / "guest")
+    bound = {"namespace": "default", "serviceaccount": {"name": "guest"}, "pod": {"name": "guest-v2-66b6955995-9w8xf"}}
+    issue(house, root, account_token(**{"kubernetes.io": bound}), "guest", tmp_path / "guest")
+    assert status_of(tmp_path / "guest", inbound(house)) == 200
+    until_counted(house, source_workload="guest-v2", source_app="unknown")
     assert str(identity_of(leaf(tmp_path / "guest"))) == "spiffe://cluster.local/ns/default/sa/guest"
 
 

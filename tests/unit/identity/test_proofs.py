@@ -135,7 +135,22 @@ def signed(key=RSA_KEY, algorithm="RS256", kid="r", **changes):
     ("key", "algorithm", "kid"), [(RSA_KEY, "RS256", "r"), (RSA_KEY, "PS256", None), (EC_KEY, "ES256", "e")]
 )
 def test_a_good_token_proves_its_account(accounts, key, algorithm, kid):
-    assert accounts.identity(signed(key, algorithm, kid)) == REVIEWS
+    assert accounts.caller(signed(key, algorithm, kid)) == (REVIEWS, "")
+
+
+@pytest.mark.parametrize(
+    ("pod", "told"),
+    [
+        ({"name": "reviews-v1-66b6955995-9w8xf", "uid": "1"}, "reviews-v1////"),
+        ({"name": "db-0"}, "db////"),
+        ({"name": "a/b"}, ""),
+        ({"name": ["reviews"]}, ""),
+        ("reviews", ""),
+    ],
+)
+def test_a_token_of_a_pod_says_what_its_workload_is_called(accounts, pod, told):
+    bound = {"namespace": "default", "serviceaccount": {"name": "reviews"}, "pod": pod}
+    assert accounts.caller(signed(**{"kubernetes.io": bound})) == (REVIEWS, told)
 
 
 def headed(header, key=RSA_KEY):
@@ -182,7 +197,7 @@ BAD = {
 
 @pytest.mark.parametrize("why", BAD)
 def test_every_other_token_proves_nothing(accounts, why):
-    assert accounts.identity(BAD[why]()) is None
+    assert accounts.caller(BAD[why]()) is None
 
 
 def test_a_token_signed_with_the_public_key_as_a_secret_proves_nothing(accounts):
@@ -194,7 +209,7 @@ def test_a_token_signed_with_the_public_key_as_a_secret_proves_nothing(accounts)
     claims = {"iss": ISSUER, "aud": "istio-ca", "sub": "system:serviceaccount:default:reviews", "exp": 4_000_000_000}
     text = f"{part({'alg': 'HS256', 'kid': 'r'})}.{part(claims)}"
     mark = hmac.new(PUBLIC, text.encode(), hashlib.sha256).digest()
-    assert accounts.identity(f"{text}.{base64.urlsafe_b64encode(mark).rstrip(b'=').decode()}") is None
+    assert accounts.caller(f"{text}.{base64.urlsafe_b64encode(mark).rstrip(b'=').decode()}") is None
 
 
 @pytest.mark.parametrize("jwks", ["", "{}", '{"keys": []}', '{"keys": [{"kty": "oct", "k": "AAAA"}]}', "[]"])
@@ -228,33 +243,33 @@ def test_keys_that_are_not_for_this_are_left_out(kind):
     with pytest.raises(ValueError, match="no public RSA or EC key"):
         judging(NO_KEYS[kind])
     both = judging(NO_KEYS[kind], published(EC_KEY, "e", "ES256"))
-    assert both.identity(signed(EC_KEY, "ES256", "e")) == REVIEWS
-    assert both.identity(signed(RSA_KEY)) is None
+    assert both.caller(signed(EC_KEY, "ES256", "e")) == (REVIEWS, "")
+    assert both.caller(signed(RSA_KEY)) is None
 
 
 def test_a_key_with_an_algorithm_counts_with_that_alone():
     with_pss = judging({**GOOD, "alg": "PS256"})
-    assert with_pss.identity(signed(RSA_KEY, "PS256")) == REVIEWS
-    assert with_pss.identity(signed(RSA_KEY, "RS256")) is None
+    assert with_pss.caller(signed(RSA_KEY, "PS256")) == (REVIEWS, "")
+    assert with_pss.caller(signed(RSA_KEY, "RS256")) is None
 
 
 def test_a_curve_has_its_algorithm():
-    assert judging(published(P384_KEY, "p", "ES384")).identity(signed(P384_KEY, "ES384", "p")) == REVIEWS
-    assert judging(published(P384_KEY, "p", "ES384")).identity(signed(EC_KEY, "ES256", "p")) is None
+    assert judging(published(P384_KEY, "p", "ES384")).caller(signed(P384_KEY, "ES384", "p")) == (REVIEWS, "")
+    assert judging(published(P384_KEY, "p", "ES384")).caller(signed(EC_KEY, "ES256", "p")) is None
 
 
 def test_a_file_of_keys_is_read_again_and_a_broken_one_is_not_taken(tmp_path):
     file = tmp_path / "keys.json"
     file.write_text(JWKS)
     accounts = AccountFile(ISSUER, ("istio-ca",), file, "cluster.local")
-    assert accounts.identity(signed()) == REVIEWS
+    assert accounts.caller(signed()) == (REVIEWS, "")
     file.write_text("{ broken")
-    assert accounts.identity(signed()) == REVIEWS
+    assert accounts.caller(signed()) == (REVIEWS, "")
     file.unlink()
-    assert accounts.identity(signed()) == REVIEWS
+    assert accounts.caller(signed()) == (REVIEWS, "")
     file.write_text(json.dumps({"keys": [published(OTHER_KEY, "r", "RS256")]}))
-    assert accounts.identity(signed()) is None
-    assert accounts.identity(signed(OTHER_KEY)) == REVIEWS
+    assert accounts.caller(signed()) is None
+    assert accounts.caller(signed(OTHER_KEY)) == (REVIEWS, "")
 
 
 # --- certificates ----------------------------------------------------------------------------------------------------
