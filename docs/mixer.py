@@ -68,8 +68,9 @@ any type.
 The syntax is Go's: texts (`"a"`, `` `a` ``), integers, floating-point numbers, `true`, `false`; `==` `!=` `<` `<=`
 `>` `>=` `&&` `||` `!` `+`, parentheses; `m["key"]` is an entry of a map; `a | b` is `a`, or `b` where `a` is
 absent. Durations are texts (`"10ms"`) where a duration belongs. An attribute that is absent is a failure of the
-whole but for `|`: such a match does not hold. An expression may have 8192 characters, 50 levels of parentheses and
-200 operators within one another.
+whole but for `|`: such a match does not hold. An entry that a map lacks is an empty text, but absent at the left of
+`|`: `request.headers["x-pass"] != "a"` holds where there is no such header. An expression may have
+8192 characters, 50 levels of parentheses and 200 operators within one another.
 
 | Function | Result |
 |---|---|

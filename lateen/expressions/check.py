@@ -15,6 +15,7 @@ from lateen.expressions.syntax import (
     AND,
     EITHER,
     EQ,
+    FILLED,
     GE,
     GT,
     INDEX,
@@ -66,7 +67,7 @@ class _Checker:
             return node, node.type
         if isinstance(node, Attribute):
             return node, self._attribute(node)
-        if node.function == INDEX:
+        if node.function in (INDEX, FILLED):
             return self._index(node)
         if node.function == NOT:
             (only,) = node.arguments
@@ -86,7 +87,7 @@ class _Checker:
     def _index(self, node: Call) -> tuple[Expression, ValueType]:
         owner, key = node.arguments
         settled = self._of(owner, ValueType.STRING_MAP, "what stands before [")
-        return Call(INDEX, (settled, self._of(key, ValueType.STRING, "a key")), node.at), ValueType.STRING
+        return Call(node.function, (settled, self._of(key, ValueType.STRING, "a key")), node.at), ValueType.STRING
 
     def _operator(self, node: Call) -> tuple[Expression, ValueType]:
         function, (left, right) = node.function, node.arguments

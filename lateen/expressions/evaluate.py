@@ -1,7 +1,8 @@
 """From a checked tree to a function of a bag of attributes.
 
 An attribute that is not there makes the whole evaluation fail with ``AbsentError``, unless it stands at the left of
-``|``, or a part that decides before it (``&&``, ``||``, ``conditional``) spares looking at it.
+``|``, or a part that decides before it (``&&``, ``||``, ``conditional``) spares looking at it. An entry that a map
+lacks is an empty text (``FILLED``), or counts as absent (``INDEX``).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from lateen.expressions.syntax import (
     AND,
     EITHER,
     EQ,
+    FILLED,
     GE,
     GT,
     INDEX,
@@ -48,6 +50,9 @@ class Bag(Protocol):
     def entry(self, name: str, key: str) -> str | None:
         """One entry of an attribute that is a map; None if there is none."""
 
+    def there(self, name: str) -> bool:
+        """Whether an attribute that is a map is there, whatever is in it."""
+
 
 Evaluator = Callable[[Bag], Any]
 Excused = type[Exception] | tuple[type[Exception], ...]
@@ -75,6 +80,13 @@ class MapBag:
         found = self._values.get(name)
         return None if found is None else found.get(key)
 
+    def there(self, name: str) -> bool:
+        return self.get(name) is not None
+
+
+PRESENCE = "[]"
+"""As a key: whether the map is there."""
+
 
 class RecordingBag:
     """Another bag, with a note of what was looked at: names, and entries as (name, key)."""
@@ -90,6 +102,10 @@ class RecordingBag:
     def entry(self, name: str, key: str) -> str | None:
         self.seen.add((name, key))
         return self._bag.entry(name, key)
+
+    def there(self, name: str) -> bool:
+        self.seen.add((name, PRESENCE))
+        return self._bag.there(name)
 
 
 def compile_expression(tree: Expression, vocabulary: Vocabulary = DEFAULT_VOCABULARY) -> Evaluator:
@@ -131,6 +147,8 @@ def _compile(node: Expression, vocabulary: Vocabulary) -> Evaluator:
         return lambda bag: bag.get(name)
     if node.function == INDEX:
         return _entry(node, vocabulary)
+    if node.function == FILLED:
+        return _filled(node, vocabulary)
     parts = [_compile(argument, vocabulary) for argument in node.arguments]
     if node.function == EITHER:
         return _either(parts[0], parts[1], AbsentError)
@@ -172,6 +190,29 @@ def _entry(node: Call, vocabulary: Vocabulary) -> Evaluator:
         return None if found is None else found.get(_there(find_key(bag)))
 
     return look
+
+
+def _filled(node: Call, vocabulary: Vocabulary) -> Evaluator:
+    """An entry, or an empty text where the map is there without it."""
+    owner = node.arguments[0]
+    look = _entry(node, vocabulary)
+    if isinstance(owner, Attribute):
+        name = owner.name
+
+        def is_there(bag: Bag) -> bool:
+            return bag.there(name)
+
+    else:
+        find_map = _compile(owner, vocabulary)
+
+        def is_there(bag: Bag) -> bool:
+            return find_map(bag) is not None
+
+    def filled(bag: Bag) -> Any:
+        value = look(bag)
+        return "" if value is None and is_there(bag) else value
+
+    return filled
 
 
 def _there(value: Any) -> Any:

@@ -3,6 +3,8 @@
 Literals: "text" with Go's escapes, `raw text`, integers (also 0x), floating-point numbers, true, false. Attributes are
 names with dots; ``$out.name`` is what an attribute generator has found. ``m["key"]`` is one entry of a map, ``f(a, b)``
 a function, ``a.f(b)`` a method.
+
+As in Mixer, an entry that a map lacks is an empty text, and at the left of ``|`` it is absent.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from functools import lru_cache
 
 from lateen.expressions.reading import Reader, look_over, scan
 from lateen.expressions.syntax import (
+    EITHER,
+    FILLED,
     HIGHEST,
     INDEX,
     NOT,
@@ -60,7 +64,19 @@ def parse(text: str) -> Expression:
     found = _Parser(text, scan(text, _TOKEN, _unreadable)).whole()
     if is_too_high(found):
         raise ExpressionError(f"it joins more than {HIGHEST} parts", text, 0, "write several rules")
-    return found
+    return _filled(found, spared=False)
+
+
+def _filled(tree: Expression, *, spared: bool) -> Expression:
+    """The tree in which entries are filled that a map may lack. ``spared``: it stands at the left of ``|``."""
+    if not isinstance(tree, Call):
+        return tree
+    if tree.function == EITHER:
+        left, right = tree.arguments
+        return Call(EITHER, (_filled(left, spared=True), _filled(right, spared=spared)), tree.at)
+    is_entry = tree.function == INDEX
+    arguments = tuple(_filled(part, spared=spared and is_entry) for part in tree.arguments)
+    return Call(FILLED if is_entry and not spared else tree.function, arguments, tree.at, tree.method)
 
 
 def is_attribute(name: str) -> bool:
@@ -199,7 +215,7 @@ def render(expression: Expression) -> str:
     if not isinstance(expression, Call):
         return f"<{expression.value}>"
     arguments = [render(argument) for argument in expression.arguments]
-    if expression.function == INDEX:
+    if expression.function in (INDEX, FILLED):
         return f"{arguments[0]}[{arguments[1]}]"
     if expression.function == NOT:
         return f"!{arguments[0]}"

@@ -17,14 +17,15 @@ IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 Value = str | int | float | bool | datetime.datetime | datetime.timedelta | IpAddress | Mapping[str, str]
 """A value that is there. An attribute that is not there has None."""
 
-EITHER, RESCUE, EQ, NEQ, LT, LE, GT, GE, AND, OR, NOT, ADD, INDEX = (
-    "|", "|!", "==", "!=", "<", "<=", ">", ">=", "&&", "||", "!", "+", "[]",
+EITHER, RESCUE, EQ, NEQ, LT, LE, GT, GE, AND, OR, NOT, ADD, INDEX, FILLED = (
+    "|", "|!", "==", "!=", "<", "<=", ">", ">=", "&&", "||", "!", "+", "[]", "[]!",
 )  # fmt: skip
 PRECEDENCE: Mapping[str, int] = {
     OR: 1, AND: 2, EQ: 3, NEQ: 3, LT: 3, LE: 3, GT: 3, GE: 3, ADD: 4, EITHER: 4, RESCUE: 4,
 }  # fmt: skip
 """Of the binary operators; the higher binds tighter. As in Go, ``|`` binds as ``+`` does. ``|!``, which cannot be
-written, is ``|`` for which a left side counts as absent whatever it fails by."""
+written, is ``|`` for which a left side counts as absent whatever it fails by. ``[]!``, which is written as ``[]`` too,
+is an entry that is empty where a map that is there lacks it."""
 
 
 class ExpressionError(ValueError):
@@ -83,7 +84,7 @@ def attributes_of(expression: Expression) -> Iterator[tuple[str, str | None]]:
     if isinstance(expression, Attribute):
         yield expression.name, None
     elif isinstance(expression, Call):
-        if expression.function == INDEX:
+        if expression.function in (INDEX, FILLED):
             owner, key = expression.arguments
             if isinstance(owner, Attribute) and isinstance(key, Literal):
                 yield owner.name, str(key.value)

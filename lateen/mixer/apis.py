@@ -96,6 +96,9 @@ class ApiBag:
         entries = self._set(name)
         return None if entries is None else entries.get(key)
 
+    def there(self, name: str) -> bool:
+        return self._bag.there(name) or (name in self._names and self._set(name) is not None)
+
     def _key(self) -> str | None:
         if self._bag.get("request.method") is None:
             return None

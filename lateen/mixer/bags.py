@@ -102,6 +102,10 @@ class RequestBag(abc.ABC):
         entries = self.get(name)
         return None if entries is None else entries.get(key)
 
+    def there(self, name: str) -> bool:
+        """Whether a map is there."""
+        return self.get(name) is not None
+
     @abc.abstractmethod
     def _made(self, name: str) -> Any:
         """An attribute of the request at hand."""

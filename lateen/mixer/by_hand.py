@@ -63,6 +63,8 @@ READERS: Mapping[ValueType, Callable[[str], Any]] = {
 
 
 HEADERS = frozenset({"request.headers", "response.headers"})
+OF_REQUESTS = frozenset({"request.headers", "request.query_params"})
+"""Maps that every request has."""
 PRINCIPALS = frozenset({"source.principal", "source.user", "destination.principal", "destination.user"})
 
 
@@ -127,6 +129,11 @@ class HandBag(MapBag):
         if found is None:
             self.missed.add(f"{name}[{key}]")
         return found
+
+    def there(self, name: str) -> bool:
+        if name in OF_REQUESTS and self._values.get("context.protocol") != "tcp":
+            return True
+        return self._values.get(name) is not None
 
 
 class ByHand:

@@ -119,6 +119,9 @@ class _WithOutputs(MapBag):
     def entry(self, name: str, key: str) -> str | None:
         return super().entry(name, key) if name.startswith(OUT) else self._bag.entry(name, key)
 
+    def there(self, name: str) -> bool:
+        return super().there(name) if name.startswith(OUT) else self._bag.there(name)
+
 
 class FoundBag:
     """A bag with what was found, where it has nothing itself.
@@ -145,6 +148,9 @@ class FoundBag:
             return value
         entries = self._taken[name] if name in self._taken else self._of_found(name)
         return None if entries is None else entries.get(key)
+
+    def there(self, name: str) -> bool:
+        return self._bag.there(name) or self.get(name) is not None
 
     def _of_found(self, name: str) -> Any:
         value = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from lateen.expressions.evaluate import PRESENCE
 from lateen.expressions.vocabulary import OF_HEADERS
 from lateen.values.network import is_read_header
 
@@ -46,7 +47,9 @@ def _inputs(name: str, key: str | None) -> tuple[str, ...] | None:
     if name in OF_HEADERS:
         return (f"header:{OF_HEADERS[name]}",)
     if name == "request.auth.claims":
-        return (f"claim:{key}",) if key is not None and key.isprintable() else None
+        if key is None or not key.isprintable():
+            return None
+        return (f"claim:{key}", "claim:iss") if key == PRESENCE else (f"claim:{key}",)
     if name in CLAIM_ATTRIBUTES:
         return tuple(f"claim:{claim}" for claim in CLAIM_ATTRIBUTES[name])
     if name in IDENTITY_ATTRIBUTES:

@@ -41,6 +41,30 @@ def test_a_denier_refuses_what_matches_and_nothing_else(mesh):
     assert statuses(mesh, {"x-user": "mallory"}) == {200}
 
 
+@pytest.mark.parametrize(
+    "lacking",
+    ['request.headers["x-pass"] != "sesame"', '!match(request.headers["x-pass"], "ses*")'],
+    ids=["not", "glob"],
+)
+def test_a_header_that_is_not_there_is_no_way_round_a_rule(mesh, lacking):
+    """As in Mixer, an entry that a map lacks is an empty text."""
+    denier = resource("handler", "deny", {"compiledAdapter": "denier", "params": {"status": {"code": 7}}})
+    with mesh.applied(documents(denier, NOTHING, rule(f"{TO_ECHO} && {lacking}", ("deny", "nothing")))):
+        assert statuses(mesh, {"x-pass": "sesame"}) == {200}
+        assert statuses(mesh, {"x-pass": "x"}) == {403}
+        assert statuses(mesh, {"x-pass": ""}) == {403}
+        assert statuses(mesh) == {403}
+
+
+def test_a_list_has_an_empty_text_for_a_label_that_a_caller_lacks(mesh):
+    listed = resource("handler", "listed", {"compiledAdapter": "listchecker", "params": {"overrides": ["v9"]}})
+    version = resource(
+        "instance", "version", {"compiledTemplate": "listentry", "params": {"value": 'source.labels["no-such"]'}}
+    )
+    with mesh.applied(documents(listed, version, rule(TO_ECHO, ("listed", "version")))):
+        until(lambda: statuses(mesh) == {403}, "it is refused as not listed")
+
+
 def test_the_older_form_with_a_kind_for_each_adapter_and_template(mesh):
     texts = documents(
         resource("denier", "closed", {"status": {"code": 5, "message": "gone"}}),

@@ -86,7 +86,7 @@ maybe = st.none() | st.sampled_from(TEXTS)
 bags = st.fixed_dictionaries(
     {
         **dict.fromkeys(STRINGS, maybe),
-        **dict.fromkeys(MAPS, st.dictionaries(st.sampled_from("ab"), st.sampled_from(TEXTS))),
+        **dict.fromkeys(MAPS, st.none() | st.dictionaries(st.sampled_from("ab"), st.sampled_from(TEXTS))),
         **dict.fromkeys(COUNTS, st.none() | st.sampled_from(NUMBERS)),
         **dict.fromkeys(TRUTHS, st.none() | st.booleans()),
     }
@@ -171,11 +171,11 @@ class Reader:
         if kind == "attribute":
             return self._there(self._bag[parts[0]])
         if kind == "entry":
-            return self._there(self._bag[parts[0]].get(parts[1]))
+            return self._entry(parts[0], parts[1])
         if kind == "entry of":
-            return self._there(self._bag[parts[0]].get(self.worth(parts[1])))
+            return self._entry(parts[0], self.worth(parts[1]))
         if kind == "or else":
-            found = self._bag[parts[0]].get(parts[1])
+            found = (self._bag[parts[0]] or {}).get(parts[1])
             return self.worth(parts[2]) if found is None else found
         if kind == "choice":
             return self.worth(parts[1] if self.worth(parts[0]) else parts[2])
@@ -217,6 +217,10 @@ class Reader:
             exact = one == other if not other.startswith("*") else one.endswith(other[1:])
             return one.startswith(other[:-1]) if other.endswith("*") else exact
         return one.startswith(other) if kind == "startsWith" else one.endswith(other)
+
+    def _entry(self, owner: str, key: str) -> str:
+        entries = self._there(self._bag[owner])
+        return self._there(entries.get(key, None if self._is_cel else ""))  # type: ignore[no-any-return]
 
     @staticmethod
     def _there(value: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given, strategies as st
 
 from lateen.expressions.check import check
-from lateen.expressions.evaluate import AbsentError, MapBag, RecordingBag, compile_expression, compile_match
+from lateen.expressions.evaluate import PRESENCE, AbsentError, MapBag, RecordingBag, compile_expression, compile_match
 from lateen.expressions.functions import Unusable
 from lateen.expressions.parse import parse, render
 from lateen.expressions.partial import partial
@@ -113,9 +113,11 @@ def test_a_value_depends_on_what_was_looked_at_alone(text: str, bag: dict[str, A
     recording = RecordingBag(MapBag(bag))
     value = compile_match(tree)(recording)
     mixed = dict(other)
-    for name, key in recording.seen:
+    for name, key in sorted(recording.seen, key=lambda one: one[1] == PRESENCE):
         if key is None:
             mixed[name] = bag[name]
+        elif key == PRESENCE:
+            mixed[name] = None if bag[name] is None else mixed[name] or {}
         else:
             entries = dict(mixed[name] or {}) if mixed[name] is not bag[name] else dict(bag[name] or {})
             entries.pop(key, None)

@@ -17,6 +17,7 @@ from lateen.expressions.syntax import (
     AND,
     EITHER,
     EQ,
+    FILLED,
     INDEX,
     NEQ,
     NOT,
@@ -330,11 +331,12 @@ def _alternatives(tree: Expression) -> list[_Alternative]:
         return found
     source = _source(tree)
     present = source.present()
-    return [(present, source)] if present == ALWAYS else [(present, source), (Not(present), None)]
+    lacking = "" if isinstance(tree, Call) and tree.function == FILLED else None
+    return [(present, source)] if present == ALWAYS else [(present, source), (Not(present), lacking)]
 
 
 def _source(tree: Expression) -> TextSource:
-    if isinstance(tree, Call) and tree.function == INDEX:
+    if isinstance(tree, Call) and tree.function in (INDEX, FILLED):
         owner, key = tree.arguments
         if isinstance(owner, Attribute) and owner.name == "request.headers" and isinstance(key, Literal):
             if str(key.value).lower() == "host":
