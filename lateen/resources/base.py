@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -20,6 +20,15 @@ class Spec(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=Tr
 Uint32 = Annotated[int, msgspec.Meta(ge=0, le=4294967295)]
 Int32 = Annotated[int, msgspec.Meta(ge=-2147483648, le=2147483647)]
 Uint64 = Annotated[int, msgspec.Meta(ge=0)]
+
+
+NUMBERED = "numbered"
+"""In what is said of a type of names: which name each number stands for, as protobuf's JSON takes both."""
+
+
+def numbered(*names: str, first: int = 0) -> Any:
+    """What is said of a type whose names may be written as numbers, which count from ``first``."""
+    return msgspec.Meta(extra={NUMBERED: dict(enumerate(names, first))})
 
 
 class WorkloadSelector(Spec, frozen=True):

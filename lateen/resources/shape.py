@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-from lateen.resources.base import Duration
+from lateen.resources.base import NUMBERED, Duration
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -37,6 +37,8 @@ def walk(value: Any, struct: type[msgspec.Struct], path: str) -> tuple[Any, list
 
 
 def _walk(value: Any, wanted: inspect.Type, path: str, problems: list[Problem]) -> Any:
+    if isinstance(wanted, inspect.Metadata):
+        return _walk(_named(value, wanted), wanted.type, path, problems)
     if isinstance(wanted, inspect.UnionType):
         return _union(value, wanted, path, problems)
     if isinstance(wanted, inspect.StructType):
@@ -50,6 +52,12 @@ def _walk(value: Any, wanted: inspect.Type, path: str, problems: list[Problem]) 
             return _wrong(value, "a mapping", path, problems)
         return {name: _walk(item, wanted.value_type, f"{path}.{name}", problems) for name, item in value.items()}
     return _scalar(value, wanted, path, problems)
+
+
+def _named(value: Any, wanted: inspect.Metadata) -> Any:
+    """The name that a number stands for, where it is one."""
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return (wanted.extra or {}).get(NUMBERED, {}).get(value, value) if is_number else value
 
 
 def _union(value: Any, wanted: inspect.UnionType, path: str, problems: list[Problem]) -> Any:
@@ -92,6 +100,7 @@ def _struct(value: Any, wanted: inspect.StructType, path: str, problems: list[Pr
 
 
 def _choices(wanted: inspect.Type) -> str:
+    wanted = wanted.type if isinstance(wanted, inspect.Metadata) else wanted
     return f": {' or '.join(map(str, wanted.values))}" if isinstance(wanted, inspect.LiteralType) else ""
 
 

@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
-from lateen.resources.base import Duration, Spec, Uint32
+from lateen.resources.base import Duration, Spec, Uint32, numbered
 
 ALL_TEMPLATES = frozenset(
     {
@@ -26,6 +26,23 @@ ALL_TEMPLATES = frozenset(
         "tracespan",
     }
 )
+
+
+EntryType = Annotated[
+    Literal["STRINGS", "CASE_INSENSITIVE_STRINGS", "IP_ADDRESSES", "REGEX"],
+    numbered("STRINGS", "CASE_INSENSITIVE_STRINGS", "IP_ADDRESSES", "REGEX"),
+]
+Algorithm = Annotated[Literal["FIXED_WINDOW", "ROLLING_WINDOW"], numbered("FIXED_WINDOW", "ROLLING_WINDOW")]
+LogStream = Annotated[
+    Literal["STDOUT", "STDERR", "FILE", "ROTATED_FILE"], numbered("STDOUT", "STDERR", "FILE", "ROTATED_FILE")
+]
+Level = Annotated[Literal["INFO", "WARNING", "ERROR"], numbered("INFO", "WARNING", "ERROR")]
+MetricType = Annotated[
+    Literal["COUNTER", "GAUGE", "DISTRIBUTION"], numbered("COUNTER", "GAUGE", "DISTRIBUTION", first=1)
+]
+MetricKind = Annotated[
+    Literal["GAUGE", "COUNTER", "DISTRIBUTION"], numbered("GAUGE", "COUNTER", "DISTRIBUTION", first=1)
+]
 
 
 class Status(Spec, frozen=True):
@@ -48,7 +65,7 @@ class ListcheckerParams(Spec, frozen=True):
     caching_interval: Duration | None = None
     caching_use_count: int | None = None
     overrides: tuple[str, ...] = ()
-    entry_type: Literal["STRINGS", "CASE_INSENSITIVE_STRINGS", "IP_ADDRESSES", "REGEX"] | None = None
+    entry_type: EntryType | None = None
     blacklist: bool = False
 
 
@@ -94,7 +111,7 @@ class RedisquotaLimit(Spec, frozen=True):
     max_amount: int = 0
     valid_duration: Duration | None = None
     bucket_duration: Duration | None = None
-    rate_limit_algorithm: Literal["FIXED_WINDOW", "ROLLING_WINDOW"] | None = None
+    rate_limit_algorithm: Algorithm | None = None
     overrides: tuple[QuotaOverride, ...] = ()
 
 
@@ -105,18 +122,15 @@ class RedisquotaParams(Spec, frozen=True):
 
 
 class StdioParams(Spec, frozen=True):
-    log_stream: Literal["STDOUT", "STDERR", "FILE", "ROTATED_FILE"] | None = None
-    severity_levels: dict[str, Literal["INFO", "WARNING", "ERROR"]] = {}
-    metric_level: Literal["INFO", "WARNING", "ERROR"] | None = None
+    log_stream: LogStream | None = None
+    severity_levels: dict[str, Level] = {}
+    metric_level: Level | None = None
     output_as_json: bool = False
-    output_level: Literal["INFO", "WARNING", "ERROR"] | None = None
+    output_level: Level | None = None
     output_path: str = ""
     max_megabytes_before_rotation: Uint32 | None = None
     max_days_before_rotation: Uint32 | None = None
     max_rotated_files: Uint32 | None = None
-
-
-MetricType = Literal["COUNTER", "GAUGE", "DISTRIBUTION"]
 
 
 class StatsdMetricParams(Spec, frozen=True):
@@ -182,7 +196,7 @@ class Buckets(Spec, frozen=True):
 
 
 class PrometheusMetric(Spec, frozen=True):
-    kind: Literal["GAUGE", "COUNTER", "DISTRIBUTION"]
+    kind: MetricKind
     namespace: str = ""
     name: str = ""
     instance_name: str = ""

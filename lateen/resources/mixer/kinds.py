@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from lateen.resources.base import Duration, Spec, Uint32
+from lateen.resources.base import Duration, Spec, Uint32, numbered
 from lateen.resources.mixer.outside import Connection
 
 
@@ -35,12 +35,12 @@ class HeaderOperation(Spec, frozen=True):
 
     name: str = ""
     values: tuple[str, ...] = ()
-    operation: Literal["REPLACE", "REMOVE", "APPEND"] | None = None
+    operation: Annotated[Literal["REPLACE", "REMOVE", "APPEND"], numbered("REPLACE", "REMOVE", "APPEND")] | None = None
 
 
 class Share(Spec, frozen=True):
     numerator: Uint32 = 0
-    denominator: Literal["HUNDRED", "TEN_THOUSAND"] | None = None
+    denominator: Annotated[Literal["HUNDRED", "TEN_THOUSAND"], numbered("HUNDRED", "TEN_THOUSAND")] | None = None
 
 
 DENOMINATORS = {"HUNDRED": 100, "TEN_THOUSAND": 10_000}
