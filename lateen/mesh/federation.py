@@ -13,6 +13,7 @@ import msgspec
 
 from lateen.mesh.model import MeshSnapshot
 from lateen.resources.mesh_config import MeshConfigSpec
+from lateen.values.pem import read_certificates, write_pem
 
 
 class Federation(msgspec.Struct, frozen=True):
@@ -33,7 +34,7 @@ def federation(config: MeshConfigSpec, own: Iterable[str]) -> Federation:
     further: list[str] = []
     domains: dict[str, list[str]] = {}
     for entry in config.ca_certificates:
-        pem = (entry.pem or "").strip() + "\n"
+        pem = write_pem(read_certificates(entry.pem.encode())).decode() if entry.pem else ""
         if not entry.trust_domains or mine & set(entry.trust_domains):
             further.append(pem)
         for name in entry.trust_domains:

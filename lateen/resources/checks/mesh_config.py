@@ -22,6 +22,7 @@ from lateen.resources.destination_rule import OutlierDetection
 from lateen.resources.mesh_config import CURVES, MeshConfigSpec
 from lateen.resources.proxy_config import DefaultConfig, ProxyTracing, StatsMatcher
 from lateen.values.network import is_host, is_ip, is_label, is_wildcard_host, split_host_port
+from lateen.values.pem import read_certificates
 from lateen.values.unreadable import UNREADABLE
 
 MAX_CONNECT_TIMEOUT = 3600.0
@@ -73,7 +74,7 @@ def _check_trust(report: Report, spec: MeshConfigSpec) -> None:
 def _are_roots(pem: str) -> bool:
     """Whether a text holds certificates, all of them of authorities."""
     try:
-        found = x509.load_pem_x509_certificates(pem.encode())
+        found = read_certificates(pem.encode())
         return all(one.extensions.get_extension_for_class(x509.BasicConstraints).value.ca for one in found)
     except UNREADABLE:
         return False
