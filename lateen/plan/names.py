@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from lateen.values.network import MAX_HOST
+
 PASSTHROUGH = "PassthroughCluster"
 MESH_PASSTHROUGH = "PassthroughCluster-mesh"
 AGENT_CLUSTER = "lateen-agent"
@@ -40,5 +42,8 @@ def inbound_cluster(port: int) -> str:
 
 
 def mesh_sni(port: int, subset: str, hostname: str) -> str:
-    """The server name that a mesh client asks for, from which a gateway could choose the cluster."""
-    return f"outbound_.{port}_.{subset}_.{hostname}"
+    """The server name that a mesh client asks for, from which a gateway could choose the cluster.
+
+    There is none where it would be longer than TLS has room for."""
+    name = f"outbound_.{port}_.{subset}_.{hostname}"
+    return name if len(name) <= MAX_HOST else ""

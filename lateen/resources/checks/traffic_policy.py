@@ -23,7 +23,7 @@ from lateen.resources.destination_rule import (
     PortTrafficPolicy,
     TrafficPolicy,
 )
-from lateen.values.network import is_host, is_ip, is_label, is_read_header, is_wildcard_host
+from lateen.values.network import MAX_HOST, is_host, is_ip, is_label, is_read_header, is_wildcard_host
 
 TOPOLOGY = ("topology.kubernetes.io/region", "topology.kubernetes.io/zone", "topology.istio.io/subzone")
 MAX_PORT_SETTINGS = 4096
@@ -288,5 +288,8 @@ def check_client_tls(report: Report, field: str, tls: ClientTlsSettings) -> None
         report.error(f"{field}.insecureSkipVerify", "insecureSkipVerify goes with no CA and no names to verify")
     if tls.mode == "MUTUAL" and not tls.credential_name and not (tls.client_certificate and tls.private_key):
         report.error(field, "MUTUAL needs clientCertificate and privateKey, or credentialName", code="missing-field")
+    if len((tls.sni or "").encode()) > MAX_HOST:
+        message = f"a server name has at most {MAX_HOST} bytes"
+        report.error(f"{field}.sni", message, "name the host that the server's certificate names")
     if tls.mode == "ISTIO_MUTUAL" and (any(files) or tls.credential_name):
         report.warn(field, "ISTIO_MUTUAL uses the mesh's own certificates", "leave the others out")

@@ -81,3 +81,21 @@ def test_a_subset_overrides_block_by_block():
 def test_plain_text_can_be_asked_for():
     planned = plan(service("reviews") + rule("a", "default", "{tls: {mode: DISABLE}}"), workload("ratings"))
     assert cluster(planned, CLUSTER).tls is None
+
+
+def test_a_host_too_long_for_the_name_of_a_server_is_called_without_one():
+    host = ".".join(["x" * 60] * 4) + ".example"
+    entry = f"""
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: long}}
+spec:
+  hosts: [{host}]
+  location: MESH_INTERNAL
+  resolution: STATIC
+  ports: [{{number: 80, name: http, protocol: HTTP}}]
+  endpoints: [{{address: 10.2.2.2}}]
+---
+"""
+    planned = plan(entry + rule("a", "default", "{tls: {mode: ISTIO_MUTUAL}}", host=host), workload("ratings"))
+    assert cluster(planned, f"outbound|80||{host}").tls.sni == ""

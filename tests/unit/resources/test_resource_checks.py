@@ -99,6 +99,7 @@ def test_rules_that_are_never_reached() -> None:
         ({}, "spec.trafficPolicy"),
         ({"connectionPool": {}}, "spec.trafficPolicy.connectionPool"),
         ({"tls": {"mode": "MUTUAL"}}, "spec.trafficPolicy.tls"),
+        ({"tls": {"mode": "SIMPLE", "sni": "x" * 256}}, "spec.trafficPolicy.tls.sni"),
         ({"portLevelSettings": [{"port": {"number": 80}}]}, "spec.trafficPolicy.portLevelSettings[0]"),
         (
             {"outlierDetection": {"consecutiveLocalOriginFailures": 1}},
