@@ -141,6 +141,7 @@ class Client:
 
     def _connected(self, port: int, request: dict[str, Any]) -> socket.socket:
         connection = socket.create_connection(("127.0.0.1", port), timeout=20, source_address=(request["source"], 0))
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         head = f"PROXY TCP4 {request['remote']} {request['address']} 1 {request['port']}\r\n"
         connection.sendall(head.encode())
         if not request["identity"]:
