@@ -38,8 +38,14 @@ class Traces:
     def text(self) -> str:
         """The newest traces first, each as a tree."""
         with self._lock:
-            newest = [(trace, list(spans)) for trace, spans in reversed(self._spans.items())][:SHOWN_TRACES]
-        return "\n".join(_tree(trace, spans) for trace, spans in newest) or "no traces yet\n"
+            known = [(trace, list(spans)) for trace, spans in self._spans.items()]
+        known.sort(key=lambda one: min(map(_began, one[1])), reverse=True)
+        return "\n".join(_tree(trace, spans) for trace, spans in known[:SHOWN_TRACES]) or "no traces yet\n"
+
+
+def _began(span: Span) -> int:
+    """Microseconds."""
+    return int(span.get("timestamp", 0))
 
 
 def _tree(trace: str, spans: list[Span]) -> str:
@@ -52,7 +58,7 @@ def _tree(trace: str, spans: list[Span]) -> str:
         lines.append(
             f"{'  ' * depth}{span.get('kind', '?'):6} {service}  {span.get('name', '')}  {status}  {took:.1f} ms"
         )
-        for child in sorted(spans, key=lambda one: one.get("timestamp", 0)):
+        for child in sorted(spans, key=_began):
             if child.get("parentId") == span["id"]:
                 add(child, depth + 1)
 
@@ -69,6 +75,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     """POST /api/v2/spans takes spans, GET /traces shows them."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def do_POST(self) -> None:
         try:
