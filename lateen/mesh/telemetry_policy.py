@@ -21,6 +21,7 @@ from lateen.resources.mesh_config import MeshConfigSpec
 from lateen.resources.resource import Resource
 from lateen.resources.telemetry import METRICS, AccessLogging, MetricsOverride, TelemetrySpec, metric_called
 from lateen.resources.telemetry_support import LOG_PROVIDER, METRICS_PROVIDER
+from lateen.values.expression import without_string
 
 CLIENT = "CLIENT"
 SERVER = "SERVER"
@@ -51,7 +52,7 @@ def metric_changes(snapshot: MeshSnapshot, namespace: str, labels: Labels, mode:
             if override.disabled is not None:
                 disabled[metric] = override.disabled
             for name, tag in sorted(override.tag_overrides.items()):
-                tags.setdefault(metric, {})[name] = None if tag.operation == "REMOVE" else tag.value
+                tags.setdefault(metric, {})[name] = None if tag.operation == "REMOVE" else without_string(tag.value)
     found = (
         MetricChange(metric, disabled.get(metric, False), tuple(sorted(tags.get(metric, {}).items())))
         for metric in METRICS

@@ -28,8 +28,8 @@ _TOKEN = re.compile(
       | (?P<end>\Z) )""",
     re.VERBOSE | re.DOTALL,
 )
-_CONSTANTS = frozenset({"true", "false", "null"})
-_NEVER_A_FIELD = _CONSTANTS | {"in"}
+CONSTANTS = frozenset({"true", "false", "null"})
+_NEVER_A_FIELD = CONSTANTS | {"in"}
 _RESERVED = frozenset({"as", "break", "const", "continue", "else", "for", "function", "if", "import", "let", "loop"})
 _RESERVED |= {"in", "namespace", "package", "return", "var", "void", "while"}
 _OF_TEXTS = ("matches", "contains", "startsWith", "endsWith")
@@ -60,6 +60,15 @@ def find_syntax_error(text: str) -> str:
     except _SyntaxError as problem:
         return str(problem)
     return _TOO_DEEP if node.height > MAX_DEPTH else ""
+
+
+def without_string(text: str) -> str:
+    """The expression within ``string(...)``, where that is the whole: Envoy writes each value as a text by itself."""
+    inner = text.strip().removeprefix("string").strip()
+    if inner == text.strip() or not (inner.startswith("(") and inner.endswith(")")):
+        return text
+    inner = inner[1:-1].strip()
+    return inner if not find_syntax_error(inner) else text
 
 
 _TOO_DEEP = f"it is nested more than {MAX_DEPTH} levels deep"
@@ -208,9 +217,9 @@ class _Parser:
             return _above(*self._listed(depth, "}", pairs=True, trailing=True))
         absolute = self._next(".")
         name = self.expect("name", "a value")
-        if name in _RESERVED or (absolute and name in _CONSTANTS):
+        if name in _RESERVED or (absolute and name in CONSTANTS):
             raise _SyntaxError(f"{name!r} is a reserved word")
-        if name in _CONSTANTS or not self._next("("):
+        if name in CONSTANTS or not self._next("("):
             return _Node()
         arguments = self._listed(depth, ")")
         if name == "has" and not absolute and len(arguments) == 1:

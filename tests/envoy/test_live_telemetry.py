@@ -58,6 +58,7 @@ spec:
         level: {value: "'namespace'"}
         method: {operation: UPSERT, value: request.method}
         kind: {value: "request.headers['x-kind']"}
+        code: {value: string(response.code)}
   accessLogging:
   - match: {mode: CLIENT}
     providers: [{name: envoy}]
@@ -108,7 +109,7 @@ def _counted(proxy: Running, code: str) -> dict[str, str]:
 def test_labels_are_left_out_and_worked_out(proxy: Running) -> None:
     labels = _counted(proxy, "200")
     assert "source_app" not in labels
-    assert (labels["method"], labels["kind"]) == ("GET", "big")
+    assert (labels["method"], labels["kind"], labels["code"]) == ("GET", "big", "200")
     assert _counted(proxy, "500")["kind"] == "unknown"
     assert labels["source_workload"] == "client"
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
-
 from lateen.resources.checks import Report, check_duration
 from lateen.resources.checks.header_format import check_format
 from lateen.resources.checks.selection import check_match_labels, check_targets
 from lateen.resources.telemetry import CustomTag, MetricsOverride, ProviderRef, TelemetrySpec, Tracing
-from lateen.values.envoy_attributes import ATTRIBUTES, unknown_attributes
-from lateen.values.expression import find_syntax_error
+from lateen.values.envoy_attributes import in_place_of, unknown_attributes
+from lateen.values.expression import find_syntax_error, without_string
 from lateen.values.network import is_read_header
 from lateen.values.packed_labels import PACKED
 from lateen.values.prometheus_label import as_label, label_problem
@@ -45,10 +43,7 @@ def _check_expression(report: Report, field: str, text: str, otherwise: str) -> 
         report.error(field, f"this is no CEL expression: {problem}", "write such as response.code >= 400")
         return
     for name in unknown_attributes(text):
-        root, _, member = name.partition(".")
-        near = difflib.get_close_matches(member, ATTRIBUTES[root], 1)
-        known = ", ".join(f"{root}.{one}" for one in sorted(ATTRIBUTES[root]))
-        remedy = f"did you mean {root}.{near[0]}?" if near else f"there are {known}"
+        remedy = in_place_of(name)
         report.warn(field, f"Envoy has no attribute {name}, so that {otherwise}", remedy, "unknown-attribute")
 
 
@@ -109,7 +104,7 @@ def _check_override(report: Report, field: str, override: MetricsOverride) -> No
         if tag.operation == "REMOVE" and tag.value:
             report.error(f"{place}.value", "REMOVE takes no value", "leave value out")
         if tag.value:
-            _check_expression(report, f"{place}.value", tag.value, "it always reads unknown")
+            _check_expression(report, f"{place}.value", without_string(tag.value), "it always reads unknown")
         if tag.operation != "REMOVE" and not tag.value:
             report.error(place, "UPSERT needs a value", "give value", "missing-field")
 

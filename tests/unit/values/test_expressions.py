@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from lateen.values.envoy_attributes import unknown_attributes
-from lateen.values.expression import find_syntax_error
+from lateen.values.envoy_attributes import in_place_of, unknown_attributes
+from lateen.values.expression import find_syntax_error, without_string
 
 GOOD = [
     "true",
@@ -89,10 +89,51 @@ def test_any_text_gets_an_answer(text: str) -> None:
         ("response.code >= 400 && request.headers['x'] == 'a' && xds.route_name == ''", []),
         ("response.cod >= 400 || request.methd == response.flag", ["response.cod", "request.methd", "response.flag"]),
         ("has(request.headers.y) && metadata.filter_metadata['request.a'].response.b == 1", []),
-        ("a.request.b == 1", []),
+        ("a.request.b == 1", ["a"]),
+        (
+            "downstream_peer.namespace + listener_direction + node.metadata['A']",
+            ["downstream_peer", "listener_direction", "node"],
+        ),
+        ("filter_state.upstream_peer.labels['a'].value", ["filter_state.upstream_peer"]),
+        (
+            "filter_state['downstream_peer'].app + filter_state['a'].b + filter_state.c",
+            ["filter_state.downstream_peer"],
+        ),
+        ("type(response.code) == int && 'a' in ['b'] && true", []),
         ("request", []),
     ],
 )
 def test_attributes_that_envoy_does_not_have(text: str, unknown: list[str]) -> None:
     assert find_syntax_error(text) == ""
     assert list(unknown_attributes(text)) == unknown
+
+
+@pytest.mark.parametrize(
+    ("text", "within"),
+    [
+        ("string(destination.port)", "destination.port"),
+        (" string( request.size + 1 ) ", "request.size + 1"),
+        ("string(a) + string(b)", "string(a) + string(b)"),
+        ("stringy", "stringy"),
+        ("(a)", "(a)"),
+    ],
+)
+def test_a_text_of_a_value_is_the_value(text: str, within: str) -> None:
+    assert without_string(text) == within
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("listener_direction", "write xds.listener_direction"),
+        ("request.methd", "did you mean request.method?"),
+        (
+            "downstream_peer",
+            "take the labels that each metric has of both sides, such as source_workload and destination_app",
+        ),
+        ("node", "write xds.node"),
+        ("conection", "did you mean connection?"),
+    ],
+)
+def test_what_to_write_in_place_of_an_attribute(name: str, instead: str) -> None:
+    assert in_place_of(name) == instead
