@@ -82,7 +82,7 @@ def test_a_key_of_a_kind_that_nobody_knows_is_told():
 
 def test_keys_that_the_proxy_does_not_take_are_told():
     plain = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_numbers()
-    exponent = 2**34 + 1
+    exponent = 2**34 + 25  # a prime, so that it fits the primes of the key
     private = pow(exponent, -1, (plain.p - 1) * (plain.q - 1))
     numbers = rsa.RSAPrivateNumbers(
         plain.p,
