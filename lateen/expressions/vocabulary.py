@@ -94,6 +94,13 @@ OF_HEADERS: Mapping[str, str] = {
 """Attributes that are read from a header, or from a part of one."""
 
 
+IN_PLACE_OF: Mapping[str, str] = {
+    "destination.service": "destination.service.host",
+    "source.service": "source.workload.name",
+}
+"""What Istio before 1.1 called some of them."""
+
+
 class Vocabulary(msgspec.Struct, frozen=True):
     """All attributes by name."""
 
@@ -105,6 +112,8 @@ class Vocabulary(msgspec.Struct, frozen=True):
 
     def remedy_for(self, name: str) -> str:
         """What to write in place of a name that is none."""
+        if name in IN_PLACE_OF:
+            return f"write {IN_PLACE_OF[name]}"
         near = difflib.get_close_matches(name, self.attributes, n=1)
         return f"did you mean {near[0]}?" if near else "define it in an attributemanifest"
 

@@ -15,7 +15,7 @@ from lateen.expressions.check import check
 from lateen.expressions.language import parse_as
 from lateen.expressions.parse import parse
 from lateen.expressions.syntax import Expression, ExpressionError
-from lateen.expressions.vocabulary import BUILT_IN, DEFAULT_VOCABULARY, ValueType, Vocabulary
+from lateen.expressions.vocabulary import BUILT_IN, DEFAULT_VOCABULARY, IN_PLACE_OF, ValueType, Vocabulary
 from lateen.findings import Finding, error, warning
 from lateen.mesh.mixer.apis import apis_of, attributes_set
 from lateen.mesh.mixer.charges import charges_of, uncounted
@@ -134,7 +134,8 @@ class _Resolver:
                     self.findings.append(error("other-type", message, place, f"write {before.value}, or another name"))
                 elif first is resource and name not in set_here:
                     message = f"no request has {name} here: expressions that need it do not hold"
-                    self.findings.append(warning("absent-attribute", message, place, "give another by |, or remove it"))
+                    remedy = f"write {IN_PLACE_OF[name]}" if name in IN_PLACE_OF else "give another by |, or remove it"
+                    self.findings.append(warning("absent-attribute", message, place, remedy))
         return DEFAULT_VOCABULARY.extended({name: kind for name, (kind, _) in found.items()})
 
     def unused(self, charged: frozenset[ResourceKey]) -> Iterable[Finding]:

@@ -179,6 +179,12 @@ def test_what_is_wrong_is_told_with_its_place(text: str, problem: str) -> None:
     assert told.value.remedy
 
 
+def test_what_an_attribute_was_called_before_is_told_with_its_name() -> None:
+    with pytest.raises(ExpressionError) as told:
+        check("destination.service", parse("destination.service"))
+    assert told.value.remedy == "write destination.service.host"
+
+
 def test_a_value_of_another_type_than_the_field_takes_is_told() -> None:
     with pytest.raises(ExpressionError, match="its value is INT64, where STRING is expected"):
         check("request.size", parse("request.size"), wanted=[ValueType.STRING])
