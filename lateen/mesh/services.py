@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from lateen.findings import Finding, Severity, warning
 from lateen.mesh.addresses import allocate
 from lateen.mesh.model import Alias, Resolution, Service, ServicePort
-from lateen.resources.kubernetes import PREFERENCES, TRAFFIC_DISTRIBUTION, KubernetesServiceSpec
+from lateen.resources.kubernetes import HEADLESS, PREFERENCES, TRAFFIC_DISTRIBUTION, KubernetesServiceSpec
 from lateen.resources.resource import Resource
 from lateen.resources.service_entry import ServiceEntrySpec
 from lateen.settings import Settings
@@ -184,7 +184,7 @@ def _kubernetes_service(resource: Resource, settings: Settings) -> Service:
         )
         for port in spec.ports
     )
-    given = spec.cluster_ip if spec.cluster_ip not in (None, "", "None") else ""
+    given = spec.cluster_ip if spec.cluster_ip not in (None, "", HEADLESS) else ""
     return Service(
         hostname=f"{name}.{namespace}.svc.{settings.domain}",
         namespace=namespace,
@@ -195,7 +195,7 @@ def _kubernetes_service(resource: Resource, settings: Settings) -> Service:
         selector=tuple(sorted(spec.selector.items())),
         export_to=_annotated_export(resource) or settings.service_export_to,
         creation=resource.creation,
-        headless=spec.cluster_ip == "None",
+        headless=spec.cluster_ip == HEADLESS,
         publishes_all=spec.publish_not_ready_addresses,
         prefers_close=_prefers_close(resource, spec.traffic_distribution or ""),
         translates_gateway_ports=_translates_gateway_ports(resource),

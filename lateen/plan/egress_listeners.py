@@ -12,7 +12,7 @@ from lateen.mesh.model import MeshSnapshot, Service
 from lateen.mesh.routing import MESH_GATEWAY
 from lateen.mesh.sidecar_scope import EgressScope, SidecarScope
 from lateen.plan.model import Chain, ChainMatch, HttpChain, Listener, TcpChain, Telemetry
-from lateen.plan.names import outbound_cluster
+from lateen.plan.names import OWN_PORTS, outbound_cluster
 from lateen.plan.outbound import outbound_http
 from lateen.plan.proxy import Bind, LoopbackNetwork, Proxy, workload_netns
 from lateen.plan.route_building import Reading
@@ -21,6 +21,7 @@ from lateen.values.protocol import Protocol, parse_protocol
 
 UNIX = "unix://"
 LOCALHOST = "127.0.0.1"
+ANYWHERE = ("0.0.0.0", "::")  # noqa: S104 - what a Sidecar may say
 
 
 def egress_listeners(
@@ -40,6 +41,10 @@ def egress_listeners(
         if action is None:
             message = f"no service that this listener sees has port {egress.port}, so there is nowhere to go"
             findings.append(warning("empty-listener", message, origin, "add hosts with this port"))
+            continue
+        if entry.bind in ANYWHERE and egress.port in OWN_PORTS and not isinstance(proxy.network, LoopbackNetwork):
+            message = f"port {egress.port} is the proxy's own, so this listener is left out"
+            findings.append(warning("reserved-port", message, origin, "give it another port"))
             continue
         bind = Bind(entry.bind, 0) if entry.bind.startswith(UNIX) else _bind(proxy, egress)
         name = entry.bind if entry.bind.startswith(UNIX) else f"{bind.address}_{bind.port}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from lateen.findings import Finding
+from lateen.findings import Finding, warning
 from lateen.mesh.addresses import in_loopback_view
 from lateen.mesh.members import LOOPBACK_INBOUND
 from lateen.mesh.model import MeshSnapshot, Service
@@ -69,6 +69,9 @@ class _Inbound:
 
     def parts(self, services: tuple[Service, ...]) -> InboundParts:
         ports, findings = inbound_ports(self._snapshot, self._proxy, self._scope, self._policy, services)
+        if not isinstance(self._proxy.network, LoopbackNetwork):
+            findings += [_reserved(port, self._proxy) for port in ports if port.number == names.INBOUND_PORT]
+            ports = [port for port in ports if port.number != names.INBOUND_PORT]
         secrets = tuple(ref for port in ports if port.tls is not None for ref in port.tls.secrets if not ref.local)
         clusters = [self._cluster(port) for port in ports]
         endpoints = [self._endpoints(port) for port in ports]
@@ -113,7 +116,7 @@ class _Inbound:
             TcpChain(names.BLACK_HOLE, (TcpTarget(names.BLACK_HOLE),)),
             BUILT_IN,
         )
-        known = {port.number for port in ports}
+        known = {names.INBOUND_PORT, *(port.number for port in ports)}
         chains = [chain for port in ports for chain in self._port_chains(port)]
         others = [(number, mode) for number, mode in self._policy.ports if number not in known]
         for number, mode in [*others, (None, self._policy.mode)]:
@@ -281,3 +284,9 @@ def _upstream_protocol(port: InboundPort) -> str:
         return "client"
     upgraded = http is not None and http.h2_upgrade_policy == "UPGRADE"
     return "http2" if port.protocol.is_http2 or upgraded else "http1"
+
+
+def _reserved(port: InboundPort, proxy: Proxy) -> Finding:
+    message = f"port {port.number} is the proxy's own, so {proxy.workload} is not called there"
+    origin = port.service.origin if port.service is not None else port.origin
+    return warning("reserved-port", message, origin, "let the application listen at another port")

@@ -15,6 +15,8 @@ VIRTUAL_OUTBOUND = "virtualOutbound"
 VIRTUAL_INBOUND = "virtualInbound"
 OUTBOUND_PORT = 15001
 INBOUND_PORT = 15006
+OWN_PORTS = (OUTBOUND_PORT, INBOUND_PORT)
+"""Where redirected traffic arrives, at any address: nothing else listens there so."""
 
 
 def outbound_cluster(port: int, subset: str, hostname: str) -> str:

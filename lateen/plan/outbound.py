@@ -128,6 +128,16 @@ class _Outbound:
 
     def _put(self, address: str, service: Service, port: ServicePort, chains: list[Chain]) -> None:
         name = f"{address}_{port.number}"
+        if address == ANY and port.number in names.OWN_PORTS:
+            self.findings.append(
+                warning(
+                    "reserved-port",
+                    f"port {port.number} is the proxy's own, so {service.hostname} is not called there by its name",
+                    service.origin,
+                    "give it another port",
+                )
+            )
+            return
         if name not in self._drafts and chains:
             self._drafts[name] = self._draft(name, address, port)
         blocks_of_all = [block for chain in chains for block in chain.match.prefix_ranges]

@@ -22,6 +22,8 @@ class KubernetesServicePort(Lenient, frozen=True):
 
 TRAFFIC_DISTRIBUTION = "networking.istio.io/traffic-distribution"
 """The annotation that says of a Service or ServiceEntry what ``trafficDistribution`` says of a Service."""
+HEADLESS = "None"
+"""The ``clusterIP`` of a Service that has none, whose name stands for its members."""
 PREFERENCES = ("PreferClose", "PreferSameZone", "PreferSameNode")
 
 

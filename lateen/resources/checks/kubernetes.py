@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from lateen.resources.checks import Report, check_port
 from lateen.resources.checks.metadata import check_distribution
-from lateen.resources.kubernetes import KubernetesServiceSpec, SecretSpec
-from lateen.values.network import is_host
+from lateen.resources.kubernetes import HEADLESS, KubernetesServiceSpec, SecretSpec
+from lateen.values.network import is_host, is_ip
 
 TLS_TYPE = "kubernetes.io/tls"
 TRANSPORTS = frozenset({"TCP", "UDP", "SCTP"})
@@ -15,6 +15,8 @@ def check_service(report: Report) -> None:
     spec: KubernetesServiceSpec = report.resource.spec
     if spec.is_alias and not is_host((spec.external_name or "").removesuffix(".")):
         report.error("spec.externalName", f"{spec.external_name or ''!r} is no host name", "name a host")
+    if spec.cluster_ip not in (None, "", HEADLESS) and not is_ip(spec.cluster_ip or ""):
+        report.error("spec.clusterIP", f"{spec.cluster_ip!r} is no address", f"leave it out, or write {HEADLESS}")
     check_distribution(report, "spec.trafficDistribution", spec.traffic_distribution)
     names: set[str] = set()
     for index, port in enumerate(spec.ports):

@@ -255,6 +255,7 @@ def test_an_annotation_of_our_own_that_there_is_not_is_told_with_the_one_that_wa
         ("WasmPlugin", {"url": "ftp://a/b"}, "spec.url"),
         ("WorkloadGroup", {"template": {}, "probe": {"httpGet": {}}}, "spec.probe.httpGet.port"),
         ("Service", {"ports": [{"port": 0}]}, "spec.ports[0].port"),
+        ("Service", {"clusterIP": "none"}, "spec.clusterIP"),
     ],
 )
 def test_other_kinds_that_are_refused(kind: str, spec: Any, field: str) -> None:
