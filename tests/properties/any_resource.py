@@ -14,15 +14,16 @@ from hypothesis import strategies as st
 
 from lateen.resources.base import Duration
 from lateen.resources.registry import KINDS
-from tests.properties import odd_leaves
+from tests.properties import kubernetes_leaves, odd_leaves
 from tests.properties.odd_leaves import HEADERS
 
-HOSTS = ("a", "b", "a.default.svc.cluster.local", "api.example", "*.example", "nowhere.example")
+LONG_HOST = ".".join(["x" * 60] * 4) + ".example"
+HOSTS = ("a", "b", "a.default.svc.cluster.local", "api.example", "*.example", "nowhere.example", LONG_HOST, "A.example")
 TEXTS: dict[str, tuple[str, ...]] = {
     "host": HOSTS,
     "hosts": HOSTS,
     "name": ("x", "http", "tls-1", "y"),
-    "subset": ("v1", "v2"),
+    "subset": ("v1", "v2", "x"),
     "uri": ("/", "/x", "/x y"),
     "prefixRewrite": ("/z",),
     "rewrite": (r"/\1", "/x"),
@@ -32,8 +33,8 @@ TEXTS: dict[str, tuple[str, ...]] = {
     "gateways": ("mesh", "g", "default/g"),
     "exportTo": (".", "default"),
     "protocol": ("HTTP", "HTTPS", "TCP", "TLS", "GRPC", "HTTP2", "MONGO"),
-    "address": ("10.9.9.9", "127.0.0.1", "db.example"),
-    "addresses": ("10.8.0.1", "10.7.0.0/16", "2001:db8::1"),
+    "address": ("10.9.9.9", "127.0.0.1", "db.example", "unix:///tmp/" + "x" * 200, "unix:///tmp/x", "unix://@x", "::1"),
+    "addresses": ("10.8.0.1", "10.7.0.0/16", "2001:db8::1", "10.8.0.1/33", "0.0.0.0/0", "127.0.0.1", "::ffff:10.0.0.1"),
     "retryOn": ("5xx", "gateway-error,connect-failure", "503,reset", "retriable-4xx"),
     "mode": (),
     "credentialName": ("cert", "other"),
@@ -43,8 +44,15 @@ TEXTS: dict[str, tuple[str, ...]] = {
     "allowMethods": ("GET", "POST"),
     "allowOrigin": ("https://x.example", "*"),
     "locality": ("r1/z1", "r2/*"),
-    "bind": ("127.0.0.1", "unix:///tmp/x.sock", "0.0.0.0"),
-    "defaultEndpoint": ("127.0.0.1:8080", "unix:///tmp/app.sock", "0.0.0.0:9000"),
+    "bind": ("127.0.0.1", "unix:///tmp/x.sock", "0.0.0.0", "::", "unix:///tmp/" + "x" * 200, "10.1.0.1", "unix://@x"),
+    "defaultEndpoint": (
+        "127.0.0.1:8080",
+        "unix:///tmp/app.sock",
+        "0.0.0.0:9000",
+        "unix:///tmp/" + "x" * 200,
+        "unix://@x",
+        "[::1]:80",
+    ),
     "cipherSuites": ("ECDHE-RSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384"),
     "destinationSubnets": ("10.0.0.0/8", "10.1.2.3"),
     "sourceSubnet": ("10.0.0.0/8", "10.0.0.0/99"),
@@ -58,15 +66,17 @@ TEXTS: dict[str, tuple[str, ...]] = {
     "caCertificates": ("roots.pem",),
     "caCrl": ("",),
 }
-PLAIN = ("x", "v1", "x.example", "a")
+PLAIN = (*("x", "v1", "x.example", "a") * 4, "", "a\nb", "\x00", "\u00fc", "a b", "x" * 300, "%", "1")
 NUMBERS: dict[str, tuple[int, ...]] = {
-    "number": (80, 8080, 443, 9000, 15443),
-    "port": (80, 8080),
+    "number": (80, 80, 8080, 443, 9000, 15443, 15001, 15006, 15021, 53, 1, 65535),
+    "port": (80, 80, 8080, 9000, 15006, 1, 65535),
+    "ports": (80, 8080, 9000, 15006, 1, 65535, 0),
     "weight": (1, 50, 100),
     "status": (200, 404, 503),
     "httpStatus": (400, 503),
     "redirectCode": (301, 308),
     "attempts": (0, 1, 3),
+    "requests": (1, 100, 2**32 - 1),
 }
 ALWAYS: dict[str, frozenset[str]] = {
     "VirtualServiceSpec": frozenset({"hosts"}),
@@ -103,6 +113,7 @@ ALWAYS: dict[str, frozenset[str]] = {
     "LimitRule": frozenset({"limit"}),
     "Limit": frozenset({"requests", "per"}),
     **odd_leaves.ALWAYS,
+    **kubernetes_leaves.ALWAYS,
 }
 """By struct, what is always given."""
 NEVER: dict[str, frozenset[str]] = {
@@ -115,6 +126,7 @@ NEVER: dict[str, frozenset[str]] = {
     "RequestAuthenticationSpec": frozenset({"targetRef", "targetRefs"}),
     "AuthorizationPolicySpec": frozenset({"targetRef", "targetRefs"}),
     **odd_leaves.NEVER,
+    **kubernetes_leaves.NEVER,
 }
 ED25519 = '{"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}'
 ADDRESSES = ("10.0.0.1", "10.1.2.3/8", "::1", "2001:db8::/32", "::ffff:10.0.0.1", "fe80::1%eth0")
@@ -124,7 +136,17 @@ ODD = ("t", "a.b", "a b", "\u00fc", "a\nb", "\x00", "=", "")
 OWN_TEXTS: dict[tuple[str, str], tuple[str, ...]] = {
     ("Server", "hosts"): ("*", "api.example", "*.example", "default/b.example", "./c.example"),
     ("EgressListener", "hosts"): ("*/*", "./*", "default/a.default.svc.cluster.local", "~/*"),
-    ("VirtualServiceSpec", "hosts"): ("a", "b.default.svc.cluster.local", "api.example", "*.example", "10.9.9.9"),
+    ("VirtualServiceSpec", "hosts"): (
+        "a",
+        "b.default.svc.cluster.local",
+        "api.example",
+        "*.example",
+        "10.9.9.9",
+        "A",
+        "A.Example",
+        "10.1.0.1",
+        "*",
+    ),
     ("VirtualServiceSpec", "gateways"): ("mesh", "g"),
     ("JwtRule", "issuer"): ("i", "https://i.example", "*", "i\nj", "\u00fc", "\x00"),
     ("JwtRule", "jwks"): (ED25519, f'{{"keys": [{ED25519}, {{"kty": "oct", "k": "AAAA"}}]}}', "{}"),
@@ -172,16 +194,18 @@ OWN_TEXTS: dict[tuple[str, str], tuple[str, ...]] = {
     ("LimitResponse", "body"): ("later", '{"a": "%REQ(x)%"}', "\u00fc\n"),
     **odd_leaves.TEXTS,
     **odd_leaves.ROUTING,
+    **kubernetes_leaves.TEXTS,
 }
+KEYS = {**odd_leaves.KEYS, **kubernetes_leaves.KEYS}
 DEEPEST = 7
-DURATIONS = ("1s", "0.5s", "10s", "1h", "3ms", "0s", "87600h")
+DURATIONS = ("1s", "0.5s", "10s", "1h", "3ms", "0s", "87600h", "1ms", "0.0015s", "2147483647s", "90000000h", "-1s")
 pick = st.sampled_from
 
 
 def documents(kind_name: str) -> st.SearchStrategy[dict[str, Any]]:
     """Whole documents of a kind, which may or may not be valid."""
     kind = next(kind for kind in KINDS if kind.name == kind_name)
-    head: dict[str, Any] = {"apiVersion": f"{kind.group}/{kind.versions[0]}", "kind": kind.name}
+    head: dict[str, Any] = {"apiVersion": f"{kind.group}/{kind.versions[0]}".removeprefix("/"), "kind": kind.name}
     if kind_name in odd_leaves.ALONE:
         head["metadata"] = {"name": "default"}
     return _struct(kind.struct, 0).map(lambda spec: {**head, **spec} if kind.flat else {**head, "spec": spec})
@@ -191,6 +215,7 @@ ONE_OF = {
     "HttpRoute": ("route", "redirect", "directResponse"),
     "VirtualServiceSpec": ("http", "http", "tls", "tcp"),
     **odd_leaves.ONE_OF,
+    **kubernetes_leaves.ONE_OF,
 }
 """By struct, of which exactly one is given."""
 
@@ -211,7 +236,7 @@ def _struct(draw: Any, struct: Any, depth: int) -> dict[str, Any]:
     for index, info in enumerate(infos):
         if (index in chosen and depth < DEEPEST) or info.encode_name in always:
             place, hint = (struct.__name__, info.encode_name), hints[info.name]
-            texts, keys = OWN_TEXTS.get(place), odd_leaves.KEYS.get(place, ("x", "y"))
+            texts, keys = OWN_TEXTS.get(place), KEYS.get(place, ("x", "y"))
             made[info.encode_name] = draw(_texts(hint, texts, keys) if texts else _value(hint, place[1], depth, keys))
     return made
 
@@ -250,9 +275,9 @@ def _leaf(hint: Any, name: str, depth: int) -> st.SearchStrategy[Any]:
     if hint is bool:
         return st.booleans()
     if hint is int:
-        return pick(NUMBERS.get(name, (0, 1, 2, 7, 100, 8080, 2**31 - 1, 2**32 - 1)))
+        return pick(NUMBERS.get(name, (0, 1, 2, 7, 100, 8080, 65536, 2**31 - 1, 2**31, 2**32 - 1)))
     if hint is float:
-        return pick((0.0, 0.5, 1.0, 10.0, 100.0))
+        return pick((0.0, 0.5, 1.0, 10.0, 100.0, 0.0001, 1e-9, 99.99999, 101.0, 1e12))
     if hint is str:
         return pick(TEXTS.get(name) or PLAIN)
     return st.none()

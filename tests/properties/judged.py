@@ -61,7 +61,9 @@ def accepted(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
             path.write_text(json.dumps(named, ensure_ascii=False))
             store = ResourceStore("default")
             store.apply(read_file(path))
-            if not any(finding.is_error for finding in store.findings()):
+            findings = store.findings()
+            assert "internal-error" not in [finding.code for finding in findings], (named, findings)
+            if not any(finding.is_error for finding in findings):
                 kept.append(named)
     return kept
 
