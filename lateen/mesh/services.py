@@ -25,6 +25,7 @@ from lateen.resources.kubernetes import HEADLESS, PREFERENCES, TRAFFIC_DISTRIBUT
 from lateen.resources.resource import Resource
 from lateen.resources.service_entry import ServiceEntrySpec
 from lateen.settings import Settings
+from lateen.values.network import usual_address
 from lateen.values.protocol import parse_protocol, protocol_of_port, undeclared
 
 NO_PORT_TRANSLATION_LABEL = "experimental.istio.io/disable-gateway-port-translation"
@@ -191,7 +192,7 @@ def _kubernetes_service(resource: Resource, settings: Settings) -> Service:
         name=name,
         ports=ports,
         origin=resource.origin,
-        addresses=(given,) if given else (),
+        addresses=(usual_address(given),) if given else (),
         selector=tuple(sorted(spec.selector.items())),
         export_to=_annotated_export(resource) or settings.service_export_to,
         creation=resource.creation,
@@ -238,7 +239,7 @@ def _entry_services(resource: Resource, settings: Settings) -> list[Service]:
             name=resource.key.name,
             ports=ports,
             origin=resource.origin,
-            addresses=tuple(spec.addresses),
+            addresses=tuple(dict.fromkeys(map(usual_address, spec.addresses))),
             resolution=Resolution(spec.resolution),
             external=spec.location != "MESH_INTERNAL",
             export_to=tuple(spec.export_to) or settings.service_export_to,

@@ -53,6 +53,7 @@ class ListenerDraft:
         name; where they lie within this chain's, it holds there too.
         """
         match, is_http = chain.match, isinstance(chain.action, HttpChain)
+        sources = tuple(map(_block, match.source_ranges))
         left: dict[tuple[bool, tuple[str, ...]], list[str]] = {}
         earlier = chain
         own = [_block(text) for text in match.prefix_ranges or ("",)]
@@ -60,7 +61,7 @@ class ListenerDraft:
         for prefix in dict.fromkeys((*own, *narrower)):
             free = []
             for server in dict.fromkeys(match.server_names or ("",)):
-                owner = self._taken.setdefault((prefix, match.source_ranges, server, is_http), chain)
+                owner = self._taken.setdefault((prefix, sources, server, is_http), chain)
                 if owner is chain:
                     free.append(server)
                 elif earlier is chain:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from lateen.mesh.addresses import in_loopback_view
 from lateen.mesh.model import MeshSnapshot, Service
 from lateen.plan.proxy import LoopbackNetwork, Proxy
-from lateen.values.network import is_ip
+from lateen.values.network import is_ip, usual_address
 
 
 def listening_addresses(proxy: Proxy, service: Service) -> tuple[str, ...]:
@@ -24,7 +24,7 @@ def member_addresses(snapshot: MeshSnapshot, service: Service) -> tuple[str, ...
     if not service.headless:
         return ()
     found = (member.address for member in snapshot.members.get(service.hostname, ()))
-    return tuple(dict.fromkeys(address for address in found if is_ip(address)))
+    return tuple(dict.fromkeys(usual_address(address) for address in found if is_ip(address)))
 
 
 def blocks(service: Service) -> tuple[str, ...]:

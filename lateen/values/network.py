@@ -51,6 +51,15 @@ def is_partial_wildcard(text: str) -> bool:
     return "*" in text and text != "*" and not text.startswith("*.")
 
 
+def usual_address(text: str) -> str:
+    """An address or a block of them as it is usually written: IPv6 can be spelled in many ways, and a block by any
+    address in it. What is neither stays as it is."""
+    try:
+        return str(ipaddress.ip_network(text, strict=False) if "/" in text else ipaddress.ip_address(text))
+    except ValueError:
+        return text
+
+
 def is_ip(text: str) -> bool:
     """Whether a text is one address, IPv4 or IPv6."""
     try:
