@@ -126,10 +126,11 @@ def _breakers(cluster: Cluster) -> Any:
 
 
 def _keepalive(keepalive: TcpKeepalive) -> Any:
+    """A socket takes whole seconds, and nothing that is 0."""
     return address_pb2.TcpKeepalive(
-        keepalive_probes=wire.uint32(keepalive.probes) if keepalive.probes is not None else None,
-        keepalive_time=wire.uint32(round(keepalive.time)) if keepalive.time is not None else None,
-        keepalive_interval=wire.uint32(round(keepalive.interval)) if keepalive.interval is not None else None,
+        keepalive_probes=wire.uint32(keepalive.probes) if keepalive.probes else None,
+        keepalive_time=wire.uint32(max(1, round(keepalive.time))) if keepalive.time else None,
+        keepalive_interval=wire.uint32(max(1, round(keepalive.interval))) if keepalive.interval else None,
     )
 
 

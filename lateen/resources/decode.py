@@ -28,6 +28,12 @@ _DURATION = re.compile(
 _DURATION_PART = re.compile(r"([0-9.]+)(ns|us|ms|s|m|h)")
 _HEADER = frozenset({"apiVersion", "kind", "metadata"})
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+LONGEST_S = 9_223_372_036
+"""As many nanoseconds as 64 bits hold: what Istio reads, and Envoy takes."""
+
+
+class TooLong(ValueError):
+    """A duration that nobody could wait for."""
 
 
 class _Names(Spec, frozen=True):
@@ -36,10 +42,12 @@ class _Names(Spec, frozen=True):
 
 
 def parse_duration(text: str) -> Duration:
-    """Read ``10s``, ``0.5s``, ``1m30s``. Raises ValueError where it is not a length of time with units."""
+    """Read ``10s``, ``0.5s``, ``1m30s``. Raises ValueError where it is not a length of time with units, and TooLong."""
     if not _DURATION.match(text) or len(text) > 64:
         raise ValueError(f"{text!r} is not a duration")
     total = sum(float(number) * _SECONDS[unit] for number, unit in _DURATION_PART.findall(text))
+    if total > LONGEST_S:
+        raise TooLong(f"{text!r} is longer than 292 years")
     return Duration(-total if text.startswith("-") else total)
 
 

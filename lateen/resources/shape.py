@@ -149,10 +149,12 @@ def _integer(value: Any, wanted: inspect.IntType, path: str, problems: list[Prob
 
 
 def _duration(value: Any, path: str, problems: list[Problem]) -> Any:
-    from lateen.resources.decode import parse_duration
+    from lateen.resources.decode import TooLong, parse_duration
 
     try:
         parse_duration(value if isinstance(value, str) else "")
+    except TooLong as problem:
+        problems.append(Problem("invalid-value", str(problem), path, "write a time that is meant, or leave it out"))
     except ValueError:
         message = f"{value!r} is not a duration"
         problems.append(Problem("invalid-value", message, path, "write a number with a unit, such as 10s or 250ms"))

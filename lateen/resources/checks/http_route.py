@@ -29,6 +29,7 @@ from lateen.resources.virtual_service import (
 from lateen.values.grpc_status import GRPC_CODES
 from lateen.values.network import is_header_name
 
+MAX_PARAMETER = 1024
 RETRY_WORDS = frozenset(
     {
         "5xx",
@@ -170,6 +171,9 @@ def _check_http_match(report: Report, field: str, match: HttpMatchRequest) -> No
             if name == "headers" or (value is not None and value.regex != "*"):
                 check_string_match(report, f"{field}.{name}.{header}", value)
     for name, value in match.query_params.items():
+        if not 0 < len(name.encode()) <= MAX_PARAMETER:
+            message = f"the name of a parameter has 1 to {MAX_PARAMETER} bytes"
+            report.error(f"{field}.queryParams.{name[:100]}", message, "name the parameter")
         check_string_match(report, f"{field}.queryParams.{name}", value)
     check_place(report, field, match)
 

@@ -14,6 +14,7 @@ from lateen.resources.checks.telemetry import check_tag
 from lateen.resources.checks.traffic_policy import (
     check_client_tls,
     check_connection_pool,
+    check_keepalive,
     check_locality,
     check_outlier,
 )
@@ -56,6 +57,8 @@ def check_mesh_config(report: Report) -> None:
         if spec.default_traffic_policy.outlier_detection is not None:
             detection = spec.default_traffic_policy.outlier_detection
             check_outlier(report, "defaultTrafficPolicy.outlierDetection", detection)
+    if spec.tcp_keepalive is not None:
+        check_keepalive(report, "tcpKeepalive", spec.tcp_keepalive)
     if spec.default_config is not None:
         _check_default_config(report, spec.default_config)
 

@@ -21,6 +21,7 @@ from lateen.resources.destination_rule import (
     LocalityLbSetting,
     OutlierDetection,
     PortTrafficPolicy,
+    TcpKeepalive,
     TrafficPolicy,
 )
 from lateen.values.network import MAX_HOST, is_host, is_ip, is_label, is_read_header, is_wildcard_host
@@ -28,6 +29,9 @@ from lateen.values.network import MAX_HOST, is_host, is_ip, is_label, is_read_he
 TOPOLOGY = ("topology.kubernetes.io/region", "topology.kubernetes.io/zone", "topology.istio.io/subzone")
 MAX_PORT_SETTINGS = 4096
 MAX_TABLE = 5_000_011
+MAX_RING = 8_388_608
+MAX_PROBES = 127
+MAX_KEEPALIVE_S = 32_767
 
 
 def check_destination_rule(report: Report) -> None:
@@ -157,6 +161,10 @@ def _check_hash(report: Report, field: str, settings: ConsistentHash) -> None:
         if settings.ring_hash is not None or settings.maglev is not None:
             report.error(f"{field}.minimumRingSize", "minimumRingSize does not go with ringHash or maglev")
         report.warn(f"{field}.minimumRingSize", "minimumRingSize is deprecated", "write ringHash.minimumRingSize")
+    ring = settings.ring_hash.minimum_ring_size if settings.ring_hash is not None else None
+    for name, size in (("minimumRingSize", settings.minimum_ring_size), ("ringHash.minimumRingSize", ring)):
+        if (size or 0) > MAX_RING:
+            report.error(f"{field}.{name}", f"a ring has {MAX_RING} places at most", "such as 1024")
     size = (settings.maglev.table_size or 0) if settings.maglev else None
     if size is not None and (size >= MAX_TABLE or not _is_prime(size)):
         report.error(
@@ -223,6 +231,17 @@ def _overlap(one: str, other: str) -> bool:
     return True
 
 
+def check_keepalive(report: Report, field: str, alive: TcpKeepalive) -> None:
+    """No more than the kernel takes: connections whose socket refuses an option are not made."""
+    if (alive.probes or 0) > MAX_PROBES:
+        report.error(f"{field}.probes", f"{alive.probes} probes are more than the {MAX_PROBES} that there can be")
+    for name, value in (("time", alive.time), ("interval", alive.interval)):
+        check_duration(report, f"{field}.{name}", value)
+        if (value or 0) > MAX_KEEPALIVE_S:
+            message = f"{value:g} s are longer than the {MAX_KEEPALIVE_S} s that a kernel takes"
+            report.error(f"{field}.{name}", message, "write some hours at most, such as 2h")
+
+
 def check_connection_pool(report: Report, field: str, pool: ConnectionPoolSettings) -> None:
     if pool.tcp is None and pool.http is None:
         report.error(field, "the connection pool is empty", "leave it out, or say something in it")
@@ -232,8 +251,7 @@ def check_connection_pool(report: Report, field: str, pool: ConnectionPoolSettin
         check_duration(report, f"{field}.tcp.maxConnectionDuration", pool.tcp.max_connection_duration)
         check_duration(report, f"{field}.tcp.idleTimeout", pool.tcp.idle_timeout, zero_allowed=True)
         if pool.tcp.tcp_keepalive is not None:
-            check_duration(report, f"{field}.tcp.tcpKeepalive.time", pool.tcp.tcp_keepalive.time)
-            check_duration(report, f"{field}.tcp.tcpKeepalive.interval", pool.tcp.tcp_keepalive.interval)
+            check_keepalive(report, f"{field}.tcp.tcpKeepalive", pool.tcp.tcp_keepalive)
     http = pool.http
     if http is None:
         return

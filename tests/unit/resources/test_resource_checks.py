@@ -61,6 +61,8 @@ def _http(**route: Any) -> dict[str, Any]:
         ),
         ({"hosts": ["a"], "http": [{"redirect": {"uri": "/a\x00"}}]}, "spec.http[0].redirect.uri"),
         ({"hosts": ["a"], "http": [{"redirect": {"authority": "a\nb"}}]}, "spec.http[0].redirect.authority"),
+        (_http(timeout="90000000h"), "spec.http[0].timeout"),
+        (_http(match=[{"queryParams": {"": {"exact": "a"}}}]), "spec.http[0].match[0].queryParams."),
         (_http(retries={"attempts": 0, "retryOn": "5xx"}), "spec.http[0].retries"),
         (_http(retries={"attempts": 1, "retryOn": "5xx, reset"}), "spec.http[0].retries.retryOn"),
         (_http(match=[{"uri": {"regex": "("}}]), "spec.http[0].match[0].uri.regex"),
@@ -101,6 +103,18 @@ def test_rules_that_are_never_reached() -> None:
         ({"tls": {"mode": "MUTUAL"}}, "spec.trafficPolicy.tls"),
         ({"tls": {"mode": "SIMPLE", "sni": "x" * 256}}, "spec.trafficPolicy.tls.sni"),
         ({"portLevelSettings": [{"port": {"number": 80}}]}, "spec.trafficPolicy.portLevelSettings[0]"),
+        (
+            {"connectionPool": {"tcp": {"tcpKeepalive": {"time": "10h"}}}},
+            "spec.trafficPolicy.connectionPool.tcp.tcpKeepalive.time",
+        ),
+        (
+            {"connectionPool": {"tcp": {"tcpKeepalive": {"probes": 128}}}},
+            "spec.trafficPolicy.connectionPool.tcp.tcpKeepalive.probes",
+        ),
+        (
+            {"loadBalancer": {"consistentHash": {"useSourceIp": True, "ringHash": {"minimumRingSize": 9_000_000}}}},
+            "spec.trafficPolicy.loadBalancer.consistentHash.ringHash.minimumRingSize",
+        ),
         (
             {"outlierDetection": {"consecutiveLocalOriginFailures": 1}},
             "spec.trafficPolicy.outlierDetection.consecutiveLocalOriginFailures",
