@@ -45,9 +45,10 @@ Refused values:
 
 ProxyConfig: `concurrency` holds from the next start of a proxy on; who says nothing gets one worker for a sidecar and
 two for a gateway. `environmentVariables` and `image` have no effect here, each with a warning. Workloads of
-`lateen.yaml` have no annotations, so that `proxy.istio.io/config` and `traffic.sidecar.istio.io/*` cannot be given:
-all TCP of a workload is captured. Ingress listeners of a Sidecar are always captured (`captureMode: NONE` is refused,
-`bind` has no effect); egress listeners with NONE need a port, and abstract Unix sockets are refused.
+`lateen.yaml` have no annotations but `policy.istio.io/*`: `proxy.istio.io/config` and `traffic.sidecar.istio.io/*`
+are refused, and all TCP of a workload is captured. Ingress listeners of a Sidecar are always captured
+(`captureMode: NONE` is refused, `bind` has no effect); egress listeners with NONE need a port, and abstract
+Unix sockets are refused.
 
 Where Lateen differs from Istio on purpose:
 

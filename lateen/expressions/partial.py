@@ -13,7 +13,19 @@ from typing import Any
 
 from lateen.expressions.evaluate import AbsentError, MapBag, compile_expression
 from lateen.expressions.functions import Unusable
-from lateen.expressions.syntax import AND, EITHER, INDEX, OR, RESCUE, Attribute, Call, Expression, Known, Literal
+from lateen.expressions.syntax import (
+    AND,
+    EITHER,
+    FILLED,
+    INDEX,
+    OR,
+    RESCUE,
+    Attribute,
+    Call,
+    Expression,
+    Known,
+    Literal,
+)
 from lateen.expressions.vocabulary import DEFAULT_VOCABULARY, ValueType, Vocabulary
 
 _NOTHING = MapBag({})
@@ -79,7 +91,9 @@ def _truth(side: Expression, call: Call) -> Expression:
 
 def _computed(call: Call) -> Expression:
     if any(isinstance(argument, Literal) and argument.value is None for argument in call.arguments):
-        if call.function == INDEX and call.arguments[0] == Literal(None, ValueType.STRING_MAP, call.arguments[0].at):
+        if call.function in (INDEX, FILLED) and call.arguments[0] == Literal(
+            None, ValueType.STRING_MAP, call.arguments[0].at
+        ):
             return Literal(None, ValueType.STRING, call.at)
         return call
     try:

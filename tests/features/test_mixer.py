@@ -417,10 +417,13 @@ def test_where_a_rule_is_decided_is_told(mesh):
         NOTHING,
         rule(f'{TO_ECHO} && request.path == "/here"', ("deny", "nothing"), name="here"),
         rule(f'{TO_ECHO} && source.workload.name == "there"', ("deny", "nothing"), name="there"),
+        rule('request.headers["x-pass"] == "no"', ("deny", "nothing"), name="with-headers"),
     )
     with mesh.applied(texts):
         said = mesh.lateen("mixer", "explain").stdout
         here, there = said.split("rule default/there")
+        there, with_headers = there.split("rule default/with-headers")
+        assert "echo-v1:7000, echo-v2:7000: nowhere, because its match cannot hold here" in with_headers
         assert "rule default/here  (" in here
         assert "extra.yaml:" in here
         assert "echo-v1:8000, echo-v2:8000: in the proxy, because the proxy knows all that it looks at" in here
