@@ -33,6 +33,7 @@ from lateen.envoy import wire
 from lateen.envoy.tls import SDS_CLUSTER
 from lateen.envoy.upstream_protocol import HTTP_OPTIONS
 from lateen.plan.proxy import Bind
+from lateen.resources.checks import MAX_PROGRAM
 
 XDS_CLUSTER = "xds-grpc"
 XDS_BEARER = "xds-bearer"
@@ -106,6 +107,15 @@ def add_process_settings(message: Any, admin_socket: str, connections: int = MAX
     message.stats_config.CopyFrom(_stats_config())
     message.overload_manager.CopyFrom(_overload_manager(connections))
     message.typed_dns_resolver_config.CopyFrom(_dns_resolver())
+    message.layered_runtime.CopyFrom(_runtime())
+
+
+def _runtime() -> Any:
+    """Patterns may be as large as Istio lets them be; what the administrator changes comes above."""
+    fixed = bootstrap_pb2.RuntimeLayer(name="fixed")
+    fixed.static_layer.update({"re2.max_program_size.error_level": MAX_PROGRAM})
+    changed = bootstrap_pb2.RuntimeLayer(name="admin", admin_layer=bootstrap_pb2.RuntimeLayer.AdminLayer())
+    return bootstrap_pb2.LayeredRuntime(layers=[fixed, changed])
 
 
 def to_json_bytes(message: Any) -> bytes:

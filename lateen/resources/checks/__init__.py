@@ -13,6 +13,8 @@ from lateen.values.network import MAX_PORT, is_label
 from lateen.values.protocol import parse_protocol
 
 MAX_PATTERN = 1024
+MAX_PROGRAM = 32_768
+"""How large a pattern may be once RE2 has compiled it: proxies are told so when they start."""
 MAX_LABEL = 63
 _HEADER = re.compile(r"[-_A-Za-z0-9]+")
 _PROTOCOLS = frozenset({"UDP", "HTTP_PROXY", "HBONE", "DOUBLE_HBONE"})
@@ -118,7 +120,9 @@ def check_pattern(report: Report, field: str, pattern: str) -> None:
     options = re2.Options()
     options.log_errors = False
     try:
-        re2.compile(pattern, options)
+        size = re2.compile(pattern, options).programsize
+        if size > MAX_PROGRAM:
+            report.error(field, f"the pattern is too large: {size} steps, where {MAX_PROGRAM} may be", "repeat less")
     except re2.error as problem:
         text = problem.args[0].decode() if isinstance(problem.args[0], bytes) else str(problem)
         report.error(field, f"the pattern does not compile: {text}", "write an RE2 pattern", "invalid-regex")

@@ -68,6 +68,7 @@ def _http(**route: Any) -> dict[str, Any]:
         (_http(match=[{"uri": {"regex": "("}}]), "spec.http[0].match[0].uri.regex"),
         (_http(match=[{"uri": {"regex": "a" * 1025}}]), "spec.http[0].match[0].uri.regex"),
         (_http(match=[{"uri": {"regex": "(?=a)"}}]), "spec.http[0].match[0].uri.regex"),
+        (_http(match=[{"uri": {"regex": "(?i)\\pL{300}"}}]), "spec.http[0].match[0].uri.regex"),
         (_http(match=[{"headers": {":path": {"exact": "a"}}}]), "spec.http[0].match[0].headers.:path"),
         (_http(headers={"request": {"set": {"x": "%A"}}}), "spec.http[0].headers.request.set.x"),
         (_http(headers={"response": {"set": {"host": "a"}}}), "spec.http[0].headers.response.set.host"),
