@@ -13,7 +13,7 @@ import msgspec
 
 from lateen.control.holding import Refusal, settle, without_refused
 from lateen.control.mixer_holding import settle_rules
-from lateen.control.mixer_idle import idle_rules
+from lateen.control.mixer_idle import idle_rules, passed_by_bytes
 from lateen.control.store import internal_error
 from lateen.envoy.profile import DEFAULT_PROFILE, EnvoyProfile, with_normalization
 from lateen.envoy.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, EnvoyResource, EnvoyResources
@@ -132,7 +132,7 @@ class Coordinator:
         effective, held = settle_rules(self.effective, settled)
         planner = Planner(build_snapshot(self._settings, effective, workloads, token_keys))
         snapshot = planner.snapshot
-        seen = (mtls_conflicts, port_gaps, access_gaps, nobody_selected, idle_rules)
+        seen = (mtls_conflicts, port_gaps, access_gaps, nobody_selected, idle_rules, passed_by_bytes)
         told = (finding for look in seen for finding in look(snapshot))
         findings = [*kept, *waiting, *held, *snapshot.findings, *told]
         made: dict[str, EnvoyResources] = {}

@@ -1,4 +1,4 @@
-"""Rules of Mixer that hold nowhere, which whoever wrote them would not notice.
+"""Rules of Mixer that hold nowhere, or do not hold for all that arrives, which whoever wrote them would not notice.
 
 Comes in: the snapshot. Goes out: warnings, once there are workloads. What is constant where requests arrive is held
 against each match; a rule that no place is left for does nothing, as with a label that no workload has.
@@ -17,8 +17,10 @@ from lateen.mesh.mixer.model import Rule
 from lateen.mesh.model import MeshSnapshot, Service
 from lateen.plan.mixer.apis import absent_here, apis_here
 from lateen.plan.mixer.decisions import found_here, match_here
-from lateen.plan.mixer.place import OF_BYTES, port_attributes, proxy_attributes
+from lateen.plan.mixer.place import OF_BYTES, forms_of, port_attributes, proxy_attributes
 from lateen.plan.planner import proxy_of
+from lateen.resources.mixer.templates import Variety
+from lateen.values.protocol import Protocol
 
 REPORTER = "context.reporter.kind"
 
@@ -28,7 +30,7 @@ def idle_rules(snapshot: MeshSnapshot) -> Iterator[Finding]:
     rules = snapshot.mixer
     waiting = [_Waiting(rule, rules.vocabulary) for rule in rules.rules]
     some = False
-    for known in _places(snapshot) if waiting else ():
+    for known in _forms(snapshot) if waiting else ():
         some = True
         found = found_here(rules, known)
         absent = absent_here(apis_here(rules, known))
@@ -37,6 +39,34 @@ def idle_rules(snapshot: MeshSnapshot) -> Iterator[Finding]:
         if not waiting:
             return
     yield from (_told(one.rule, snapshot) for one in waiting if some)
+
+
+def passed_by_bytes(snapshot: MeshSnapshot) -> Iterator[Finding]:
+    """Warnings of rules that refuse requests at ports of which nobody says what they speak: a client that sends what is
+    not taken for HTTP, but by the application, gets by."""
+    rules = snapshot.mixer
+    waiting = [_Waiting(rule, rules.vocabulary) for rule in rules.rules if _refuses(rule)]
+    for known, protocol in _places(snapshot) if waiting else ():
+        if protocol is not Protocol.UNSPECIFIED:
+            continue
+        for one in [one for one in waiting if one.holds(known)]:
+            if match_here(one.rule, {**known, **OF_BYTES}, rules.vocabulary) is False:
+                waiting.remove(one)
+                port = f"{known['destination.workload.name']}:{known['destination.port']}"
+                message = f"what arrives at {port} and is not taken for HTTP passes this rule"
+                remedy = "say what the port speaks: call it http, or give appProtocol"
+                yield warning("undeclared-port", message, one.rule.origin, remedy)
+
+
+def _refuses(rule: Rule) -> bool:
+    return any(one.variety in (Variety.CHECK, Variety.QUOTA) for action in rule.actions for one in action.instances)
+
+
+def _forms(snapshot: MeshSnapshot) -> Iterator[dict[str, Any]]:
+    """What is known beforehand of requests, or of bytes, at each port."""
+    for known, protocol in _places(snapshot):
+        for is_http in forms_of(protocol):
+            yield known if is_http else {**known, **OF_BYTES}
 
 
 class _Waiting:
@@ -65,29 +95,28 @@ def _value(known: dict[str, Any], name: str, key: str | None) -> Any:
     return (value,)
 
 
-def _places(snapshot: MeshSnapshot) -> Iterator[dict[str, Any]]:
-    """What is known beforehand at each port of each sidecar."""
+def _places(snapshot: MeshSnapshot) -> Iterator[tuple[dict[str, Any], Protocol]]:
+    """What is known beforehand at each port of each sidecar, and what is spoken there."""
     services = ServicesOfWorkloads(snapshot)
     for workload in snapshot.workloads.values():
         if workload.is_gateway:
             continue
         proxy = proxy_of(workload)
         always, reached = proxy_attributes(snapshot, proxy), services.of(proxy.id, proxy.address)
-        ports = {(one.target, one.protocol.is_http) for one in workload.ports}
+        ports = {(one.target, one.protocol) for one in workload.ports}
         for service in reached:
             ports.update(_served(snapshot, service, workload.id))
-        for port, is_http in sorted(ports):
-            here = port_attributes(snapshot, proxy, reached, port)
-            yield {**always, **here, **({} if is_http else OF_BYTES)}
+        for port, protocol in sorted(ports, key=lambda one: (one[0], one[1].value)):
+            yield {**always, **port_attributes(snapshot, proxy, reached, port)}, protocol
 
 
-def _served(snapshot: MeshSnapshot, service: Service, instance: str) -> Iterator[tuple[int, bool]]:
-    """At which ports a workload serves a service, and whether it speaks HTTP there."""
+def _served(snapshot: MeshSnapshot, service: Service, instance: str) -> Iterator[tuple[int, Protocol]]:
+    """At which ports a workload serves a service, and what it speaks there."""
     for member in snapshot.members.get(service.hostname, ()):
         for port in service.ports if member.instance == instance else ():
             target = member_port(port, member)
             if target is not None:
-                yield target, port.protocol.is_http
+                yield target, port.protocol
 
 
 def _told(rule: Rule, snapshot: MeshSnapshot) -> Finding:

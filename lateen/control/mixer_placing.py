@@ -11,9 +11,12 @@ import msgspec
 
 from lateen.mesh.members import ServicesOfWorkloads
 from lateen.mesh.model import MeshSnapshot
-from lateen.plan.mixer.place import OF_BYTES, port_attributes, proxy_attributes
+from lateen.plan.mixer.place import OF_BYTES, forms_of, port_attributes, proxy_attributes
 from lateen.plan.mixer.rules import decisions_here
 from lateen.plan.planner import proxy_of
+from lateen.values.protocol import Protocol
+
+IF_BYTES = " (of what is not HTTP)"
 
 
 class Placed(msgspec.Struct, frozen=True):
@@ -38,7 +41,8 @@ def placed(snapshot: MeshSnapshot) -> list[Placed]:
             continue
         proxy = proxy_of(workload)
         reached = services.of(proxy.id, proxy.address)
-        for port, is_http in sorted({(one.target, one.protocol.is_http) for one in workload.ports}):
+        ports = {(one.target, one.protocol, form) for one in workload.ports for form in forms_of(one.protocol)}
+        for port, protocol, is_http in sorted(ports, key=lambda one: (one[0], one[1].value)):
             known: dict[str, Any] = {
                 **proxy_attributes(snapshot, proxy),
                 **port_attributes(snapshot, proxy, reached, port),
@@ -47,5 +51,6 @@ def placed(snapshot: MeshSnapshot) -> list[Placed]:
             for one in decisions_here(snapshot, proxy, known, of_bytes=not is_http):
                 origin = one.rule.origin
                 name = f"{one.rule.namespace}/{one.rule.name}"
-                found.append(Placed(name, origin.path, origin.line, one.what, workload.name, port, one.where, one.why))
+                why = one.why if is_http or protocol is not Protocol.UNSPECIFIED else f"{one.why}{IF_BYTES}"
+                found.append(Placed(name, origin.path, origin.line, one.what, workload.name, port, one.where, why))
     return sorted(dict.fromkeys(found), key=lambda one: (one.rule, one.what, one.workload, one.port))

@@ -14,6 +14,7 @@ from lateen.mesh.members import member_port
 from lateen.mesh.model import MeshSnapshot, Service
 from lateen.plan.proxy import Proxy
 from lateen.values.names import SpiffeId
+from lateen.values.protocol import Protocol
 
 Attributes = dict[str, Any]
 OF_BYTES: Attributes = {
@@ -21,6 +22,11 @@ OF_BYTES: Attributes = {
     "context.protocol": "tcp",
 }
 """What is known of a connection that passes bytes on."""
+
+
+def forms_of(protocol: Protocol) -> tuple[bool, ...]:
+    """How something arrives at a port: as requests (True), as bytes (False), or both, where nobody says which."""
+    return (True, False) if protocol is Protocol.UNSPECIFIED else (protocol.is_http,)
 
 
 def proxy_attributes(snapshot: MeshSnapshot, proxy: Proxy) -> Attributes:

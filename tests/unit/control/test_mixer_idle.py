@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from lateen.control.mixer_idle import idle_rules
+from lateen.control.mixer_idle import idle_rules, passed_by_bytes
+from lateen.mesh.model import WorkloadPort
+from lateen.values.protocol import Protocol
 from tests.unit.plan.building import service, snapshot, workload
 
 RULE = """
@@ -42,3 +44,19 @@ def test_a_rule_that_holds_nowhere_is_told(namespace: str, match: str, remedy: s
     text = service("shop") + RULE % (namespace, match)
     assert [one.remedy for one in idle_rules(snapshot(text, workload("shop")))] == ([remedy] if remedy else [])
     assert list(idle_rules(snapshot(text))) == [], "offline there are no workloads"
+
+
+@pytest.mark.parametrize(
+    ("name", "protocol", "match", "told"),
+    [
+        ("any", Protocol.UNSPECIFIED, 'request.path == "/a"', True),
+        ("http", Protocol.HTTP, 'request.path == "/a"', False),
+        ("tcp", Protocol.TCP, 'context.protocol == "tcp"', False),
+        ("any", Protocol.UNSPECIFIED, 'source.namespace == "other"', False),
+    ],
+)
+def test_a_rule_that_bytes_get_by_is_told(name: str, protocol: Protocol, match: str, told: bool) -> None:
+    text = service("shop", ports=f"[{{name: {name}, port: 80, targetPort: 8080}}]") + RULE % ("default", match)
+    found = snapshot(text, workload("shop", ports=(WorkloadPort(name, 80, 8080, protocol),)))
+    assert [one.code for one in passed_by_bytes(found)] == (["undeclared-port"] if told else [])
+    assert list(idle_rules(found)) == []
