@@ -16,6 +16,7 @@ MAX_PATTERN = 1024
 MAX_PROGRAM = 32_768
 """How large a pattern may be once RE2 has compiled it: proxies are told so when they start."""
 MAX_LABEL = 63
+MAX_UNIX_PATH = 107
 _HEADER = re.compile(r"[-_A-Za-z0-9]+")
 _PROTOCOLS = frozenset({"UDP", "HTTP_PROXY", "HBONE", "DOUBLE_HBONE"})
 
@@ -55,8 +56,10 @@ def is_protocol(text: str) -> bool:
 
 
 def is_unix_path(path: str) -> bool:
-    """Whether a text is the path of a Unix socket: absolute and not a folder, or ``@`` and a name."""
-    return path.startswith("@") or (path.startswith("/") and not path.endswith("/"))
+    """Whether a text is the path of a Unix socket: absolute and not a folder, or ``@`` and a name; as long as one may
+    be."""
+    fits = len(path.encode()) <= MAX_UNIX_PATH and "\0" not in path
+    return fits and (path.startswith("@") or (path.startswith("/") and not path.endswith("/")))
 
 
 def check_port(report: Report, field: str, number: int | None) -> None:

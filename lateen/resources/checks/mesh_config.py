@@ -9,7 +9,7 @@ from lateen.resources.base import Duration
 from lateen.resources.checks import Report, check_duration, check_pattern, check_port
 from lateen.resources.checks.header_format import check_format, check_log_format
 from lateen.resources.checks.http_route import check_retries
-from lateen.resources.checks.providers import check_providers
+from lateen.resources.checks.providers import check_log_path, check_providers
 from lateen.resources.checks.telemetry import check_tag
 from lateen.resources.checks.traffic_policy import (
     check_client_tls,
@@ -47,6 +47,7 @@ def check_mesh_config(report: Report) -> None:
     if spec.locality_lb_setting is not None:
         check_locality(report, "localityLbSetting", spec.locality_lb_setting, OutlierDetection())
     check_providers(report, spec.extension_providers)
+    check_log_path(report, "accessLogFile", spec.access_log_file)
     _check_log_format(report, spec)
     _check_retry_policies(report, spec)
     _check_tls(report, spec)

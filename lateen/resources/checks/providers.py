@@ -59,7 +59,14 @@ def check_providers(report: Report, providers: tuple[ExtensionProviderConfig, ..
             _check_provider(report, f"{field}.{name}", content)
 
 
+def check_log_path(report: Report, field: str, path: str | None) -> None:
+    if "\0" in (path or ""):
+        report.error(field, f"{path!r} is no path of a file", "such as /dev/stdout")
+
+
 def _check_provider(report: Report, field: str, content: Any) -> None:
+    if isinstance(content, FileAccessLog):
+        check_log_path(report, f"{field}.path", content.path)
     if isinstance(content, FileAccessLog | OtelAccessLogService) and content.log_format is not None:
         check_format(report, f"{field}.logFormat.text", content.log_format.text or "")
         labels = content.log_format.labels or {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lateen.resources.checks import (
+    MAX_UNIX_PATH,
     Report,
     check_export_to,
     check_labels,
@@ -165,7 +166,11 @@ def check_endpoint(report: Report, field: str, entry: WorkloadEntrySpec) -> None
     elif address.startswith("unix://"):
         path = address.removeprefix("unix://")
         if not is_unix_path(path):
-            report.error(f"{field}.address", "a Unix socket is an absolute path or @name", "write unix:///path")
+            report.error(
+                f"{field}.address",
+                f"a Unix socket is an absolute path or @name, of {MAX_UNIX_PATH} bytes at most",
+                "write unix:///path",
+            )
         if entry.ports:
             report.error(f"{field}.ports", "a Unix socket has no ports", "leave ports out")
     elif not is_ip(address) and not is_host(address):

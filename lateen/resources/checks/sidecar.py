@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lateen.resources.checks import Report, check_port, is_protocol, is_unix_path
+from lateen.resources.checks import MAX_UNIX_PATH, Report, check_port, is_protocol, is_unix_path
 from lateen.resources.checks.destination import check_destination
 from lateen.resources.checks.gateway import check_server_tls
 from lateen.resources.checks.selection import check_label_selector
@@ -74,7 +74,11 @@ def _check_sidecar_port(report: Report, field: str, port: SidecarPort) -> None:
 def _check_endpoint(report: Report, field: str, endpoint: str) -> None:
     if endpoint.startswith(UNIX):
         if not is_unix_path(endpoint.removeprefix(UNIX)):
-            report.error(field, "the path of a Unix socket has to be absolute", "such as unix:///run/app.sock")
+            report.error(
+                field,
+                f"the path of a Unix socket is absolute, and has {MAX_UNIX_PATH} bytes at most",
+                "such as unix:///run/app.sock",
+            )
         return
     parts = split_host_port(endpoint)
     if parts is None or parts[0] not in OWN_ADDRESSES:
@@ -131,7 +135,11 @@ def _check_egress_bind(report: Report, field: str, listener: EgressListener, por
     if not listener.bind.startswith(UNIX):
         report.error(f"{field}.bind", "port number 0 needs a Unix socket to bind to", "such as unix:///run/out.sock")
     elif not is_unix_path(listener.bind.removeprefix(UNIX)):
-        report.error(f"{field}.bind", "the path of a Unix socket has to be absolute", "such as unix:///run/out.sock")
+        report.error(
+            f"{field}.bind",
+            f"the path of a Unix socket is absolute, and has {MAX_UNIX_PATH} bytes at most",
+            "such as unix:///run/out.sock",
+        )
     if listener.capture_mode == "IPTABLES":
         report.error(f"{field}.captureMode", "traffic to a Unix socket cannot be captured", "use DEFAULT or NONE")
 

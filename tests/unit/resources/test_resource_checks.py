@@ -139,6 +139,7 @@ def test_traffic_policies_that_are_refused(policy: dict[str, Any], field: str) -
         ({"port": {"number": 443, "protocol": "HTTPS", "name": "x"}}, "spec.servers[0]"),
         ({"tls": {"mode": "SIMPLE", "credentialName": "x"}}, "spec.servers[0].tls"),
         ({"bind": "unix://a"}, "spec.servers[0].bind"),
+        ({"bind": f"unix:///{'a' * 107}"}, "spec.servers[0].bind"),
     ],
 )
 def test_gateways_that_are_refused(server: dict[str, Any], field: str) -> None:
@@ -322,6 +323,7 @@ def test_formats_of_headers(text: str, good: bool) -> None:
         ({"accessLogFormat": "%FOO%"}, "accessLogFormat"),
         ({"accessLogFormat": '{"a": ["%FOO%"]}', "accessLogEncoding": "JSON"}, "accessLogFormat.a[0]"),
         ({"envoyFileAccessLog": {"logFormat": {"text": "%REQ%"}}}, "envoyFileAccessLog.logFormat.text"),
+        ({"envoyFileAccessLog": {"path": "\0"}}, "envoyFileAccessLog.path"),
         (
             {"envoyFileAccessLog": {"logFormat": {"labels": {"a": {"b": "%"}}}}},
             "envoyFileAccessLog.logFormat.labels.a.b",
