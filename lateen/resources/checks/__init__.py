@@ -17,6 +17,7 @@ MAX_PROGRAM = 32_768
 """How large a pattern may be once RE2 has compiled it: proxies are told so when they start."""
 MAX_LABEL = 63
 MAX_UNIX_PATH = 107
+UNIX_PATH = f"the path of a Unix socket is absolute, and has {MAX_UNIX_PATH} bytes at most"
 _HEADER = re.compile(r"[-_A-Za-z0-9]+")
 _PROTOCOLS = frozenset({"UDP", "HTTP_PROXY", "HBONE", "DOUBLE_HBONE"})
 

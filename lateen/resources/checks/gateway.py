@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 
-from lateen.resources.checks import MAX_UNIX_PATH, Report, check_port, is_protocol, is_unix_path
+from lateen.resources.checks import UNIX_PATH, Report, check_port, is_protocol, is_unix_path
 from lateen.resources.gateway import GatewaySpec, Server, ServerTlsSettings, named_ciphers
 from lateen.values.network import is_ip, is_label, is_partial_wildcard, is_wildcard_host
 
@@ -53,7 +53,7 @@ def _check_server(report: Report, field: str, server: Server) -> None:
     if in_socket and not is_unix_path((server.bind or "").removeprefix("unix://")):
         report.error(
             f"{field}.bind",
-            f"the path of a Unix socket is absolute, and has {MAX_UNIX_PATH} bytes at most",
+            UNIX_PATH,
             "such as unix:///run/web.sock",
         )
     if not in_socket:

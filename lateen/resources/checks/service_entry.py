@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lateen.resources.checks import (
-    MAX_UNIX_PATH,
+    UNIX_PATH,
     Report,
     check_export_to,
     check_labels,
@@ -168,7 +168,7 @@ def check_endpoint(report: Report, field: str, entry: WorkloadEntrySpec) -> None
         if not is_unix_path(path):
             report.error(
                 f"{field}.address",
-                f"a Unix socket is an absolute path or @name, of {MAX_UNIX_PATH} bytes at most",
+                UNIX_PATH,
                 "write unix:///path",
             )
         if entry.ports:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lateen.resources.checks import MAX_UNIX_PATH, Report, check_port, is_protocol, is_unix_path
+from lateen.resources.checks import UNIX_PATH, Report, check_port, is_protocol, is_unix_path
 from lateen.resources.checks.destination import check_destination
 from lateen.resources.checks.gateway import check_server_tls
 from lateen.resources.checks.selection import check_label_selector
@@ -76,7 +76,7 @@ def _check_endpoint(report: Report, field: str, endpoint: str) -> None:
         if not is_unix_path(endpoint.removeprefix(UNIX)):
             report.error(
                 field,
-                f"the path of a Unix socket is absolute, and has {MAX_UNIX_PATH} bytes at most",
+                UNIX_PATH,
                 "such as unix:///run/app.sock",
             )
         return
@@ -137,7 +137,7 @@ def _check_egress_bind(report: Report, field: str, listener: EgressListener, por
     elif not is_unix_path(listener.bind.removeprefix(UNIX)):
         report.error(
             f"{field}.bind",
-            f"the path of a Unix socket is absolute, and has {MAX_UNIX_PATH} bytes at most",
+            UNIX_PATH,
             "such as unix:///run/out.sock",
         )
     if listener.capture_mode == "IPTABLES":
