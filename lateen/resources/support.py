@@ -23,6 +23,8 @@ from lateen.values.protocol import Protocol, parse_protocol
 from lateen.values.proxy_variables import FOR_PROXIES, is_seen
 
 ADAPTERS_HERE = tuple(name for name, kind in ADAPTERS.items() if kind.params is not None)
+REFUSED_ALREADY = ADAPTERS.keys() - {*ADAPTERS_HERE}
+"""Kinds of adapters that Lateen does not have: validation says what does their job."""
 _TRAFFIC_POLICY = ("loadBalancer.zoneAwareLbSetting",)
 
 UNSUPPORTED: dict[str, frozenset[str]] = {
@@ -100,6 +102,8 @@ REDIRECTS = (301, 302, 303, 307, 308)
 def check_support(resource: Resource) -> tuple[Finding, ...]:
     """An error for each field of a resource that Lateen does not do yet, or one for the whole of it."""
     kind = resource.key.kind
+    if kind in REFUSED_ALREADY:
+        return ()
     if kind not in UNSUPPORTED and kind not in KUBERNETES:
         message = f"Lateen does not support {kind} yet, so the resource is not used"
         message, remedy = WITHOUT_MEANING.get(kind, (message, "remove it"))

@@ -25,6 +25,12 @@ def findings(kind: str, spec: dict[str, Any], annotations: dict[str, str] | None
     return [(finding.origin.field, finding.message, finding.remedy) for finding in found]
 
 
+def test_the_kind_of_an_adapter_that_is_not_there_is_told_once() -> None:
+    ((_, message, remedy),) = findings("stackdriver", {})
+    assert message == "Lateen has no adapter stackdriver"
+    assert remedy.startswith("use opentelemetry")
+
+
 def handler(adapter: str, **params: Any) -> list[tuple[str, str, str]]:
     return findings("handler", {"compiledAdapter": adapter, "params": params})
 
