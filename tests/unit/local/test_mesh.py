@@ -13,9 +13,11 @@ from pathlib import Path
 from lateen.local.mesh import Mesh
 from lateen.local.procfs import find_by_run_id
 from lateen.local.watch import follow_file, take_edit
+from tests.envoy.harness import free_port
 from tests.unit.local.running import GATEWAY, project, running_mesh
 
-SLEEPER = "services:\n  a: {command: sleep 1000, replicas: %d}\ngateways:\n  in: {ports: {http: 18080}}\n"
+PORT = free_port()
+SLEEPER = f"services:\n  a: {{command: sleep 1000, replicas: %d}}\ngateways:\n  in: {{ports: {{http: {PORT}}}}}\n"
 
 
 async def until(condition: Callable[[], bool], bound_s: float = 20.0) -> None:
@@ -31,7 +33,7 @@ def entry(mesh: Mesh, name: str) -> dict[str, object]:
 
 def test_up_and_down_leave_nothing_behind(tmp_path: Path) -> None:
     async def scenario() -> None:
-        (tmp_path / "gateway.yaml").write_text(GATEWAY % 18080)
+        (tmp_path / "gateway.yaml").write_text(GATEWAY % PORT)
         async with running_mesh(project(SLEEPER % 2, tmp_path)) as mesh:
             async with asyncio.timeout(20):
                 await mesh.ready.wait()
@@ -39,7 +41,7 @@ def test_up_and_down_leave_nothing_behind(tmp_path: Path) -> None:
             run_id = status.run_id
             assert status.ready
             assert [one.name for one in status.workloads] == ["a-0", "a-1"]
-            assert status.gateways[0].urls == ("http://127.0.0.1:18080",)
+            assert status.gateways[0].urls == (f"http://127.0.0.1:{PORT}",)
             assert len(find_by_run_id(run_id)) == 6
             await until(lambda: len((mesh.run.read_record() or status).processes) == 6)  # type: ignore[union-attr]
             tokens = json.loads((mesh.run.path / "tokens.json").read_bytes())
@@ -105,7 +107,7 @@ def test_a_killed_proxy_and_a_killed_control_plane_come_back(tmp_path: Path) -> 
 
 def test_a_mesh_whose_directory_was_removed_still_ends(tmp_path: Path) -> None:
     async def scenario() -> None:
-        (tmp_path / "gateway.yaml").write_text(GATEWAY % 18080)
+        (tmp_path / "gateway.yaml").write_text(GATEWAY % PORT)
         async with running_mesh(project(SLEEPER % 1, tmp_path)) as mesh:
             await until(lambda: mesh.status().ready)
             run_id = mesh.status().run_id
