@@ -36,12 +36,13 @@ QUOTAS: Mapping[str, Quota] = {
         ],
     },
     "needed": {
-        "dimensions": {"who": 'request.headers["x-who"]'},
+        "dimensions": {"who": "request.referer"},
         "charges": [
             ([{"request.url_path": {"exact": "/needed"}}], 1),
             ([{"request.url_path": {"exact": "/needed/free"}}], 0),
         ],
     },
+    "entry": {"dimensions": {"who": 'request.headers["x-who"]'}},
     "default": {
         "dimensions": {"who": 'request.headers["x-who"] | "nobody"', "too": 'request.headers["x-who"] | "none"'}
     },
@@ -159,15 +160,22 @@ def test_each_value_has_its_own_and_overrides_theirs(counting: Counting) -> None
 
 
 def test_who_lacks_what_is_counted_by_is_refused(counting: Counting) -> None:
-    assert counting.statuses(3, "/needed", {"x-who": "a"}) == LIMITED
+    assert counting.statuses(3, "/needed", {"referer": "a"}) == LIMITED
     refused = counting.ask("/needed")
     assert refused.status == 400
     assert refused.body.startswith(b"INVALID_ARGUMENT:needed-counter.memquota.default:needed.quota.default: ")
 
 
 def test_who_lacks_it_is_refused_where_nothing_is_taken_off_too(counting: Counting) -> None:
-    assert counting.statuses(3, "/needed/free", {"x-who": "z"}) == [200] * 3
+    assert counting.statuses(3, "/needed/free", {"referer": "z"}) == [200] * 3
     assert counting.statuses(1, "/needed/free") == [400]
+
+
+def test_an_entry_of_headers_that_is_not_there_is_counted_as_empty(counting: Counting) -> None:
+    assert counting.statuses(1, "/entry") == [200]
+    assert counting.statuses(2, "/entry", {"x-who": ""}) == [200, 429]
+    assert counting.statuses(1, "/entry") == [429]
+    assert counting.statuses(1, "/entry", {"x-who": "a"}) == [200]
 
 
 def test_a_header_that_is_not_there_has_the_bucket_of_its_default(counting: Counting) -> None:
