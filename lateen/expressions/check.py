@@ -14,11 +14,10 @@ from lateen.expressions.syntax import (
     ADD,
     AND,
     EITHER,
+    ENTRIES,
     EQ,
-    FILLED,
     GE,
     GT,
-    INDEX,
     LE,
     LT,
     NEQ,
@@ -67,7 +66,7 @@ class _Checker:
             return node, node.type
         if isinstance(node, Attribute):
             return node, self._attribute(node)
-        if node.function in (INDEX, FILLED):
+        if node.function in ENTRIES:
             return self._index(node)
         if node.function == NOT:
             (only,) = node.arguments

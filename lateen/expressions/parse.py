@@ -16,6 +16,7 @@ from functools import lru_cache
 from lateen.expressions.reading import Reader, look_over, scan
 from lateen.expressions.syntax import (
     EITHER,
+    ENTRIES,
     FILLED,
     HIGHEST,
     INDEX,
@@ -215,7 +216,7 @@ def render(expression: Expression) -> str:
     if not isinstance(expression, Call):
         return f"<{expression.value}>"
     arguments = [render(argument) for argument in expression.arguments]
-    if expression.function in (INDEX, FILLED):
+    if expression.function in ENTRIES:
         return f"{arguments[0]}[{arguments[1]}]"
     if expression.function == NOT:
         return f"!{arguments[0]}"

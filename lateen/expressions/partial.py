@@ -16,7 +16,7 @@ from lateen.expressions.functions import Unusable
 from lateen.expressions.syntax import (
     AND,
     EITHER,
-    FILLED,
+    ENTRIES,
     INDEX,
     OR,
     RESCUE,
@@ -91,9 +91,7 @@ def _truth(side: Expression, call: Call) -> Expression:
 
 def _computed(call: Call) -> Expression:
     if any(isinstance(argument, Literal) and argument.value is None for argument in call.arguments):
-        if call.function in (INDEX, FILLED) and call.arguments[0] == Literal(
-            None, ValueType.STRING_MAP, call.arguments[0].at
-        ):
+        if call.function in ENTRIES and call.arguments[0] == Literal(None, ValueType.STRING_MAP, call.arguments[0].at):
             return Literal(None, ValueType.STRING, call.at)
         return call
     try:

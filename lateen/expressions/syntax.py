@@ -20,6 +20,7 @@ Value = str | int | float | bool | datetime.datetime | datetime.timedelta | IpAd
 EITHER, RESCUE, EQ, NEQ, LT, LE, GT, GE, AND, OR, NOT, ADD, INDEX, FILLED = (
     "|", "|!", "==", "!=", "<", "<=", ">", ">=", "&&", "||", "!", "+", "[]", "[]!",
 )  # fmt: skip
+ENTRIES = (INDEX, FILLED)
 PRECEDENCE: Mapping[str, int] = {
     OR: 1, AND: 2, EQ: 3, NEQ: 3, LT: 3, LE: 3, GT: 3, GE: 3, ADD: 4, EITHER: 4, RESCUE: 4,
 }  # fmt: skip
@@ -84,7 +85,7 @@ def attributes_of(expression: Expression) -> Iterator[tuple[str, str | None]]:
     if isinstance(expression, Attribute):
         yield expression.name, None
     elif isinstance(expression, Call):
-        if expression.function in (INDEX, FILLED):
+        if expression.function in ENTRIES:
             owner, key = expression.arguments
             if isinstance(owner, Attribute) and isinstance(key, Literal):
                 yield owner.name, str(key.value)

@@ -14,7 +14,7 @@ import pytest
 from lateen.mesh.model import Workload
 from tests.envoy.from_yaml import Running, sidecar
 from tests.envoy.harness import Application, eventually
-from tests.envoy.pools import HOST, PORT, rule
+from tests.envoy.pools import HOST, PORT, entry_of, rule
 
 KEYED = 60
 
@@ -26,18 +26,7 @@ def entry(apps: list[Application], *more: str) -> str:
         f"{{address: 127.0.0.1, ports: {{http: {app.port}}}, labels: {{version: {app.name}}}{field}}}"
         for app, field in zip(apps, fields, strict=True)
     )
-    return f"""
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {{name: shop}}
-spec:
-  hosts: [{HOST}]
-  ports: [{{name: http, number: {PORT}, protocol: HTTP}}]
-  location: MESH_EXTERNAL
-  resolution: STATIC
-  endpoints: [{endpoints}]
----
-"""
+    return entry_of("HTTP", endpoints)
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ import pytest
 
 from tests.envoy.from_yaml import sidecar
 from tests.envoy.harness import Application, Authority, Pem, eventually
-from tests.envoy.pools import HOST, PORT, rule
+from tests.envoy.pools import HOST, PORT, entry_of, rule
 from tests.envoy.tls_support import EdgeAuthority
 
 
@@ -77,18 +77,7 @@ class Heard:
 
 
 def tcp_entry(port: int) -> str:
-    return f"""
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {{name: shop}}
-spec:
-  hosts: [{HOST}]
-  ports: [{{name: tcp, number: {PORT}, protocol: TCP}}]
-  location: MESH_EXTERNAL
-  resolution: STATIC
-  endpoints: [{{address: 127.0.0.1, ports: {{tcp: {port}}}}}]
----
-"""
+    return entry_of("TCP", f"{{address: 127.0.0.1, ports: {{tcp: {port}}}}}")
 
 
 def tcp_route() -> str:
@@ -102,7 +91,7 @@ spec: {{hosts: [{HOST}], tcp: [{{route: [{{destination: {{host: {HOST}, port: {{
 
 
 def tls_entry(port: int) -> str:
-    return tcp_entry(port).replace("name: tcp,", "name: http,").replace(": TCP", ": HTTP").replace("{tcp:", "{http:")
+    return entry_of("HTTP", f"{{address: 127.0.0.1, ports: {{http: {port}}}}}")
 
 
 def secret(name: str, **entries: bytes) -> str:

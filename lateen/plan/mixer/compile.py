@@ -16,9 +16,9 @@ import re2
 from lateen.expressions.syntax import (
     AND,
     EITHER,
+    ENTRIES,
     EQ,
     FILLED,
-    INDEX,
     NEQ,
     NOT,
     OR,
@@ -336,7 +336,7 @@ def _alternatives(tree: Expression) -> list[_Alternative]:
 
 
 def _source(tree: Expression) -> TextSource:
-    if isinstance(tree, Call) and tree.function in (INDEX, FILLED):
+    if isinstance(tree, Call) and tree.function in ENTRIES:
         owner, key = tree.arguments
         if isinstance(owner, Attribute) and owner.name == "request.headers" and isinstance(key, Literal):
             if str(key.value).lower() == "host":
