@@ -33,7 +33,7 @@ from lateen.envoy import wire
 from lateen.envoy.tls import SDS_CLUSTER
 from lateen.envoy.upstream_protocol import HTTP_OPTIONS
 from lateen.plan.proxy import Bind
-from lateen.resources.checks import MAX_PROGRAM
+from lateen.values.patterns import MAX_PROGRAM
 
 XDS_CLUSTER = "xds-grpc"
 XDS_BEARER = "xds-bearer"

@@ -111,8 +111,8 @@ def _check_kind(leaf: x509.Certificate, public: object) -> None:
         if public.public_numbers().e.bit_length() > MAX_EXPONENT_BITS:
             raise BadCredential("the exponent of its RSA key is larger than the proxy takes; 65537 is usual")
         return
-    by_name = isinstance(public, ec.EllipticCurvePublicKey) and PRIME_FIELD not in leaf.tbs_certificate_bytes
-    if not (by_name and public.curve.name in CURVES):  # type: ignore[attr-defined]
+    on_known_curve = isinstance(public, ec.EllipticCurvePublicKey) and public.curve.name in CURVES
+    if not on_known_curve or PRIME_FIELD in leaf.tbs_certificate_bytes:
         raise BadCredential("its key is of a kind that the proxy does not take; use RSA, P-256, P-384 or P-521")
 
 

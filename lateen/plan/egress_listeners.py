@@ -8,6 +8,7 @@ into sight; other bytes go to the oldest service that has the listener's port.
 from __future__ import annotations
 
 from lateen.findings import Finding, warning
+from lateen.mesh.gateways import WILDCARD_BINDS
 from lateen.mesh.model import MeshSnapshot, Service
 from lateen.mesh.routing import MESH_GATEWAY
 from lateen.mesh.sidecar_scope import EgressScope, SidecarScope
@@ -21,7 +22,6 @@ from lateen.values.protocol import Protocol, parse_protocol
 
 UNIX = "unix://"
 LOCALHOST = "127.0.0.1"
-ANYWHERE = ("0.0.0.0", "::")  # noqa: S104 - what a Sidecar may say
 
 
 def egress_listeners(
@@ -42,7 +42,7 @@ def egress_listeners(
             message = f"no service that this listener sees has port {egress.port}, so there is nowhere to go"
             findings.append(warning("empty-listener", message, origin, "add hosts with this port"))
             continue
-        if entry.bind in ANYWHERE and egress.port in OWN_PORTS and not isinstance(proxy.network, LoopbackNetwork):
+        if entry.bind in WILDCARD_BINDS and egress.port in OWN_PORTS and not isinstance(proxy.network, LoopbackNetwork):
             message = f"port {egress.port} is the proxy's own, so this listener is left out"
             findings.append(warning("reserved-port", message, origin, "give it another port"))
             continue

@@ -10,11 +10,10 @@ from lateen.resources.base import StringMatch
 from lateen.resources.resource import Resource
 from lateen.values.labels import is_label_name, is_label_value
 from lateen.values.network import MAX_PORT, is_label
+from lateen.values.patterns import MAX_PROGRAM
 from lateen.values.protocol import parse_protocol
 
 MAX_PATTERN = 1024
-MAX_PROGRAM = 32_768
-"""How large a pattern may be once RE2 has compiled it: proxies are told so when they start."""
 MAX_LABEL = 63
 MAX_UNIX_PATH = 107
 UNIX_PATH = f"the path of a Unix socket is absolute, and has {MAX_UNIX_PATH} bytes at most"

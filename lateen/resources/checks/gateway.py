@@ -51,11 +51,7 @@ def _check_server(report: Report, field: str, server: Server) -> None:
     if in_socket and port.number:
         report.error(f"{field}.port.number", "a Unix socket has no port", "write number: 0")
     if in_socket and not is_unix_path((server.bind or "").removeprefix("unix://")):
-        report.error(
-            f"{field}.bind",
-            UNIX_PATH,
-            "such as unix:///run/web.sock",
-        )
+        report.error(f"{field}.bind", UNIX_PATH, "such as unix:///run/web.sock")
     if not in_socket:
         check_port(report, f"{field}.port.number", port.number)
     if port.target_port is not None:

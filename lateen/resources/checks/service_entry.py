@@ -166,11 +166,7 @@ def check_endpoint(report: Report, field: str, entry: WorkloadEntrySpec) -> None
     elif address.startswith("unix://"):
         path = address.removeprefix("unix://")
         if not is_unix_path(path):
-            report.error(
-                f"{field}.address",
-                UNIX_PATH,
-                "write unix:///path",
-            )
+            report.error(f"{field}.address", UNIX_PATH, "write unix:///path")
         if entry.ports:
             report.error(f"{field}.ports", "a Unix socket has no ports", "leave ports out")
     elif not is_ip(address) and not is_host(address):

@@ -74,11 +74,7 @@ def _check_sidecar_port(report: Report, field: str, port: SidecarPort) -> None:
 def _check_endpoint(report: Report, field: str, endpoint: str) -> None:
     if endpoint.startswith(UNIX):
         if not is_unix_path(endpoint.removeprefix(UNIX)):
-            report.error(
-                field,
-                UNIX_PATH,
-                "such as unix:///run/app.sock",
-            )
+            report.error(field, UNIX_PATH, "such as unix:///run/app.sock")
         return
     parts = split_host_port(endpoint)
     if parts is None or parts[0] not in OWN_ADDRESSES:
@@ -135,11 +131,7 @@ def _check_egress_bind(report: Report, field: str, listener: EgressListener, por
     if not listener.bind.startswith(UNIX):
         report.error(f"{field}.bind", "port number 0 needs a Unix socket to bind to", "such as unix:///run/out.sock")
     elif not is_unix_path(listener.bind.removeprefix(UNIX)):
-        report.error(
-            f"{field}.bind",
-            UNIX_PATH,
-            "such as unix:///run/out.sock",
-        )
+        report.error(f"{field}.bind", UNIX_PATH, "such as unix:///run/out.sock")
     if listener.capture_mode == "IPTABLES":
         report.error(f"{field}.captureMode", "traffic to a Unix socket cannot be captured", "use DEFAULT or NONE")
 
